@@ -1,0 +1,1 @@
+"""bertmill's data pipelines: vocabulary, tokenization and packing, masking."""

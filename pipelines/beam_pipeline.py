@@ -1,0 +1,96 @@
+"""Running a Beam pipeline the way every stage does.
+
+Chooses sensible local defaults (all cores, threads in this process), shows a heartbeat, and turns
+an error raised in a worker, which Beam wraps in pages of traceback, back into its one line.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+)
+
+from pipelines.errors import UserError
+
+_USER_ERROR = re.compile(r"pipelines\.errors\.UserError: (.*?)(?: \[while running|\\n|\n|$)")
+
+
+def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
+    """Beam's options as the user wrote them, with the local defaults filled in."""
+    options = PipelineOptions(list(beam_args))
+    if options.view_as(StandardOptions).runner is None:
+        options.view_as(StandardOptions).runner = "DirectRunner"
+    if options.view_as(StandardOptions).runner == "DirectRunner":
+        direct = options.view_as(DirectOptions)
+        if not any(argument.startswith("--direct_running_mode") for argument in beam_args):
+            direct.direct_running_mode = "multi_threading"
+        if not any(argument.startswith("--direct_num_workers") for argument in beam_args):
+            direct.direct_num_workers = 0
+    options.view_as(SetupOptions).save_main_session = False
+    return options
+
+
+def run_pipeline(
+    build: Callable[[beam.Pipeline], Any],
+    beam_args: Sequence[str],
+    progress: Callable[[], str] | None = None,
+) -> None:
+    """Builds and runs a pipeline and waits for its end.
+
+    ``progress`` gives a short text for the heartbeat. Raises UserError where a worker raised one.
+    """
+    try:
+        with _heartbeat(progress):
+            pipeline = beam.Pipeline(options=pipeline_options(beam_args))
+            build(pipeline)
+            pipeline.run().wait_until_finish()
+    except UserError:
+        raise
+    except Exception as error:
+        found = _USER_ERROR.search(str(error))
+        if found:
+            raise UserError(found[1].strip()) from None
+        raise
+
+
+@contextmanager
+def _heartbeat(progress: Callable[[], str] | None) -> Iterator[None]:
+    """Every few seconds a line on standard error (rewritten in place on a terminal)."""
+    if progress is None:
+        yield
+        return
+    done = threading.Event()
+    terminal = sys.stderr.isatty()
+    started = time.monotonic()
+
+    def beat() -> None:
+        while not done.wait(1 if terminal else 15):
+            line = f"{progress()}, {time.monotonic() - started:.0f} s"
+            print(
+                f"\r\033[K{line}" if terminal else line,
+                end="" if terminal else "\n",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        if terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,272 @@
+"""The command line that all stages share.
+
+A stage is a config dataclass and a function. Every field is a flag of the same name, documented by
+the string below it; ``--config FILE.yaml`` supplies the section named after the stage, and flags
+win. What a user can cause ends with one line on standard error and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import yaml
+from simple_parsing import ArgumentParser, DashVariant
+
+from pipelines.errors import UserError
+
+Config = TypeVar("Config")
+
+# The sections a configuration file may have, in the order of the road.
+STAGES = (
+    "vocab",
+    "tokenize",
+    "mask",
+    "pretrain",
+    "export",
+    "finetune",
+    "evaluate",
+    "predict",
+    "explain",
+    "docstrings",
+    "inspect",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What says how to run, but does not change what is made."""
+
+    overwrite: bool = False
+    dry_run: bool = False
+    beam_args: tuple[str, ...] = ()
+
+
+class _Parser(ArgumentParser):
+    """Errors in one line, without the usage text, and exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def run_command(
+    config_class: type[Config],
+    main: Callable[[Config, RunOptions], Any],
+    *,
+    stage: str,
+    module: str,
+    beam: bool = False,
+    publishes: bool = True,
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Parses the command line, runs ``main(config, options)`` and exits.
+
+    ``stage`` names the section of the YAML file; ``module`` what follows ``python -m``. With
+    ``beam``, Beam's own options are accepted too and handed over as ``options.beam_args``. With
+    ``publishes``, the stage knows ``--overwrite``. Exit status: 0, 2 for a UserError, 130 for
+    Ctrl-C.
+    """
+    _quiet_libraries()
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        config, options, print_config = parse_command(
+            config_class, stage, module, arguments, beam=beam, publishes=publishes
+        )
+        if print_config:
+            print(dump_config(config, stage), end="")
+        else:
+            main(config, options)
+    except UserError as error:
+        print(f"{module}: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        print(f"{module}: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse_command(
+    config_class: type[Config],
+    stage: str,
+    module: str,
+    arguments: Sequence[str],
+    *,
+    beam: bool = False,
+    publishes: bool = True,
+) -> tuple[Config, RunOptions, bool]:
+    """The config, the run options and whether ``--print_config`` was given.
+
+    Raises UserError for an unknown or invalid option, or a bad configuration file.
+    """
+    # The first paragraph describes the command; simple-parsing repeats the rest itself.
+    parser = _Parser(
+        prog=f"python -m {module}",
+        allow_abbrev=False,
+        add_config_path_arg=False,
+        add_option_string_dash_variants=DashVariant.UNDERSCORE,
+        description=_first_paragraph(config_class),
+        epilog="Beam's own options (--runner, --project …) are accepted as well." if beam else None,
+    )
+    parser.add_arguments(config_class, dest="config_fields")
+    general = parser.add_argument_group("general")
+    general.add_argument(
+        "--config", metavar="FILE", help=f"YAML file; its section '{stage}' is read"
+    )
+    general.add_argument(
+        "--print_config", action="store_true", help="show the resolved config and stop"
+    )
+    if publishes:
+        general.add_argument(
+            "--overwrite", action="store_true", help="replace a different output in --output"
+        )
+        general.add_argument(
+            "--dry_run", action="store_true", help="show what would be read and made, write nothing"
+        )
+    from_file = _config_file_arguments(config_class, stage, arguments)
+    try:
+        found, rest = parser.parse_known_args([*from_file, *arguments])
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
+    names = [name for action in parser._actions for name in action.option_strings]
+    beam_args = _check_rest(rest, names, beam)
+    options = RunOptions(
+        overwrite=getattr(found, "overwrite", False),
+        dry_run=getattr(found, "dry_run", False),
+        beam_args=tuple(beam_args),
+    )
+    return found.config_fields, options, found.print_config
+
+
+def dump_config(config: Any, stage: str) -> str:
+    """The config as a YAML section that ``--config`` reads."""
+    fields = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
+    return yaml.safe_dump({stage: fields}, sort_keys=False, allow_unicode=True)
+
+
+def _first_paragraph(config_class: type) -> str:
+    return " ".join((config_class.__doc__ or "").split("\n\n")[0].split())
+
+
+def _check_rest(rest: Sequence[str], names: list[str], beam: bool) -> list[str]:
+    """What simple-parsing did not know must be Beam's; anything else is an error."""
+    if not rest:
+        return []
+    beam_names: list[str] = []
+    unknown = list(rest)
+    if beam:
+        from apache_beam.options import pipeline_options
+
+        parser = pipeline_options._BeamArgumentParser(add_help=False, allow_abbrev=False)
+        for options in pipeline_options.PipelineOptions.__subclasses__():
+            options._add_argparse_args(parser)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                _, unknown = parser.parse_known_args(list(rest))
+        except SystemExit:
+            raise UserError(f"invalid Beam option among: {' '.join(rest)}") from None
+        beam_names = [name for action in parser._actions for name in action.option_strings]
+    if unknown:
+        option = unknown[0]
+        if not option.startswith("-"):
+            raise UserError(f"unexpected argument {option!r} (options begin with --)")
+        name = option.split("=")[0]
+        hint = nearest(name, names, cutoff=0.6) or nearest(name, beam_names)
+        raise UserError(f"unknown option {name}{hint}")
+    return list(rest)
+
+
+def nearest(name: str, names: Sequence[str], cutoff: float = 0.5) -> str:
+    """'; did you mean X?' for the valid name nearest to a wrong one, or the empty string."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _config_file_arguments(config_class: type, stage: str, arguments: Sequence[str]) -> list[str]:
+    """The stage's section of the ``--config`` file, written as flags to stand before the user's."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    path = finder.parse_known_args(list(arguments))[0].config
+    if path is None:
+        return []
+    section = read_config_section(path, stage)
+    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    flags: list[str] = []
+    for name, value in section.items():
+        if name not in names:
+            raise UserError(f"{path}: section {stage}: unknown key {name!r}{nearest(name, names)}")
+        flags += _as_flags(f"--{name}", _expand(value, f"{path}: section {stage}: {name}"))
+    return flags
+
+
+def read_config_section(path: str, stage: str) -> dict[str, Any]:
+    """One section of a YAML configuration file; empty if the file has none for this stage."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except OSError as error:
+        raise UserError(f"--config: cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"--config: {path}{place}: not valid YAML") from None
+    if not isinstance(content, dict):
+        raise UserError(f"--config: {path}: expected sections named after stages, such as {stage}:")
+    for name in content:
+        if name not in STAGES:
+            raise UserError(f"{path}: unknown section {name!r}{nearest(str(name), STAGES)}")
+    section = content.get(stage) or {}
+    if not isinstance(section, dict):
+        raise UserError(f"{path}: section {stage}: expected 'key: value' lines")
+    return section
+
+
+def _expand(value: Any, where: str) -> Any:
+    """Replaces ${NAME} in strings by environment variables, which must be set."""
+    if isinstance(value, list):
+        return [_expand(item, where) for item in value]
+    if isinstance(value, str):
+        for name in re.findall(r"\$\{(\w+)\}", value):
+            if name not in os.environ:
+                raise UserError(f"{where}: environment variable {name} is not set; export it first")
+        return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], value)
+    return value
+
+
+def _as_flags(flag: str, value: Any) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        return [flag, *map(_as_text, value)]
+    if isinstance(value, dict):
+        return [flag, *(f"{key}={_as_text(item)}" for key, item in value.items())]
+    return [f"{flag}={_as_text(value)}"]
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _quiet_libraries() -> None:
+    """The user reads our lines, not the start-up chatter of TensorFlow, XLA and gRPC."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)

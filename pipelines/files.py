@@ -1,0 +1,217 @@
+"""Files, local or on any filesystem that Beam knows (``gs://`` …), behind one handful of verbs.
+
+Local paths use the standard library alone, so that the trainer needs no Beam to read them. What is
+published appears whole or not at all: it is written under a unique temporary name beside its final
+place and renamed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import glob
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines.errors import UserError
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_TEMPORARY = ".incomplete-"
+
+
+@dataclass(frozen=True, order=True)
+class FileInfo:
+    """A file as found: its path, size in bytes and time of last change (seconds; 0 = unknown)."""
+
+    path: str
+    size: int
+    modified: float
+
+
+def is_remote(path: str) -> bool:
+    """True for ``scheme://`` paths."""
+    return bool(_SCHEME.match(path))
+
+
+def _beam_filesystems() -> Any:
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems
+
+
+def join(folder: str, *names: str) -> str:
+    """A path below ``folder``."""
+    return (
+        "/".join([folder.rstrip("/") or "/", *names])
+        if is_remote(folder)
+        else os.path.join(folder, *names)
+    )
+
+
+def open_read(path: str) -> IO[bytes]:
+    """Opens a file for reading bytes as they are stored (nothing is decompressed)."""
+    if is_remote(path):
+        from apache_beam.io.filesystem import CompressionTypes
+
+        return _beam_filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return open(path, "rb")
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole file."""
+    with open_read(path) as file:
+        return file.read()
+
+
+def exists(path: str) -> bool:
+    """True if there is a file (or a local folder) at ``path``."""
+    return bool(_beam_filesystems().exists(path)) if is_remote(path) else os.path.exists(path)
+
+
+def make_folder(path: str) -> None:
+    """Makes a local folder with its parents; object stores need none."""
+    if not is_remote(path):
+        try:
+            os.makedirs(path, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(
+                f"output folder {path}: a file of this name is in the way; choose another folder"
+            ) from None
+        except PermissionError:
+            raise UserError(
+                f"output folder {path}: no permission to create it; choose another folder"
+            ) from None
+
+
+def delete(paths: Iterable[str]) -> None:
+    """Deletes files; missing ones are no error."""
+    for path in paths:
+        if is_remote(path):
+            if exists(path):
+                _beam_filesystems().delete([path])
+        else:
+            Path(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def publish(path: str) -> Iterator[str]:
+    """Gives a local temporary path to write to; at the end of the block it becomes ``path``.
+
+    If the block raises, nothing appears at ``path`` and the temporary file is removed. Two writers
+    of the same path never see each other's temporary file; the last to finish wins.
+    """
+    unique = f"{_TEMPORARY}{uuid.uuid4().hex}"
+    if not is_remote(path):
+        folder, name = os.path.split(path)
+        temporary = os.path.join(folder, f"{unique}-{name}")
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as local:
+        temporary = os.path.join(local, unique)
+        yield temporary
+        # An object appears only when its upload is complete, under its final name at once.
+        with (
+            open(temporary, "rb") as source,
+            _beam_filesystems().create(path, mime_type="application/octet-stream") as target,
+        ):
+            shutil.copyfileobj(source, target, 8 << 20)
+
+
+def publish_bytes(path: str, data: bytes) -> None:
+    """Writes a whole file atomically."""
+    with publish(path) as temporary:
+        Path(temporary).write_bytes(data)
+
+
+def delete_temporaries(folder: str) -> None:
+    """Removes what interrupted writers left in a local folder."""
+    if not is_remote(folder):
+        for path in Path(folder).glob(f"{_TEMPORARY}*"):
+            path.unlink(missing_ok=True)
+
+
+_held_locks: dict[str, IO[bytes]] = {}
+
+
+def lock_folder(folder: str) -> None:
+    """Claims a local folder for writing until this process ends, however it ends.
+
+    Raises UserError if another process holds it. Object stores have no locks: there, the last of
+    two runs to finish wins, shard by shard checked against its manifest.
+    """
+    if is_remote(folder) or folder in _held_locks:
+        return
+    import fcntl
+
+    file = open(os.path.join(folder, ".lock"), "wb")  # noqa: SIM115 - held until the end
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(
+            f"--output: another process is writing to {folder}; wait for it or choose another folder"
+        ) from None
+    _held_locks[folder] = file
+
+
+@atexit.register
+def _release_folders() -> None:
+    for folder, file in _held_locks.items():
+        Path(folder, ".lock").unlink(missing_ok=True)
+        file.close()
+
+
+def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
+    """All files that the paths, folders or glob patterns name, without repeats, sorted by path.
+
+    A local folder stands for all files in it. Hidden files and those of interrupted writers are
+    passed over unless named outright. Raises UserError for a pattern that matches nothing.
+    """
+    found: dict[str, FileInfo] = {}
+    for pattern in patterns:
+        before = len(found)
+        if is_remote(pattern):
+            (result,) = _beam_filesystems().match([pattern])
+            infos = [
+                FileInfo(entry.path, entry.size_in_bytes, entry.last_updated_in_seconds or 0.0)
+                for entry in result.metadata_list
+            ]
+        else:
+            infos = [_local_info(path) for path in _local_paths(pattern)]
+        found.update((info.path, info) for info in infos)
+        if not infos and len(found) == before:
+            kind = "no file matches" if any(c in pattern for c in "*?[") else "no such file:"
+            raise UserError(
+                f"--{what}: {kind} {pattern!r}; check the path (working folder: {os.getcwd()})"
+            )
+    if not found:
+        raise UserError(f"--{what}: name at least one file, folder or pattern")
+    return sorted(found.values())
+
+
+def _local_paths(pattern: str) -> list[str]:
+    pattern = os.path.expanduser(pattern)
+    if os.path.isfile(pattern):
+        return [pattern]
+    if os.path.isdir(pattern):
+        pattern = os.path.join(glob.escape(pattern), "**")
+    return [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+
+
+def _local_info(path: str) -> FileInfo:
+    status = os.stat(path)
+    return FileInfo(path, status.st_size, status.st_mtime)

@@ -1,0 +1,1 @@
+"""Stage ``mask``: shards of rows to shards of masked examples."""

@@ -1,0 +1,17 @@
+"""``python -m pipelines.mask``: rows to masked examples."""
+
+from __future__ import annotations
+
+from pipelines.command import RunOptions, run_command
+from pipelines.mask.config import MaskingConfig
+
+
+def _main(config: MaskingConfig, options: RunOptions) -> None:
+    # Beam takes seconds to import: not for --help or a misspelt flag.
+    from pipelines.mask.pipeline import mask
+
+    mask(config, options)
+
+
+if __name__ == "__main__":
+    run_command(MaskingConfig, _main, stage="mask", module="pipelines.mask", beam=True)

@@ -1,0 +1,206 @@
+"""Stage ``mask`` as a Beam pipeline: each shard of rows to the shards of its copies, no shuffle.
+
+Shard ``copy * n + i`` of the training split holds copy ``copy`` of row shard i of n, in the same
+order. Validation rows are masked once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import apache_beam as beam
+import numpy as np
+from tabulate import tabulate
+
+from pipelines import files
+from pipelines.beam_pipeline import run_pipeline
+from pipelines.columns import Columns, concatenate
+from pipelines.command import RunOptions
+from pipelines.manifest import (
+    Manifest,
+    check_balance,
+    finish_output,
+    prepare_output,
+    read_manifest,
+    read_run,
+)
+from pipelines.mask.config import MaskingConfig
+from pipelines.mask.examples import mask_columns
+from pipelines.mask.mask_rows import MaskCounts, check, selection_length
+from pipelines.records import schema_of
+from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
+from pipelines.shards import ShardInfo, ShardReader, local_copy, shard_name, write_shard
+from pipelines.vocabulary import Vocabulary
+from pipelines.vocabulary_source import check_vocabulary, load_vocabulary, save_vocabulary
+
+# Rows masked at a time: bounds a worker's memory, and changes nothing else.
+_BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Work:
+    """One file to write: copy ``copy`` of a shard of rows."""
+
+    split: str
+    rows: ShardInfo
+    copy: int
+    name: str
+
+
+def plan_work(rows: Manifest, config: MaskingConfig) -> list[Work]:
+    """All files of the output."""
+    work = []
+    for split, shards in rows.splits.items():
+        copies = config.copies if split == "train" else 1
+        for copy in range(copies):
+            for index, shard in enumerate(shards):
+                number, count = copy * len(shards) + index, copies * len(shards)
+                name = shard_name(split, number, count, config.format)
+                work.append(Work(split, shard, copy, name))
+    return work
+
+
+def mask_shard(
+    path: str, work: Work, rows: Manifest, config: MaskingConfig, vocabulary: Vocabulary
+) -> tuple[Columns, Counter[str]]:
+    """The examples of one copy of the shard at the local ``path``, and their counts."""
+    reader = ShardReader(path, work.rows, rows.schema, rows.facts["format"])
+    parts, total = [], MaskCounts()
+    for start in range(0, max(1, len(reader)), _BLOCK_ROWS):
+        block = reader.read(np.arange(start, min(start + _BLOCK_ROWS, len(reader))))
+        examples, counts = mask_columns(
+            block,
+            vocabulary,
+            config.mask_config(),
+            seq_length=rows.facts["seq_length"],
+            copy=work.copy,
+        )
+        parts.append(examples)
+        total += counts
+    examples = concatenate(parts)
+    counted = Counter(asdict(total))
+    counted["examples"] = counted.pop("rows")
+    return examples, counted
+
+
+class _MaskShard(beam.DoFn):
+    def __init__(self, rows: Manifest, config: MaskingConfig, vocabulary: Vocabulary):
+        self._rows, self._config, self._vocabulary = rows, config, vocabulary
+
+    def process(self, element: Work) -> Iterator[Report]:
+        config = self._config
+        with local_copy(config.input, element.rows) as path:
+            examples, counts = mask_shard(path, element, self._rows, config, self._vocabulary)
+        schema = schema_of(examples)
+        info = write_shard(config.output, element.name, examples, schema, config.format)
+        yield Report(counts, element.split, info, schema)
+
+
+def _finish(
+    reports: list[Report],
+    rows: Manifest,
+    config: MaskingConfig,
+    vocabulary: Vocabulary,
+    started: float,
+) -> None:
+    counts = Counter(add_counts(reports))
+    copies = {split: config.copies if split == "train" else 1 for split in rows.splits}
+    counts["examples_expected"] = sum(rows.rows(split) * n for split, n in copies.items())
+    check_balance(counts, "examples", "examples_expected", ("examples",))
+    check_balance(
+        counts,
+        "selected tokens",
+        "tokens_selected",
+        ("tokens_masked", "tokens_randomised", "tokens_kept"),
+    )
+    del counts["examples_expected"]
+    manifest = Manifest(
+        stage="mask",
+        config=config.deciding_fields(),
+        counts=dict(sorted(counts.items())),
+        facts={
+            **rows.facts,
+            "format": config.format,
+            "copies": config.copies,
+            "rows": rows.fingerprint,
+            "mask": {
+                **asdict(config.mask_config()),
+                "mask_selection_length": selection_length(
+                    config.mask_config(), rows.facts["seq_length"]
+                ),
+            },
+        },
+        schema=common_schema(reports),
+        splits=collect_shards(reports),
+    )
+    seconds = time.time() - started
+    run = {
+        "seconds": round(seconds, 2),
+        "examples_per_second": round(counts["examples"] / seconds),
+    }
+    save_vocabulary(config.output, vocabulary)
+    finish_output(config.output, manifest, {"rows": rows.fingerprint}, run)
+
+
+def mask(config: MaskingConfig, options: RunOptions) -> None:
+    """Runs the stage. Raises UserError for what the user can put right."""
+    started = time.time()
+    config.check()
+    rows = read_manifest(config.input, ("tokenize",))
+    vocabulary = load_vocabulary(config.input).vocabulary
+    check_vocabulary(config.input, vocabulary, rows)
+    check(
+        config.mask_config(),
+        vocabulary_size=vocabulary.size,
+        mask_token_id=vocabulary.mask_id,
+        seq_length=rows.facts["seq_length"],
+    )
+    work = plan_work(rows, config)
+    print(
+        f"mask: {rows.counts['rows']:,} rows, {config.copies} copies, {len(work)} shards to write",
+        file=sys.stderr,
+    )
+    if options.dry_run:
+        for item in work:
+            print(f"would write {files.join(config.output, item.name)}")
+        return
+    inputs = {"rows": rows.fingerprint}
+    if prepare_output(
+        config.output, config.deciding_fields(), inputs, overwrite=options.overwrite, stage="mask"
+    ):
+        print(f"mask: {config.output} is finished already; nothing to do", file=sys.stderr)
+        return
+
+    def build(pipeline: beam.Pipeline) -> None:
+        (
+            pipeline
+            | "Work" >> beam.Create(work)
+            | "Spread" >> beam.Reshuffle()
+            | "Mask" >> beam.ParDo(_MaskShard(rows, config, vocabulary))
+            | Finish(
+                partial(_finish, rows=rows, config=config, vocabulary=vocabulary, started=started)
+            )
+        )
+
+    def progress() -> str:
+        done = sum(files.exists(files.join(config.output, item.name)) for item in work)
+        return f"mask: {done} of {len(work)} shards written"
+
+    run_pipeline(build, options.beam_args, progress)
+    _print_summary(config)
+
+
+def _print_summary(config: MaskingConfig) -> None:
+    manifest = read_manifest(config.output)
+    run = read_run(config.output)
+    table = [
+        [name.replace("_", " "), f"{value:,}"] for name, value in manifest.counts.items() if value
+    ]
+    table += [[name.replace("_", " "), f"{value:,}"] for name, value in run.items()]
+    table += [["output", config.output]]
+    print(tabulate(table, disable_numparse=True, colalign=("left", "right")))

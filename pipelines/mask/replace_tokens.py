@@ -1,0 +1,97 @@
+"""Replaces the chosen positions: by the mask token, by a random token, or not at all.
+
+Each choice and each random token has a draw of its own, keyed by row and position; the positions
+of a span share the choice of its first position (SpanBERT, section 3.1). Random tokens come from
+the whole vocabulary, special tokens included, as in KerasNLP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.keyed_random import bernoulli, below, fold_scrambled
+from pipelines.mask.mask_config import MaskConfig
+
+
+@dataclass(frozen=True)
+class MaskCounts:
+    """What ``mask_rows`` did; counts of several calls add up with ``+``.
+
+    tokens_selected = tokens_masked + tokens_randomised + tokens_kept (a random token may happen
+    to be the original one). selections_cut_by_length: positions that the rate asked for and
+    ``mask_selection_length`` did not allow.
+    """
+
+    rows: int = 0
+    rows_without_selection: int = 0
+    tokens_selectable: int = 0
+    tokens_selected: int = 0
+    tokens_masked: int = 0
+    tokens_randomised: int = 0
+    tokens_kept: int = 0
+    selections_cut_by_length: int = 0
+
+    def __add__(self, other: MaskCounts) -> MaskCounts:
+        names = [field.name for field in fields(self)]
+        return MaskCounts(*(getattr(self, name) + getattr(other, name) for name in names))
+
+
+def replace_tokens(
+    outputs: dict[str, NDArray],
+    indices: NDArray[np.int64],
+    leaders: NDArray[np.int64],
+    *,
+    choice_keys: NDArray[np.uint64],
+    token_keys: NDArray[np.uint64],
+    scrambled_positions: NDArray[np.uint64],
+    config: MaskConfig,
+    vocabulary_size: int,
+    mask_token_id: int,
+) -> MaskCounts:
+    """Fills in the outputs of R rows, in place.
+
+    Args:
+        outputs: as ``mask_rows`` returns them, C-contiguous; ``token_ids`` still holds the
+            original ids [R, L] and the others zeros [R, S].
+        indices: int64[T], the chosen positions: sorted indices into the flattened [R * L] rows.
+        leaders: int64[T], the position whose draw decides what happens to each of them.
+        choice_keys, token_keys: uint64[R], the rows' keys for the choices and random tokens.
+        scrambled_positions: ``keyed_random.scramble(np.arange(L))``.
+    """
+    rows, row_length = outputs["token_ids"].shape
+    row_starts = np.arange(rows) * row_length
+    per_row = np.diff(np.searchsorted(indices, row_starts), append=len(indices))
+    row_start = np.repeat(row_starts, per_row)
+    positions = indices - row_start
+    tokens = outputs["token_ids"].reshape(-1)
+    original = tokens[indices]
+
+    # Leaders share one draw, so that a span is masked, randomised or kept as a whole.
+    scrambled = scrambled_positions[positions if leaders is indices else leaders - row_start]
+    bits = fold_scrambled(np.repeat(choice_keys, per_row), scrambled)
+    masked = bernoulli(bits, config.mask_token_rate)
+    changed = bernoulli(bits, min(1.0, config.mask_token_rate + config.random_token_rate))
+    replaced = np.where(masked, np.int32(mask_token_id), original)
+    randomised = np.flatnonzero(changed & ~masked)
+    token_key = token_keys[indices[randomised] // row_length]
+    bits = fold_scrambled(token_key, scrambled_positions[positions[randomised]])
+    replaced[randomised] = below(bits, vocabulary_size)
+    tokens[indices] = replaced
+
+    used = np.arange(outputs["mask_weights"].shape[1]) < per_row[:, None]
+    slots = np.flatnonzero(used)
+    outputs["mask_positions"].reshape(-1)[slots] = positions.astype(np.int32)
+    outputs["mask_ids"].reshape(-1)[slots] = original
+    outputs["mask_weights"][...] = used
+    tokens_masked = int(np.count_nonzero(masked))
+    return MaskCounts(
+        rows=rows,
+        rows_without_selection=int(np.count_nonzero(per_row == 0)),
+        tokens_selected=len(indices),
+        tokens_masked=tokens_masked,
+        tokens_randomised=len(randomised),
+        tokens_kept=len(indices) - tokens_masked - len(randomised),
+    )

@@ -1,0 +1,1 @@
+"""Stage ``tokenize``: a corpus to shards of packed rows of token ids."""

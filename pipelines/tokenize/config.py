@@ -1,0 +1,80 @@
+"""The options of ``python -m pipelines.tokenize``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pipelines.corpus_config import CorpusConfig
+from pipelines.errors import UserError
+
+# Where the input lies decides nothing about the bytes.
+_PLACES = ("input", "output", "vocab")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeConfig(CorpusConfig):
+    """Turn documents into packed rows of token ids: shards and a manifest in --output."""
+
+    vocab: str
+    """A vocab.txt, or the output folder of pipelines.vocab."""
+
+    output: str
+    """The folder to write (local or gs://…)."""
+
+    lowercase: bool | None = None
+    """Fold case; default: as the vocabulary's manifest says, else true unless the vocabulary has
+    upper-case pieces."""
+
+    strip_accents: bool | None = None
+    """Remove accents; default: as the vocabulary's manifest says, else the same as lowercase."""
+
+    seq_length: int = 512
+    """Tokens in a row, [CLS] and [SEP] included."""
+
+    packing: Literal["documents", "full", "pairs"] = "documents"
+    """documents: whole documents side by side, attention stays inside each; full: one stream cut
+    into rows; pairs: two segments for next-sentence prediction."""
+
+    split_to_fill: bool = False
+    """With packing documents: also split documents that would fit a row, where that fills rows."""
+
+    short_seq_prob: float = 0.1
+    """With packing pairs: the share of pairs made shorter than the row on purpose."""
+
+    num_shards: int = 8
+    """Files to write; each is a function of its documents, whatever the workers."""
+
+    format: Literal["array_record", "tfrecord"] = "array_record"
+    """array_record gives the trainer random access; tfrecord holds tf.train.Examples."""
+
+    validation_fraction: float = 0.0
+    """The share of documents, chosen by content, that goes to a split of its own."""
+
+    deduplicate: bool = False
+    """Drop documents whose text is the same as another's."""
+
+    min_tokens: int = 1
+    """Drop documents with fewer tokens."""
+
+    seed: int = 0
+    """Decides order, packing partners and the validation split."""
+
+    def check(self) -> None:
+        """Raises UserError for values that cannot work."""
+        if not 8 <= self.seq_length <= 65535:
+            raise UserError(f"--seq_length {self.seq_length}: must be between 8 and 65535")
+        if not 1 <= self.num_shards <= 99999:
+            raise UserError(f"--num_shards {self.num_shards}: must be between 1 and 99999")
+        if not 0 <= self.validation_fraction < 1:
+            raise UserError(
+                f"--validation_fraction {self.validation_fraction}: must be at least 0 and below 1"
+            )
+        if not 0 <= self.short_seq_prob <= 1:
+            raise UserError(f"--short_seq_prob {self.short_seq_prob}: must be between 0 and 1")
+        if self.min_tokens < 1:
+            raise UserError(f"--min_tokens {self.min_tokens}: must be at least 1")
+
+    def deciding_fields(self) -> dict[str, Any]:
+        """The fields that decide the bytes of the output."""
+        return {name: value for name, value in asdict(self).items() if name not in _PLACES}

@@ -1,0 +1,197 @@
+"""Packing ``pairs``: BERT's two-segment input (Devlin et al. 2018, section 3.1 and appendix A.2).
+
+Consecutive sentences are gathered into chunks that fit a row and cut at a random sentence into A
+and B. Then exactly half of the rows exchange their B with one of the same length from another
+document (label 1). So every token is used once, where the original draws B as an extra copy and
+truncates it: nothing is lost or repeated, both labels have the same Bs and the same lengths, and
+a shard's arrays are all the memory it takes. For sentence order (ALBERT) A and B change places.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.columns import Columns, Ragged
+from pipelines.keyed_random import below, bernoulli
+from pipelines.tokenize.pieces import Documents, Pieces
+
+PairTask = Literal["next_sentence", "sentence_order"]
+
+_MATCHING_ROUNDS = 12
+
+
+def pair_sentences(
+    documents: Documents,
+    sentences: NDArray[np.int64],
+    seq_length: int,
+    *,
+    task: PairTask,
+    short_seq_prob: float,
+    seed: int,
+) -> tuple[Pieces, NDArray[np.uint8], dict[str, int]]:
+    """Makes rows of two pieces, ``[CLS] A [SEP] B [SEP]``, and a label for each.
+
+    ``sentences`` int64[s]: the places in ``documents.token_ids`` where sentences begin. With
+    probability ``short_seq_prob`` a row is only filled to a random length. A sentence too long for
+    half a row counts as several; a document of one sentence is cut in its middle. Label 1 (uint8,
+    one per row) means that B is from another document (``task`` "next_sentence") or stands before A
+    in the text ("sentence_order"); where a shard has no other document to take B from, fewer than
+    half are 1. Returns also the tokens dropped by reason.
+    """
+    document_begins = documents.offsets[:-1][documents.lengths > 0]
+    if not np.isin(document_begins, sentences).all():
+        raise ValueError("every document must begin a sentence")
+    chunks = _gather_chunks(documents, sentences, seq_length - 3, short_seq_prob, seed)
+    document, begin, middle, end = chunks
+    dropped = {"too_short_for_a_pair": int((end - begin)[middle == begin].sum())}
+    whole = middle > begin
+    document, begin, middle, end = (part[whole] for part in (document, begin, middle, end))
+    pair_keys = documents.keys(seed, "pair label", document, begin - documents.offsets[document])
+
+    # Both halves of every row: columns 0 and 1 are A and B.
+    owner = np.stack([document, document], axis=1)
+    start = np.stack([begin, middle], axis=1)
+    length = np.stack([middle - begin, end - middle], axis=1)
+    labels = np.zeros(len(document), np.uint8)
+    if task == "sentence_order":
+        labels[bernoulli(pair_keys, 0.5)] = 1
+        for half in (owner, start, length):
+            half[labels == 1] = half[labels == 1, ::-1]
+    else:
+        doc_ids = documents.doc_ids[document]
+        one, other = _match_exchanges(doc_ids, length, pair_keys, seq_length - 3)
+        labels[one] = labels[other] = 1
+        for half in (owner, start, length):
+            half[one, 1], half[other, 1] = half[other, 1], half[one, 1]
+        dropped["truncated"] = _truncate(start, length, seq_length - 3)
+
+    pieces = Pieces(
+        document=owner.reshape(-1),
+        start=(start - documents.offsets[owner]).reshape(-1),
+        length=length.reshape(-1),
+        row=np.repeat(np.arange(len(labels)), 2),
+        leads=np.tile([True, False], len(labels)),
+    )
+    return pieces, labels, dropped
+
+
+def _gather_chunks(
+    documents: Documents,
+    sentences: NDArray[np.int64],
+    most: int,
+    short_seq_prob: float,
+    seed: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Cuts documents into runs of whole units of at most ``most`` tokens, each run into A and B.
+
+    A unit is a sentence or a part of a long one. Returns int64 arrays: the document and the places
+    in ``token_ids`` where A begins, B begins and B ends; the first two places are equal where a run
+    is a single token.
+    """
+    total = len(documents.token_ids)
+    places = np.append(_cut_long(sentences, total, most // 2), total)
+    units = places[:-1]
+    document = np.searchsorted(documents.offsets, units, side="right") - 1
+    past = np.searchsorted(places, documents.offsets[document + 1])  # the next document's unit
+
+    # Which unit would follow a chunk that begins at this one, for every unit.
+    here = np.arange(len(units))
+    within = units - documents.offsets[document]
+    is_short = bernoulli(documents.keys(seed, "short pair", document, within), short_seq_prob)
+    drawn = below(documents.keys(seed, "short pair length", document, within), most - 1) + 2
+    target = np.where(is_short, drawn, most)
+    follow = np.searchsorted(places, units + target, side="right") - 1
+    follow = np.minimum(np.maximum(follow, here + 2), past)
+    leaves_one = (past - follow == 1) & (follow - here >= 3)
+    follow -= leaves_one
+
+    steps = follow.tolist()
+    chain = []
+    unit = 0
+    while unit < len(steps):
+        chain.append(unit)
+        unit = steps[unit]
+    first = np.array(chain, np.int64)
+    begin, end = units[first], places[follow[first]]
+
+    count = follow[first] - first
+    keys = documents.keys(seed, "pair cut", document[first], within[first])
+    cut = places[first + 1 + below(keys, np.maximum(count - 1, 1))]
+    middle = np.where(count > 1, cut, begin + (end - begin) // 2)
+    return document[first], begin, middle, end
+
+
+def _cut_long(begins: NDArray[np.int64], total: int, most: int) -> NDArray[np.int64]:
+    """Adds places, so that no unit is longer than ``most``; parts of a unit are equally long."""
+    lengths = np.diff(begins, append=total)
+    parts = -(-lengths // most)
+    owner = np.repeat(np.arange(len(begins)), parts)
+    part = np.arange(len(owner)) - np.repeat(np.cumsum(parts) - parts, parts)
+    return begins[owner] + lengths[owner] * part // parts[owner]
+
+
+def _match_exchanges(
+    doc_ids: NDArray[np.uint64],
+    length: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    most: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Chooses rows that exchange their B, two by two from different documents: about half of all.
+
+    Neighbours in the order of B's length are matched while both results fit ``most`` tokens (in a
+    shard of real size nearly all do); what remains is matched across documents whatever its length.
+    """
+    waiting = np.argsort(keys, kind="stable")[: (len(keys) // 2 + 1) // 2 * 2]
+    waiting = waiting[np.argsort(length[waiting, 1], kind="stable")]
+    matched = []
+    for turn in range(_MATCHING_ROUNDS):
+        one = waiting[turn % 2 : len(waiting) - 1 : 2]
+        other = waiting[turn % 2 + 1 :: 2]
+        fits = doc_ids[one] != doc_ids[other]
+        fits &= length[one, 0] + length[other, 1] <= most
+        fits &= length[other, 0] + length[one, 1] <= most
+        matched.append((one[fits], other[fits]))
+        waiting = waiting[~np.isin(waiting, np.concatenate(matched[-1]))]
+    # Half a turn apart in the order of documents: the same document only if it owns most of them.
+    waiting = waiting[np.argsort(doc_ids[waiting], kind="stable")]
+    half = len(waiting) // 2
+    one, other = waiting[:half], waiting[len(waiting) - half :]
+    differ = doc_ids[one] != doc_ids[other]
+    matched.append((one[differ], other[differ]))
+    return np.concatenate([m[0] for m in matched]), np.concatenate([m[1] for m in matched])
+
+
+def _truncate(start: NDArray[np.int64], length: NDArray[np.int64], most: int) -> int:
+    """Shortens pairs to ``most`` tokens in place, the longer half first; returns tokens cut.
+
+    A loses its beginning and B its end, so what meets at the [SEP] stays.
+    """
+    over = np.flatnonzero(length.sum(axis=1) > most)
+    a, b = length[over, 0], length[over, 1]
+    new_b = np.minimum(b, np.maximum(most // 2, most - a))
+    new_a = most - new_b
+    start[over, 0] += a - new_a
+    length[over, 0], length[over, 1] = new_a, new_b
+    return int((a + b).sum() - most * len(over))
+
+
+def join_halves(columns: Columns, labels: NDArray[np.uint8]) -> Columns:
+    """Adds ``segment_ids`` (0 up to the first [SEP], then 1) and ``next_sentence_labels``.
+
+    A and B become one run under A's doc_id: they are meant to attend to each other.
+    """
+    halves, doc_ids, tokens = (columns[k] for k in ("segment_lengths", "doc_ids", "token_ids"))
+    assert isinstance(halves, Ragged)
+    assert isinstance(doc_ids, Ragged)
+    assert isinstance(tokens, Ragged)
+    one_each = np.arange(len(labels) + 1)
+    side = np.tile(np.array([0, 1], np.uint8), len(labels))
+    return columns | {
+        "segment_lengths": Ragged(tokens.lengths.astype(np.uint16), one_each),
+        "doc_ids": Ragged(doc_ids.values[::2].copy(), one_each),
+        "segment_ids": Ragged(np.repeat(side, halves.values), tokens.offsets),
+        "next_sentence_labels": labels,
+    }

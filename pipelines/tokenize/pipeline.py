@@ -1,0 +1,277 @@
+"""Stage ``tokenize`` as a Beam pipeline.
+
+    blocks of documents -> blocks of token ids -> cut by key(doc_id) mod num_shards
+    -> group by shard -> sort by key -> pack -> write that shard -> manifest
+
+Order, packing and bytes depend on keys alone; a worker holds one shard; the shuffle moves compact
+arrays; nothing is read twice.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
+from tabulate import tabulate
+
+from pipelines import files
+from pipelines.beam_pipeline import run_pipeline
+from pipelines.command import RunOptions
+from pipelines.corpus_config import describe_inputs
+from pipelines.documents import DocumentBlock
+from pipelines.errors import UserError
+from pipelines.keyed_random import fold, purpose_key, uniform
+from pipelines.manifest import (
+    Manifest,
+    check_balance,
+    finish_output,
+    prepare_output,
+    read_manifest,
+    read_run,
+)
+from pipelines.read_documents import ReadDocuments
+from pipelines.records import schema_of, token_dtype
+from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
+from pipelines.shards import shard_name, write_shard
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.shard import TokenBlock, build_shard, join_blocks
+from pipelines.vocabulary import Vocabulary
+from pipelines.vocabulary_source import load_vocabulary, save_vocabulary
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file to write: the split, its number, and how many shards the split has."""
+
+    split: str
+    index: int
+    count: int
+
+
+def plan_shards(config: TokenizeConfig) -> list[Shard]:
+    """All shards of the output; the position in this list is the key that Beam groups by."""
+    train = [Shard("train", i, config.num_shards) for i in range(config.num_shards)]
+    if config.validation_fraction == 0:
+        return train
+    count = max(1, round(config.num_shards * config.validation_fraction))
+    return train + [Shard("validation", i, count) for i in range(count)]
+
+
+def assign_shards(doc_ids: NDArray[np.uint64], config: TokenizeConfig) -> NDArray[np.int64]:
+    """The index in ``plan_shards`` of each document, int64[n]: a function of its id alone."""
+    plan = plan_shards(config)
+    validation_count = len(plan) - config.num_shards
+    draw = fold(purpose_key(config.seed, "shard"), doc_ids)
+    shards = (draw % np.uint64(config.num_shards)).astype(np.int64)
+    if validation_count:
+        held_out = uniform(fold(purpose_key(config.seed, "validation split"), doc_ids))
+        beyond = config.num_shards + (draw % np.uint64(validation_count)).astype(np.int64)
+        shards = np.where(held_out < config.validation_fraction, beyond, shards)
+    return shards
+
+
+@lru_cache(maxsize=2)
+def _shared_encoder(vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> Encoder:
+    # Threads of one process share the kernel and its tables.
+    return Encoder(vocabulary, lowercase, strip_accents)
+
+
+class _TokenizeBlock(beam.DoFn):
+    """DocumentBlock -> (shard key, TokenBlock) and, tagged 'reports', what was read and dropped."""
+
+    def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary):
+        self._config, self._vocabulary = config, vocabulary
+
+    def process(self, element: DocumentBlock) -> Iterator[Any]:
+        config = self._config
+        assert config.lowercase is not None
+        assert config.strip_accents is not None
+        counts = Counter(element.counts)
+        if len(element):
+            encoder = _shared_encoder(self._vocabulary, config.lowercase, config.strip_accents)
+            token_ids, offsets = encoder.encode(element.texts())
+            lengths = np.diff(offsets)
+            kept = lengths >= config.min_tokens
+            counts["documents_dropped_no_tokens"] += int((lengths == 0).sum())
+            short = ~kept & (lengths > 0)
+            counts["documents_dropped_short"] += int(short.sum())
+            counts["tokens_in"] += int(lengths.sum())
+            counts["tokens_dropped_short"] += int(lengths[short].sum())
+            shards = np.where(kept, assign_shards(element.doc_ids, config), -1)
+            narrow = token_ids.astype(token_dtype(self._vocabulary.size))
+            block = TokenBlock(narrow, offsets, element.doc_ids)
+            for shard in np.unique(shards[kept]).tolist():
+                yield shard, block.take(np.flatnonzero(shards == shard))
+        yield beam.pvalue.TaggedOutput("reports", Report(counts))
+
+
+class _WriteShard(beam.DoFn):
+    """(shard key, its TokenBlocks) -> Report, after writing the shard."""
+
+    def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary):
+        self._config, self._vocabulary = config, vocabulary
+
+    def process(self, element: tuple[int, Iterable[TokenBlock]]) -> Iterator[Report]:
+        key, blocks = element
+        shard = plan_shards(self._config)[key]
+        columns, counts = build_shard(join_blocks(blocks), self._config, self._vocabulary)
+        name = shard_name(shard.split, shard.index, shard.count, self._config.format)
+        schema = schema_of(columns)
+        info = write_shard(self._config.output, name, columns, schema, self._config.format)
+        yield Report(counts, shard.split, info, schema)
+
+
+def _finish(
+    reports: list[Report],
+    config: TokenizeConfig,
+    vocabulary: Vocabulary,
+    inputs: Any,
+    started: float,
+) -> None:
+    """Checks that everything balances, then publishes vocabulary, run.json and manifest."""
+    counts = add_counts(reports)
+    splits = collect_shards(reports)
+    check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
+    check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
+    if counts.get("documents_out", 0) == 0:
+        dropped = ", ".join(
+            f"{name.removeprefix('documents_dropped_')} {count}"
+            for name, count in counts.items()
+            if name.startswith("documents_dropped_") and count
+        )
+        raise UserError(
+            f"no documents to tokenize: read {counts.get('documents_in', 0)}"
+            + (f", dropped {dropped}" if dropped else "")
+            + "; check --input, --input_format and --text_field"
+        )
+    counts["rows"] = sum(shard.records for shards in splits.values() for shard in shards)
+    manifest = Manifest(
+        stage="tokenize",
+        config=config.deciding_fields(),
+        counts=counts,
+        facts={
+            "format": config.format,
+            "seq_length": config.seq_length,
+            "packing": config.packing,
+            "lowercase": config.lowercase,
+            "strip_accents": config.strip_accents,
+            "vocabulary": vocabulary_facts(vocabulary),
+        },
+        schema=common_schema(reports),
+        splits=splits,
+    )
+    seconds = time.time() - started
+    run = {"seconds": round(seconds, 2), "bytes_per_second": round(counts["bytes_in"] / seconds)}
+    save_vocabulary(config.output, vocabulary)
+    finish_output(config.output, manifest, inputs, run)
+
+
+def vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
+    """What the manifest says of the vocabulary: later stages must agree with it."""
+    return {
+        "fingerprint": vocabulary.fingerprint,
+        "size": vocabulary.size,
+        "pad_id": vocabulary.pad_id,
+        "unk_id": vocabulary.unk_id,
+        "cls_id": vocabulary.cls_id,
+        "sep_id": vocabulary.sep_id,
+        "mask_id": vocabulary.mask_id,
+    }
+
+
+def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
+    """Runs the stage. Raises UserError for what the user can put right."""
+    started = time.time()
+    config.check()
+    source = load_vocabulary(config.vocab, config.lowercase, config.strip_accents)
+    vocabulary = source.vocabulary
+    config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)
+    found = config.match_input()
+    inputs = {"files": describe_inputs(found), "vocabulary": vocabulary.fingerprint}
+    size = sum(info.size for info in found)
+    print(
+        f"tokenize: {len(found)} files, {size / 1e6:,.1f} MB; vocabulary of {vocabulary.size:,} "
+        f"(lowercase {config.lowercase}, strip_accents {config.strip_accents})",
+        file=sys.stderr,
+    )
+    if options.dry_run:
+        for shard in plan_shards(config):
+            name = shard_name(shard.split, shard.index, shard.count, config.format)
+            print(f"would write {files.join(config.output, name)}")
+        return
+    if prepare_output(
+        config.output,
+        config.deciding_fields(),
+        inputs,
+        overwrite=options.overwrite,
+        stage="tokenize",
+    ):
+        print(f"tokenize: {config.output} is finished already; nothing to do", file=sys.stderr)
+        return
+
+    def build(pipeline: beam.Pipeline) -> None:
+        tokenized = (
+            pipeline
+            | ReadDocuments(found, config.read_options())
+            | "Tokenize"
+            >> beam.ParDo(_TokenizeBlock(config, vocabulary)).with_outputs("reports", main="blocks")
+        )
+        keys = range(len(plan_shards(config)))
+        # An empty block for every key: a shard without documents is written too.
+        seeds = pipeline | "Keys" >> beam.Create(
+            [(key, TokenBlock.empty(vocabulary.size)) for key in keys]
+        )
+        written = (
+            (tokenized.blocks, seeds)
+            | "All" >> beam.Flatten()
+            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, TokenBlock])
+            | "ByShard" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(_WriteShard(config, vocabulary))
+        )
+        (
+            (tokenized.reports, written)
+            | "Reports" >> beam.Flatten()
+            | Finish(
+                partial(
+                    _finish, config=config, vocabulary=vocabulary, inputs=inputs, started=started
+                )
+            )
+        )
+
+    run_pipeline(build, options.beam_args, progress=lambda: f"tokenize: {_written(config)}")
+    _print_summary(config)
+
+
+def _written(config: TokenizeConfig) -> str:
+    names = plan_shards(config)
+    done = sum(
+        files.exists(
+            files.join(config.output, shard_name(s.split, s.index, s.count, config.format))
+        )
+        for s in names
+    )
+    return f"{done} of {len(names)} shards written" if done else "reading and tokenizing"
+
+
+def _print_summary(config: TokenizeConfig) -> None:
+    manifest = read_manifest(config.output)
+    run = read_run(config.output)
+    counts = manifest.counts
+    fill = (counts["tokens_out"] + counts["special_tokens"]) / (counts["rows"] * config.seq_length)
+    table = [[name.replace("_", " "), f"{value:,}"] for name, value in counts.items() if value]
+    table += [
+        ["fill", f"{fill:.2%}"],
+        ["seconds", f"{run['seconds']:,}"],
+        ["MB/s", f"{run['bytes_per_second'] / 1e6:.1f}"],
+        ["output", config.output],
+    ]
+    print(tabulate(table, disable_numparse=True, colalign=("left", "right")))

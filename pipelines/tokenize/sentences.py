@@ -1,0 +1,88 @@
+"""Where sentences begin, from token ids alone: spaces, lines and often case are gone by then.
+
+A sentence ends after a run of end marks and closing quotes or brackets that holds an end mark
+('.', '!', '?', '。', ...). A full stop after a title ("mr .") or a single Latin letter ("u . s .")
+and one between digits ("3 . 14") ends nothing; nor, in a vocabulary with case, does one before a
+small letter. Missing an end is harmless (a longer sentence); nothing here changes tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_END, _STOP, _CLOSE, _QUOTE, _ABBREVIATED, _DIGIT, _SMALL = (1 << bit for bit in range(7))
+
+_END_MARKS = "!?…。！？｡؟۔।॥։።၊။᠃᠉‼⁇⁈⁉"
+_STOPS = ".．"
+_CLOSERS = ")]}'’”»›）］｝〕〉》」』】〙〗｣"
+_TITLES = frozenset("mr mrs ms dr prof st vs jr sr rev gen col lt capt sgt hon".split())
+
+
+def mark_vocabulary(pieces: Sequence[str]) -> NDArray[np.uint8]:
+    """What each token of a vocabulary means for sentence ends: uint8[vocabulary] of bit flags.
+
+    ``pieces`` are the vocabulary's strings in the order of their ids. The table is made once and
+    given to ``find_sentences``.
+    """
+    with_case = "A" in pieces
+    marks = np.zeros(len(pieces), np.uint8)
+    for token_id, piece in enumerate(pieces):
+        bare = piece.removeprefix("##")
+        flags = 0
+        if piece in _END_MARKS and piece:
+            flags = _END
+        elif piece in _STOPS and piece:
+            flags = _STOP
+        elif piece in _CLOSERS and piece:
+            flags = _CLOSE
+        elif piece == '"':
+            flags = _QUOTE
+        elif bare.isdecimal():
+            flags = _DIGIT
+        elif piece.lower() in _TITLES or (len(piece) == 1 and "a" <= piece.lower() <= "z"):
+            flags = _ABBREVIATED
+        if with_case and piece[:1].islower():
+            flags |= _SMALL
+        marks[token_id] = flags
+    return marks
+
+
+def find_sentences(
+    token_ids: NDArray[np.integer], offsets: NDArray[np.int64], marks: NDArray[np.uint8]
+) -> NDArray[np.int64]:
+    """The places in ``token_ids`` where a sentence begins, ascending, int64[sentences].
+
+    ``token_ids`` integers[T] holds documents at ``offsets`` int64[n + 1], ``marks`` comes from
+    ``mark_vocabulary``. Every document with a token begins a sentence. The straight quote closes
+    when it is the second, fourth, ... of its document.
+    """
+    flags = marks[token_ids]
+    begins = np.unique(offsets[:-1][np.diff(offsets) > 0])
+    tail = np.flatnonzero(flags & (_END | _STOP | _CLOSE | _QUOTE))
+
+    kind = flags[tail]
+    quotes = np.flatnonzero(kind & _QUOTE)
+    earlier = np.searchsorted(tail[quotes], begins)  # quotes before each document
+    owner = np.searchsorted(begins, tail[quotes], side="right") - 1
+    opens = (np.arange(len(quotes)) - earlier[owner]) % 2 == 0
+    tail, kind = np.delete(tail, quotes[opens]), np.delete(kind, quotes[opens])
+    if not len(tail):
+        return begins
+
+    document_begins = np.isin(tail, begins, assume_unique=True)
+    document_ends = np.isin(tail + 1, np.append(begins[1:], len(token_ids)), assume_unique=True)
+    before = np.where(document_begins, 0, flags[tail - 1])
+    after = np.where(document_ends, 0, flags[np.minimum(tail + 1, len(flags) - 1)])
+    stops = (kind & _STOP > 0) & (before & _ABBREVIATED == 0) & (before & after & _DIGIT == 0)
+    exclaims = kind & _END > 0
+
+    # A run of marks ends a sentence if any of them does; the next token begins the next one.
+    run_begins = np.flatnonzero((np.diff(tail, prepend=-2) > 1) | document_begins)
+    last = np.append(run_begins[1:], len(tail)) - 1
+    stopped = np.logical_or.reduceat(stops, run_begins) & (after[last] & _SMALL == 0)
+    ended = stopped | np.logical_or.reduceat(exclaims, run_begins)
+    follows = ended & ~document_ends[last]
+    return np.union1d(begins, tail[last[follows]] + 1)

@@ -1,0 +1,1 @@
+"""Stage ``vocab``: a corpus to a WordPiece vocabulary."""

@@ -1,0 +1,280 @@
+"""The tree of word pieces that every threshold of a WordPiece learner is evaluated on.
+
+A *remainder* is what is left of a word from some position past its first character; equal
+remainders of different words are one. A *piece* is a prefix of a word (plain) or of a remainder
+(continued); pieces form a tree whose parent is the piece without its last character. Splitting
+words longest piece first only moves counts from remainders to shorter remainders, so a learner
+needs no word after this: counts flow by remainder length, sums and cuts by piece length.
+
+Everything here is exact 64-bit integer arithmetic and does not depend on the order of words.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.vocab.select_words import SelectedWords
+
+
+@dataclass(frozen=True)
+class Remainders:
+    """The R distinct remainders, shorter ones first.
+
+    ``first`` int64[longest + 2]: remainders of k characters have the ids first[k]..first[k+1];
+    ``position`` int[R]: one place in ``words.ranks`` where the remainder stands; ``counts``
+    int64[R]: occurrences of words that end in it (being longer); ``at_position`` int[P]: the
+    remainder that stands at each position (undefined at the first characters of words).
+    """
+
+    words: SelectedWords
+    first: NDArray[np.int64]
+    position: NDArray[np.signedinteger]
+    counts: NDArray[np.int64]
+    at_position: NDArray[np.signedinteger]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of characters of each remainder, int64[R]."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+
+
+@dataclass(frozen=True)
+class PieceTree:
+    """The N pieces that occur at least ``threshold`` times, and all single characters.
+
+    Shorter pieces come first, siblings by character, plain before continued, so that ids are a
+    function of the words alone. ``first`` int64[longest + 2]: pieces of k characters have the
+    ids first[k]..first[k+1]; ``parent`` int32[N]: the piece without its last character (-1 for
+    single characters); ``rank`` int32[N]: its last character; ``position`` int[N]: one place in
+    ``words.ranks`` where it stands; ``continued`` bool[N]; ``counts`` int64[N]: occurrences at
+    every position of every word. ``word_leaf`` int32[n], ``remainder_leaf`` int32[R]: the
+    longest piece in the tree that begins each word and each remainder.
+    """
+
+    remainders: Remainders
+    threshold: int
+    first: NDArray[np.int64]
+    parent: NDArray[np.int32]
+    rank: NDArray[np.int32]
+    position: NDArray[np.signedinteger]
+    continued: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+    word_leaf: NDArray[np.int32]
+    remainder_leaf: NDArray[np.int32]
+
+    def levels_from_longest(self) -> list[slice]:
+        """The ids of all pieces of the same length, longest first, down to two characters."""
+        return [
+            slice(int(self.first[length]), int(self.first[length + 1]))
+            for length in range(len(self.first) - 2, 1, -1)
+        ]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of characters of each piece, int64[N]."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+
+    def tokens(self, pieces: NDArray[np.signedinteger], suffix_indicator: str) -> list[str]:
+        """These pieces as vocabulary entries: continued ones with the suffix indicator."""
+        words = self.remainders.words
+        code_points = np.array([ord(character) for character in words.alphabet], np.uint32)
+        begins, lengths = self.position[pieces], self.lengths()[pieces]
+        return [
+            (suffix_indicator if continued else "")
+            + code_points[words.ranks[begin : begin + length]]
+            .tobytes()
+            .decode("utf-32-le", "surrogatepass")
+            for begin, length, continued in zip(
+                begins.tolist(), lengths.tolist(), self.continued[pieces].tolist(), strict=True
+            )
+        ]
+
+    def find(self, text: str, *, continued: bool) -> int | None:
+        """The id of the piece with these characters, None where the tree has none."""
+        alphabet = self.remainders.words.alphabet
+        piece = None
+        for length, character in enumerate(text, 1):
+            rank = bisect_left(alphabet, character)
+            if length >= len(self.first) - 1 or alphabet[rank : rank + 1] != [character]:
+                return None
+            begin, end = (int(bound) for bound in self.first[length : length + 2])
+            if piece is None:
+                middle = begin + int(np.searchsorted(self.continued[begin:end], True))
+                begin, end = (middle, end) if continued else (begin, middle)
+            else:
+                parents = self.parent[begin:end]
+                end = begin + int(np.searchsorted(parents, piece, side="right"))
+                begin += int(np.searchsorted(parents, piece, side="left"))
+            piece = begin + int(np.searchsorted(self.rank[begin:end], rank))
+            if piece == end or self.rank[piece] != rank:
+                return None
+        return piece
+
+    def find_tokens(self, tokens: Iterable[str], suffix_indicator: str) -> list[int]:
+        """The ids of all pieces that read as one of these vocabulary entries."""
+        found = [self.find(token, continued=False) for token in tokens]
+        if suffix_indicator:
+            found += [
+                self.find(token.removeprefix(suffix_indicator), continued=True)
+                for token in tokens
+                if token.startswith(suffix_indicator)
+            ]
+        return [piece for piece in found if piece is not None]
+
+    def plain_beginning_with(self, prefix: str) -> NDArray[np.bool_]:
+        """Marks the plain pieces longer than ``prefix`` that begin with it, bool[N]."""
+        marked = np.zeros(len(self.parent), np.bool_)
+        piece = self.find(prefix, continued=False)
+        if piece is not None:
+            marked[piece] = True
+            for level in reversed(self.levels_from_longest()):
+                marked[level] |= marked[self.parent[level]]
+            marked[piece] = False
+        return marked
+
+
+def _group(keys: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """An order that sorts the keys, and where in that order each distinct key begins."""
+    order = np.argsort(keys)
+    keys = keys[order]
+    is_first = np.empty(len(keys), np.bool_)
+    is_first[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    return order, np.flatnonzero(is_first)
+
+
+def find_remainders(words: SelectedWords) -> Remainders:
+    """Gives equal remainders of all words one id, shorter ones first.
+
+    A remainder of k characters is its first character and a remainder of k - 1, so each length
+    is one sort of (that remainder, that character) pairs. Source: a trie of reversed words.
+    """
+    number_of_characters = max(len(words.alphabet), 1)
+    ends = words.starts + words.lengths
+    longest = int(words.lengths[0]) if len(words.lengths) else 0
+    index_type = np.int32 if len(words.ranks) < 2**31 else np.int64
+    at_position = np.full(len(words.ranks), -1, index_type)
+    first = [0, 0]
+    positions = [np.zeros(0, index_type)]
+    counts = [np.zeros(0, np.int64)]
+    for length in range(1, longest):
+        # Words are sorted longest first: those with a remainder of this length are a prefix.
+        longer = int(np.searchsorted(-words.lengths, -length, side="left"))
+        position = ends[:longer] - length
+        keys = words.ranks[position].astype(np.int64)
+        if length > 1:
+            keys += at_position[position + 1].astype(np.int64) * number_of_characters
+        order, starts = _group(keys)
+        ids = np.repeat(
+            np.arange(first[-1], first[-1] + len(starts), dtype=index_type),
+            np.diff(starts, append=len(order)),
+        )
+        at_position[position[order]] = ids
+        positions.append(position[order[starts]].astype(index_type))
+        counts.append(np.add.reduceat(words.counts[:longer][order], starts))
+        first.append(first[-1] + len(starts))
+    return Remainders(
+        words=words,
+        first=np.array(first, np.int64),
+        position=np.concatenate(positions),
+        counts=np.concatenate(counts),
+        at_position=at_position,
+    )
+
+
+def build_tree(remainders: Remainders, threshold: int, *, joined: bool = False) -> PieceTree:
+    """All pieces that occur ``threshold`` times or more, and all single characters.
+
+    With ``joined`` a piece is the same at the beginning of a word and later (learning without a
+    suffix indicator), and ``continued`` is False throughout.
+    """
+    words = remainders.words
+    number_of_characters = max(len(words.alphabet), 1)
+    number_of_words = len(words.counts)
+    # Words first, then remainders: what pieces are prefixes of.
+    position = np.concatenate([words.starts.astype(remainders.position.dtype), remainders.position])
+    lengths = np.concatenate([words.lengths, remainders.lengths()]).astype(np.int32)
+    weights = np.concatenate([words.counts, remainders.counts])
+    leaf = np.full(len(position), -1, np.int32)
+
+    first, length = [0, 0], 0
+    levels: list[tuple[NDArray, ...]] = []
+    active = np.arange(len(position))
+    while len(active):
+        length += 1
+        keys = words.ranks[position[active] + (length - 1)].astype(np.int64)
+        if length > 1:
+            keys += leaf[active].astype(np.int64) * number_of_characters
+        elif not joined:
+            keys[number_of_words:] += number_of_characters
+        order, starts = _group(keys)
+        active = active[order]
+        counts = np.add.reduceat(weights[active], starts)
+        sizes = np.diff(starts, append=len(active))
+        stays = np.ones(len(starts), np.bool_) if length == 1 else counts >= threshold
+        heads = active[starts[stays]]
+        rank = keys[order[starts[stays]]] % number_of_characters
+        continued = (heads >= number_of_words) & (not joined)
+        levels.append((leaf[heads], rank, position[heads], continued, counts[stays]))
+        ids = np.arange(first[-1], first[-1] + len(heads), dtype=np.int32)
+        first.append(first[-1] + len(heads))
+        active = active[np.repeat(stays, sizes)]
+        leaf[active] = np.repeat(ids, sizes[stays])
+        active = active[lengths[active] > length]
+
+    columns = zip(*levels, strict=True) if levels else [()] * 5
+    types = (np.int32, np.int32, position.dtype, np.bool_, np.int64)
+    parent, rank, place, continued, counts = (
+        np.concatenate([np.zeros(0, kind), *column]).astype(kind)
+        for kind, column in zip(types, columns, strict=True)
+    )
+    return PieceTree(
+        remainders=remainders,
+        threshold=threshold,
+        first=np.array(first, np.int64),
+        parent=parent,
+        rank=rank,
+        position=place,
+        continued=continued,
+        counts=counts,
+        word_leaf=leaf[:number_of_words],
+        remainder_leaf=leaf[number_of_words:],
+    )
+
+
+def longest_kept(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """For each piece the length of its longest prefix (itself included) that is kept, int32[N].
+
+    Single characters count as kept: learners always have all of them.
+    """
+    longest = np.ones(len(is_kept), np.int32)
+    for length, level in enumerate(reversed(tree.levels_from_longest()), 2):
+        longest[level] = np.where(is_kept[level], length, longest[tree.parent[level]])
+    return longest
+
+
+def split_words(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Splits every word, longest kept piece first: how often that stops at each remainder.
+
+    Returns int64[R]: occurrences of words that have a boundary between pieces just before the
+    remainder. Each distinct remainder is split once, with all its occurrences, longer ones first.
+    """
+    remainders, words = tree.remainders, tree.remainders.words
+    longest = longest_kept(tree, is_kept)
+    stops = np.zeros(len(remainders.counts), np.int64)
+    taken = longest[tree.word_leaf]
+    rest = np.flatnonzero(taken < words.lengths)
+    target = remainders.at_position[words.starts[rest] + taken[rest]]
+    np.add.at(stops, target, words.counts[rest])
+    for length in range(len(remainders.first) - 2, 1, -1):
+        begin, end = remainders.first[length : length + 2]
+        reached = begin + np.flatnonzero(stops[begin:end])
+        taken = longest[tree.remainder_leaf[reached]]
+        unfinished = taken < length
+        reached, taken = reached[unfinished], taken[unfinished]
+        target = remainders.at_position[remainders.position[reached] + taken]
+        np.add.at(stops, target, stops[reached])
+    return stops

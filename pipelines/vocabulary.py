@@ -1,0 +1,178 @@
+"""A WordPiece vocabulary: the pieces in the order of their ids, as a ``vocab.txt`` holds them.
+
+One piece a line, id = line number - 1. Lines end at "\\n" alone (a "\\r" before it is dropped), because
+BERT's Chinese vocabulary has the piece U+2028, which other notions of a line break. The ids read here
+are those that google-research/bert and Hugging Face read from the same file; a file that would leave
+a piece without an id of its own (blank or repeated lines, blanks around a piece) is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import UserError
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_BLANKS = " \t\n\r\v\f"  # not all that str.strip takes: BERT's Chinese vocabulary has the piece U+2028
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Pieces and their ids; immutable, hashable and picklable.
+
+    Attributes:
+      tokens: the pieces; a piece's id is its index.
+      suffix_indicator: what begins a piece that continues a word ("##" in BERT's vocabularies).
+      source: where the pieces came from, for messages.
+    """
+
+    tokens: tuple[str, ...]
+    suffix_indicator: str = "##"
+    source: str = "the vocabulary"
+
+    def __post_init__(self) -> None:
+        seen: dict[str, int] = {}
+        for line, token in enumerate(self.tokens, 1):
+            if not token or token != token.strip(_BLANKS):
+                what = f"{token!r} has blanks around it" if token.strip(_BLANKS) else "no piece here"
+                raise UserError(f"{self.source}, line {line}: {what}; write one piece on each line")
+            first = seen.setdefault(token, line)
+            if first != line:
+                raise UserError(
+                    f"{self.source}, line {line}: {token!r} is already on line {first}; "
+                    "a piece can have only one id, so remove one of the two"
+                )
+        if not seen:
+            raise UserError(f"{self.source}: no pieces in it; give a vocab.txt with one a line")
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        required: Iterable[str] = SPECIAL_TOKENS,
+        suffix_indicator: str = "##",
+    ) -> Vocabulary:
+        """Reads a vocab.txt from a local path.
+
+        Raises:
+          UserError: the file is missing, is not UTF-8, is empty, repeats a piece, has a blank line
+            or lacks a piece of ``required``. The message names the file and the line.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except FileNotFoundError:
+            raise UserError(
+                f"{path}: no such file; give a vocab.txt or the output of pipelines.vocab"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); give a vocab.txt") from None
+        return cls.parse(
+            content, source=str(path), required=required, suffix_indicator=suffix_indicator
+        )
+
+    @classmethod
+    def parse(
+        cls,
+        content: bytes,
+        *,
+        source: str,
+        required: Iterable[str] = SPECIAL_TOKENS,
+        suffix_indicator: str = "##",
+    ) -> Vocabulary:
+        """The vocabulary in the bytes of a vocab.txt; ``source`` names them in messages.
+
+        Raises:
+          UserError: as ``load`` does.
+        """
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise UserError(
+                f"{source}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; "
+                "save the file as UTF-8"
+            ) from None
+        lines = text.removeprefix("\ufeff").split("\n")
+        if not lines[-1]:
+            lines.pop()  # what follows the last line's end is not a line
+        vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), suffix_indicator, source)
+        missing = [token for token in required if token not in vocabulary.index]
+        if missing:
+            raise UserError(
+                f"{source}: {', '.join(missing)} not among its {vocabulary.size:,} pieces; "
+                f"add a line for {'it' if len(missing) == 1 else 'each'} or give BERT's vocab.txt"
+            )
+        return vocabulary
+
+    @property
+    def size(self) -> int:
+        """Number of pieces."""
+        return len(self.tokens)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """The id of every piece."""
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    @cached_property
+    def is_continuation(self) -> NDArray[np.bool_]:
+        """bool[size]: which pieces continue a word, that is, begin with the suffix indicator."""
+        mark = self.suffix_indicator
+        mask = np.array([t.startswith(mark) and t != mark for t in self.tokens], np.bool_)
+        mask.setflags(write=False)
+        return mask
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the pieces, one a line: that of the file itself unless it has "\\r\\n"."""
+        return hashlib.sha256("".join(f"{t}\n" for t in self.tokens).encode()).hexdigest()
+
+    @property
+    def pad_id(self) -> int:
+        """Id of [PAD]."""
+        return self.id_of(PAD)
+
+    @property
+    def unk_id(self) -> int:
+        """Id of [UNK]."""
+        return self.id_of(UNK)
+
+    @property
+    def cls_id(self) -> int:
+        """Id of [CLS]."""
+        return self.id_of(CLS)
+
+    @property
+    def sep_id(self) -> int:
+        """Id of [SEP]."""
+        return self.id_of(SEP)
+
+    @property
+    def mask_id(self) -> int:
+        """Id of [MASK]."""
+        return self.id_of(MASK)
+
+    def id_of(self, token: str) -> int:
+        """The id of a piece that the vocabulary must have.
+
+        Raises:
+          UserError: it has none.
+        """
+        if token not in self.index:
+            raise UserError(f"{self.source}: {token} not among its pieces; add a line for it")
+        return self.index[token]
+
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> list[str]:
+        """The pieces of the ids, for people to read. Raises IndexError for an id out of range."""
+        wrong = [i for i in map(int, ids) if not 0 <= i < self.size]
+        if wrong:
+            raise IndexError(f"id {wrong[0]} is not in [0, {self.size:,})")
+        return [self.tokens[i] for i in map(int, ids)]

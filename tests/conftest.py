@@ -1,0 +1,20 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with real test data: $BERTMILL_DATA, else ../shared/data beside the checkout."""
+    named = os.environ.get("BERTMILL_DATA")
+    folder = Path(named) if named else _CHECKOUT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real test data not found: {folder} (set BERTMILL_DATA)")
+    return folder

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# The whole check: installs what it needs, then formatter, linter, types, tests.
+#
+#   bash tests/run.sh                  everything but the tests marked long
+#   bash tests/run.sh -m long          the long ones (arguments go to pytest)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bash launch/install.sh train,gcp,test,interop
+export PATH="$PWD/.venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL=3 TOKENIZERS_PARALLELISM=false
+unset KERAS_BACKEND
+
+echo '== formatter'
+ruff format --check .
+echo '== linter'
+ruff check .
+echo '== types'
+mypy
+echo '== tests'
+python -m pytest "$@"

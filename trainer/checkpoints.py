@@ -1,0 +1,123 @@
+"""Checkpoints: everything a run needs to go on as if nothing had happened.
+
+One file a checkpoint, ``checkpoints/step-00001000.npz``: named arrays and a JSON record, nothing that
+could execute code, each part with its CRC. It appears whole or not at all, and the one before it
+goes only when it is there. Writing happens in a thread while training goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import files
+from pipelines.errors import UserError
+
+FOLDER = "checkpoints"
+_NAME = re.compile(r"step-(\d{8,})\.npz")
+_RECORD = "record.json"
+
+
+class Checkpoints:
+    """The checkpoints in the output folder of a run.
+
+    Args:
+        output: the run's folder.
+        keep: how many to keep, newest first; at least 1.
+    """
+
+    def __init__(self, output: str, keep: int):
+        self._folder = Path(output) / FOLDER
+        self._keep = keep
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def steps(self) -> list[int]:
+        """The steps of all complete checkpoints, ascending."""
+        names = [path.name for path in self._folder.glob("step-*.npz")]
+        return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint after ``step`` steps is."""
+        return self._folder / f"step-{step:08d}.npz"
+
+    def save(self, step: int, arrays: Mapping[str, NDArray[Any]], record: Any) -> None:
+        """Begins to write the state after ``step`` steps; ``record`` is JSON.
+
+        The arrays must not change afterwards. Waits for the write before, and raises the UserError
+        of that one if it failed.
+        """
+        self.wait()
+        self._thread = threading.Thread(target=self._write, args=(step, dict(arrays), record))
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Waits until the checkpoint is on disk. Raises UserError if it could not be written."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, step: int, arrays: dict[str, NDArray[Any]], record: Any) -> None:
+        path = self.path(step)
+        try:
+            files.make_folder(str(self._folder))
+            with files.publish(str(path)) as temporary, open(temporary, "wb") as file:
+                data = np.frombuffer(json.dumps(record).encode(), np.uint8)
+                np.savez(file, allow_pickle=False, **{_RECORD: data}, **arrays)  # type: ignore[arg-type]
+        except OSError as error:
+            last = self.steps()
+            self._error = UserError(
+                f"checkpoint {path} could not be written ({error.strerror or error}); "
+                + (f"the one of step {last[-1]} is good: " if last else "")
+                + "make room and run the same command again"
+            )
+            return
+        except BaseException as error:
+            self._error = error
+            return
+        for old in self.steps()[: -self._keep]:
+            self.path(old).unlink(missing_ok=True)
+
+    def load_latest(self) -> tuple[int, dict[str, NDArray[Any]], Any] | None:
+        """(step, arrays, record) of the newest readable checkpoint, or None if there is none.
+
+        A damaged one is passed over with a line on standard error.
+        """
+        for step in reversed(self.steps()):
+            try:
+                arrays, record = read_checkpoint(self.path(step))
+            except UserError as error:
+                print(f"pretrain: {error}; going back to the one before", file=sys.stderr)
+                continue
+            return step, arrays, record
+        return None
+
+    def delete_all(self) -> None:
+        """Removes every checkpoint and what interrupted writers left."""
+        for step in self.steps():
+            self.path(step).unlink(missing_ok=True)
+        if self._folder.exists():
+            files.delete_temporaries(str(self._folder))
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
+    """The arrays and the record of one checkpoint. Raises UserError if it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        record = json.loads(arrays.pop(_RECORD).tobytes())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"checkpoint {path} is damaged ({' '.join(str(error).split())})") from None
+    return arrays, record

@@ -1,0 +1,145 @@
+"""Training data on disk: the one place that knows how the outputs of earlier stages are laid out.
+
+A dataset is the output folder of ``pipelines.tokenize`` (rows) or ``pipelines.mask`` (examples, in
+``copies`` maskings: training shard ``copy * n + i`` holds copy ``copy`` of row shard i of n, in the
+same row order). Rows are numbered 0, 1, … through the shards of a split, whatever the copy.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import files
+from pipelines.columns import Columns, concatenate, take
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest, read_manifest
+from pipelines.shards import ShardReader
+from pipelines.vocabulary import Vocabulary
+from pipelines.vocabulary_source import VOCABULARY_FILE, check_vocabulary
+
+TRAIN, VALIDATION = "train", "validation"
+# Shards held open at a time: each is a file handle.
+_OPEN_SHARDS = 256
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished output of tokenize or mask: its folder, manifest and vocabulary."""
+
+    folder: str
+    manifest: Manifest
+    vocabulary: Vocabulary
+
+    @property
+    def is_masked(self) -> bool:
+        """True for examples (masked before), False for rows (masked on the fly)."""
+        return self.manifest.stage == "mask"
+
+    @property
+    def seq_length(self) -> int:
+        """Tokens in a full row."""
+        return int(self.manifest.facts["seq_length"])
+
+    @property
+    def separates_documents(self) -> bool:
+        """True if attention must stay inside each document of a row."""
+        return self.manifest.facts["packing"] == "documents"
+
+    def copies(self, split: str) -> int:
+        """How many maskings of each row there are on disk."""
+        return int(self.manifest.facts["copies"]) if self.is_masked and split == TRAIN else 1
+
+    def rows(self, split: str) -> int:
+        """Number of rows in a split (each counted once, however many copies)."""
+        return self.manifest.rows(split) // self.copies(split)
+
+
+def open_dataset(folder: str) -> Dataset:
+    """Opens the output of tokenize or mask.
+
+    Raises UserError if it is not finished, not on a local disk, or its vocabulary is not its own.
+    """
+    if files.is_remote(folder):
+        raise UserError(f"--data: {folder} is remote; copy it to a local folder first")
+    manifest = read_manifest(folder, ("tokenize", "mask"), flag="data")
+    vocabulary = Vocabulary.load(files.join(folder, VOCABULARY_FILE))
+    check_vocabulary(folder, vocabulary, manifest)
+    return Dataset(folder, manifest, vocabulary)
+
+
+def open_datasets(folders: Sequence[str]) -> list[Dataset]:
+    """Opens the datasets of a mixture. Raises UserError where they do not fit together."""
+    datasets = [open_dataset(folder) for folder in folders]
+    first = datasets[0]
+    for other in datasets[1:]:
+        if other.vocabulary.fingerprint != first.vocabulary.fingerprint:
+            raise UserError(
+                f"--data: {other.folder} was made with another vocabulary than {first.folder}; "
+                "tokenize both with the same"
+            )
+        for fact in ("seq_length", "lowercase", "strip_accents"):
+            mine, theirs = first.manifest.facts[fact], other.manifest.facts[fact]
+            if mine != theirs:
+                raise UserError(
+                    f"--data: {fact} is {mine} in {first.folder} but {theirs} in {other.folder}; "
+                    "tokenize both with the same"
+                )
+    for dataset in datasets:
+        if dataset.rows(TRAIN) == 0:
+            raise UserError(f"--data: {dataset.folder} holds no training rows")
+    return datasets
+
+
+class RowReader:
+    """Random access to the rows of one split of a dataset. Shards are opened when first needed."""
+
+    def __init__(self, dataset: Dataset, split: str):
+        self._dataset = dataset
+        self._shards = dataset.manifest.splits.get(split, ())
+        self._copies = dataset.copies(split)
+        self._open: OrderedDict[int, ShardReader] = OrderedDict()
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        per_copy = len(self._shards) // self._copies
+        return np.cumsum([shard.records for shard in self._shards[:per_copy]], dtype=np.int64)
+
+    def read(self, rows: NDArray[np.int64], epochs: NDArray[np.int64]) -> Columns:
+        """The rows (at least one) with the given numbers, in that order, as columns.
+
+        Of examples, copy ``epoch`` modulo copies is read. Raises UserError that names the shard if
+        one is missing or damaged.
+        """
+        shard = np.searchsorted(self._ends, rows, side="right")
+        place = rows - np.concatenate([[0], self._ends])[shard]
+        shard += epochs % self._copies * len(self._ends)
+        order = np.lexsort((place, shard))
+        numbers, starts = np.unique(shard[order], return_index=True)
+        parts = [
+            self._reader(int(number)).read(place[chosen])
+            for number, chosen in zip(numbers, np.split(order, starts[1:]), strict=True)
+        ]
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return take(concatenate(parts), back)
+
+    def _reader(self, number: int) -> ShardReader:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        dataset, shard = self._dataset, self._shards[number]
+        self._open[number] = ShardReader(
+            files.join(dataset.folder, shard.name),
+            shard,
+            dataset.manifest.schema,
+            dataset.manifest.facts["format"],
+        )
+        if len(self._open) > _OPEN_SHARDS:
+            self._open.popitem(last=False)
+        return self._open[number]

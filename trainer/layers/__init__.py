@@ -1,0 +1,17 @@
+"""Layers to build BERT and its inputs, with KerasNLP's names and signatures."""
+
+from trainer.lazy_exports import lazy_exports
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "MaskedLMHead": "trainer.layers.masked_lm_head",
+        "MaskedLMMaskGenerator": "trainer.layers.masked_lm_mask_generator",
+        "MultiSegmentPacker": "trainer.layers.multi_segment_packer",
+        "PositionEmbedding": "trainer.layers.position_embedding",
+        "ReversibleEmbedding": "trainer.layers.reversible_embedding",
+        "StartEndPacker": "trainer.layers.start_end_packer",
+        "TokenAndPositionEmbedding": "trainer.layers.token_and_position_embedding",
+        "TransformerEncoder": "trainer.layers.transformer_encoder",
+    },
+)

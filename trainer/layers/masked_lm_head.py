@@ -1,0 +1,128 @@
+"""The masked-LM head: encoder outputs at chosen positions -> a distribution over the vocabulary.
+
+Gather, dense layer, layer normalisation, then the transposed token embedding plus a bias (Devlin et
+al. 2018, appendix; Press and Wolf 2016 for the tied weights). Arguments, sub-layer names and
+variables are KerasNLP's ``MaskedLMHead``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+class MaskedLMHead(keras.layers.Layer):
+    """Predicts tokens at ``mask_positions``.
+
+    Args:
+        vocabulary_size: number of ids; may be None where ``token_embedding`` is given.
+        token_embedding: a ``ReversibleEmbedding`` whose table is reused; else an own kernel.
+        intermediate_activation: of the dense layer.
+        activation: of the outputs: None for logits, "softmax" for probabilities.
+        layer_norm_epsilon, kernel_initializer, bias_initializer: as in KerasNLP.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int | None = None,
+        token_embedding: Any = None,
+        intermediate_activation: Any = "relu",
+        activation: Any = None,
+        layer_norm_epsilon: float = 1e-05,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**{**kwargs, "autocast": False})
+        if token_embedding is not None:
+            if vocabulary_size and vocabulary_size != token_embedding.input_dim:
+                raise ValueError(
+                    f"vocabulary_size {vocabulary_size} is not the {token_embedding.input_dim} "
+                    "ids of token_embedding; leave vocabulary_size out or make them equal"
+                )
+            vocabulary_size = token_embedding.input_dim
+        if vocabulary_size is None:
+            raise ValueError("MaskedLMHead needs vocabulary_size or token_embedding")
+        self.vocabulary_size = vocabulary_size
+        self.token_embedding = token_embedding
+        self.intermediate_activation = keras.activations.get(intermediate_activation)
+        self.activation = keras.activations.get(activation)
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(self, inputs_shape: Any, mask_positions_shape: Any = None) -> None:
+        embedding = self.token_embedding
+        features = inputs_shape[-1] if embedding is None else embedding.output_dim
+        self._intermediate_dense = keras.layers.Dense(
+            features,
+            activation=self.intermediate_activation,
+            kernel_initializer=self.kernel_initializer,
+            bias_initializer=self.bias_initializer,
+            dtype=self.dtype_policy,
+            name="intermediate_dense",
+        )
+        self._intermediate_layer_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon,
+            dtype=self.dtype_policy,
+            name="intermediate_layer_norm",
+        )
+        self._intermediate_dense.build((inputs_shape[0], None, inputs_shape[-1]))
+        self._intermediate_layer_norm.build((inputs_shape[0], None, features))
+        if embedding is None:
+            self._kernel = self.add_weight(
+                name="output_kernel",
+                shape=(features, self.vocabulary_size),
+                initializer=self.kernel_initializer,
+            )
+        self._bias = self.add_weight(
+            name="output_bias", shape=(self.vocabulary_size,), initializer=self.bias_initializer
+        )
+        self.built = True
+
+    @property
+    def output_bias(self) -> Any:
+        """The bias variable, float[vocabulary_size]."""
+        return self._bias
+
+    def transform(self, inputs: Any, mask_positions: Any) -> Any:
+        """Everything but the projection: float[batch, sequence, hidden] -> [batch, masks, hidden]."""
+        positions = ops.expand_dims(mask_positions, axis=-1)
+        x = ops.take_along_axis(inputs, positions, axis=1)
+        return self._intermediate_layer_norm(self._intermediate_dense(x))
+
+    def call(self, inputs: Any, mask_positions: Any) -> Any:
+        """float[batch, sequence, hidden], int[batch, masks] -> float[batch, masks, vocabulary]."""
+        x = self.transform(inputs, mask_positions)
+        if self.token_embedding is not None:
+            outputs = self.token_embedding(x, reverse=True)
+        else:
+            outputs = ops.matmul(x, ops.cast(self._kernel, self.compute_dtype))
+        # Not cast down: in mixed precision the sum and the loss after it stay in float32.
+        outputs = ops.add(ops.cast(outputs, self.compute_dtype), self._bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> Any:
+        return (*mask_positions_shape, self.vocabulary_size)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MaskedLMHead:
+        config = dict(config)
+        if config.get("token_embedding"):
+            config["token_embedding"] = keras.layers.deserialize(config["token_embedding"])
+        return cls(**config)
+
+    def get_config(self) -> dict[str, Any]:
+        embedding = self.token_embedding
+        return super().get_config() | {
+            "vocabulary_size": self.vocabulary_size,
+            "token_embedding": None if embedding is None else keras.layers.serialize(embedding),
+            "intermediate_activation": keras.activations.serialize(self.intermediate_activation),
+            "activation": keras.activations.serialize(self.activation),
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }

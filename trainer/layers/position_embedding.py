@@ -1,0 +1,64 @@
+"""Learned position vectors, one for each place in a sequence.
+
+Without ``positions`` the places are ``start_index, start_index + 1, …``; with it they are whatever
+the caller says, which is how packed rows restart at each document. Saved variables are KerasNLP's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+class PositionEmbedding(keras.layers.Layer):
+    """Position vectors for inputs of shape [batch, sequence, features] (only the shape is used).
+
+    Args:
+        sequence_length: the longest sequence: the number of vectors.
+        initializer: initializer of the vectors.
+    """
+
+    def __init__(
+        self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if sequence_length is None:
+            raise ValueError("sequence_length must be an integer, not None")
+        self.sequence_length = int(sequence_length)
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, inputs_shape: Any) -> None:
+        self.position_embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.sequence_length, inputs_shape[-1]),
+            initializer=self.initializer,
+        )
+        self.built = True
+
+    def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
+        """Gives float[batch, sequence, features]; ``positions`` is int[sequence] or [batch, sequence]."""
+        shape = ops.shape(inputs)
+        table = ops.convert_to_tensor(self.position_embeddings)
+        if positions is not None:
+            chosen = ops.take(table, positions, axis=0)
+        else:
+            length = inputs.shape[-2]
+            if length is not None and length > self.sequence_length:
+                raise ValueError(
+                    f"a sequence of {length} is longer than the {self.sequence_length} positions "
+                    f"of layer '{self.name}'; shorten it or raise max_sequence_length"
+                )
+            chosen = ops.slice(table, (start_index, 0), (shape[-2], shape[-1]))
+        return ops.broadcast_to(chosen, shape)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "sequence_length": self.sequence_length,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }

@@ -1,0 +1,183 @@
+"""One Transformer encoder block: self-attention, then a feed-forward network, each with a residual.
+
+Source: Vaswani et al. 2017, section 3.1; BERT normalises after each residual (post-norm). Arguments,
+sub-layer names and variables are KerasNLP's ``TransformerEncoder``, so its weights load here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from trainer.layers.dropout import Dropout
+from trainer.layers.self_attention import SelfAttention
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+class TransformerEncoder(keras.layers.Layer):
+    """An encoder block over float[batch, sequence, hidden].
+
+    Args:
+        intermediate_dim: width of the feed-forward network.
+        num_heads: number of attention heads; hidden must be at least as large.
+        dropout: rate for attention probabilities and both outputs.
+        activation: of the feed-forward network.
+        layer_norm_epsilon: added to the variance in both normalisations.
+        kernel_initializer, bias_initializer: of all dense layers.
+        normalize_first: normalise before each sub-layer instead of after each residual.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        num_heads: int,
+        dropout: float = 0,
+        activation: Any = "relu",
+        layer_norm_epsilon: float = 1e-05,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        normalize_first: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.intermediate_dim = intermediate_dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.activation = keras.activations.get(activation)
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.normalize_first = normalize_first
+        self.supports_masking = True
+
+    def build(self, inputs_shape: Any) -> None:
+        hidden_dim = inputs_shape[-1]
+        key_dim = hidden_dim // self.num_heads
+        if key_dim == 0:
+            raise ValueError(
+                f"hidden_dim {hidden_dim} is smaller than num_heads {self.num_heads}: "
+                "each head needs at least one dimension"
+            )
+        self._self_attention_layer = SelfAttention(
+            num_heads=self.num_heads,
+            key_dim=int(key_dim),
+            dropout=self.dropout,
+            dtype=self.dtype_policy,
+            name="self_attention_layer",
+            **self._fresh_initializers(),
+        )
+        self._self_attention_layer.build(query_shape=inputs_shape, value_shape=inputs_shape)
+        self._self_attention_layer_norm = self._layer_norm("self_attention_layer_norm")
+        self._self_attention_layer_norm.build(inputs_shape)
+        self._self_attention_dropout = Dropout(
+            self.dropout, dtype=self.dtype_policy, name="self_attention_dropout"
+        )
+        self._feedforward_layer_norm = self._layer_norm("feedforward_layer_norm")
+        self._feedforward_layer_norm.build(inputs_shape)
+        self._feedforward_intermediate_dense = keras.layers.Dense(
+            self.intermediate_dim,
+            activation=self.activation,
+            dtype=self.dtype_policy,
+            name="feedforward_intermediate_dense",
+            **self._fresh_initializers(),
+        )
+        self._feedforward_intermediate_dense.build(inputs_shape)
+        self._feedforward_output_dense = keras.layers.Dense(
+            hidden_dim,
+            dtype=self.dtype_policy,
+            name="feedforward_output_dense",
+            **self._fresh_initializers(),
+        )
+        self._feedforward_output_dense.build((*inputs_shape[:-1], self.intermediate_dim))
+        self._feedforward_dropout = Dropout(
+            self.dropout, dtype=self.dtype_policy, name="feedforward_dropout"
+        )
+        self.built = True
+
+    def _layer_norm(self, name: str) -> keras.layers.LayerNormalization:
+        return keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+
+    def _fresh_initializers(self) -> dict[str, Any]:
+        """Copies, because an unseeded Keras initializer gives the same values each time it is used."""
+        return {
+            "kernel_initializer": self.kernel_initializer.clone(),
+            "bias_initializer": self.bias_initializer.clone(),
+        }
+
+    def call(
+        self,
+        inputs: Any,
+        padding_mask: Any = None,
+        attention_mask: Any = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+    ) -> Any:
+        """Encodes float[batch, sequence, hidden].
+
+        ``padding_mask`` [batch, sequence] and ``attention_mask`` [batch, sequence, sequence] are
+        nonzero where attention is allowed; both together allow what both allow. Returns the same
+        shape, and the scores [batch, heads, sequence, sequence] too if asked.
+        """
+        mask = _combined_mask(inputs, padding_mask, attention_mask)
+        residual = inputs
+        x = self._self_attention_layer_norm(inputs) if self.normalize_first else inputs
+        scores = None
+        x = self._self_attention_layer(
+            query=x,
+            value=x,
+            attention_mask=mask,
+            training=training,
+            return_attention_scores=return_attention_scores,
+        )
+        if return_attention_scores:
+            x, scores = x
+        x = self._self_attention_dropout(x, training=training) + residual
+        if not self.normalize_first:
+            x = self._self_attention_layer_norm(x)
+
+        residual = x
+        if self.normalize_first:
+            x = self._feedforward_layer_norm(x)
+        x = self._feedforward_intermediate_dense(x)
+        x = self._feedforward_output_dense(x)
+        x = self._feedforward_dropout(x, training=training) + residual
+        if not self.normalize_first:
+            x = self._feedforward_layer_norm(x)
+        return (x, scores) if return_attention_scores else x
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return inputs_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "intermediate_dim": self.intermediate_dim,
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+            "activation": keras.activations.serialize(self.activation),
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "normalize_first": self.normalize_first,
+        }
+
+
+def _combined_mask(inputs: Any, padding_mask: Any, attention_mask: Any) -> Any:
+    """A mask [batch, 1 or sequence, sequence], or None where everything is allowed."""
+    if padding_mask is None:
+        padding_mask = getattr(inputs, "_keras_mask", None)
+    if padding_mask is not None:
+        if len(padding_mask.shape) != 2:
+            raise ValueError(f"padding_mask must be [batch, sequence], not {padding_mask.shape}")
+        padding_mask = ops.cast(ops.expand_dims(padding_mask, axis=1), "bool")
+    if attention_mask is None:
+        return padding_mask
+    if len(attention_mask.shape) != 3:
+        raise ValueError(
+            f"attention_mask must be [batch, sequence, sequence], not {attention_mask.shape}"
+        )
+    attention_mask = ops.cast(attention_mask, "bool")
+    return attention_mask if padding_mask is None else padding_mask & attention_mask

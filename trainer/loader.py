@@ -1,0 +1,280 @@
+"""Batches for training: read by random access, masked on the fly, one step ahead of the device.
+
+What a step holds is a pure function of (data, weights, seed, batch size, step): rows come from
+``trainer.order``, masks from ``mask_rows`` with copy = epoch. Rows masked here and examples masked
+before by ``pipelines.mask`` give the same batches, bit for bit. The arrays have the same shapes in
+every step: token_ids, segment_ids, padding_mask [B, L], mask_positions, mask_ids, mask_weights
+[B, S] and, where documents share rows, document_ids [B, L].
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.columns import Columns, Ragged
+from pipelines.errors import UserError
+from pipelines.mask.examples import unselectable_ids
+from pipelines.mask.mask_rows import MaskConfig, mask_rows, selection_length
+from pipelines.rows import dense_rows
+from trainer.dataset import TRAIN, VALIDATION, Dataset, RowReader
+from trainer.order import step_rows
+
+# Validation is the same rows with the same masks in every run, whatever its seed.
+VALIDATION_SEED = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The arrays of one step (see the module's docstring) and what they were made from.
+
+    ``step`` counts from 0; ``epoch``, ``source``, ``row`` int64[B] and ``row_id`` uint64[B] say
+    which rows these are; ``tokens`` is the number of real tokens.
+    """
+
+    step: int
+    arrays: dict[str, Any]
+    epoch: NDArray[np.int64]
+    source: NDArray[np.int64]
+    row: NDArray[np.int64]
+    row_id: NDArray[np.uint64]
+    tokens: int
+
+
+class BatchMaker:
+    """Makes the batch of any step: ``train_batch(k)``, ``validation_batch(k)``.
+
+    Args:
+        datasets: what to read, fitting together (``open_datasets``).
+        weights: share of each dataset, or None for one pool (see ``step_rows``).
+        mask: how to mask rows; examples are masked already. Its seed decides masks only.
+        seed: decides the order of rows.
+        batch_size: rows in a step, over all hosts.
+        host, hosts: this host gets its part of every step.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        *,
+        weights: Sequence[float] | None,
+        mask: MaskConfig,
+        seed: int,
+        batch_size: int,
+        host: int = 0,
+        hosts: int = 1,
+    ):
+        self._datasets = list(datasets)
+        self._weights, self._mask, self._seed = weights, mask, seed
+        self._batch_size, self._host, self._hosts = batch_size, host, hosts
+        self._readers = {
+            split: [RowReader(dataset, split) for dataset in datasets]
+            for split in (TRAIN, VALIDATION)
+        }
+        self._width = max(_mask_width(dataset, mask) for dataset in datasets)
+        self._separate = any(dataset.separates_documents for dataset in datasets)
+
+    def train_batch(self, step: int) -> Batch:
+        """The batch of training step ``step`` = 0, 1, …"""
+        epoch, source, row = step_rows(
+            step,
+            rows_per_source=[dataset.rows(TRAIN) for dataset in self._datasets],
+            weights=self._weights,
+            seed=self._seed,
+            global_batch=self._batch_size,
+            host=self._host,
+            hosts=self._hosts,
+        )
+        return self._make(TRAIN, step, epoch, source, row, self._mask)
+
+    @property
+    def validation_steps(self) -> int:
+        """How many batches hold all validation rows once."""
+        return -(-self._validation_rows // self._batch_size)
+
+    @property
+    def _validation_rows(self) -> int:
+        return sum(dataset.rows(VALIDATION) for dataset in self._datasets)
+
+    def validation_batch(self, step: int) -> Batch:
+        """Part ``step`` of the validation rows, in random order and with fixed masks.
+
+        The last part is filled up with rows whose masks have no weight.
+        """
+        epoch, source, row = step_rows(
+            step,
+            rows_per_source=[dataset.rows(VALIDATION) for dataset in self._datasets],
+            seed=VALIDATION_SEED,
+            global_batch=self._batch_size,
+            host=self._host,
+            hosts=self._hosts,
+        )
+        mask = MaskConfig(**{**vars(self._mask), "seed": VALIDATION_SEED})
+        batch = self._make(VALIDATION, step, np.zeros_like(epoch), source, row, mask)
+        batch.arrays["mask_weights"][epoch > 0] = 0.0
+        return batch
+
+    def _make(
+        self,
+        split: str,
+        step: int,
+        epoch: NDArray[np.int64],
+        source: NDArray[np.int64],
+        row: NDArray[np.int64],
+        mask: MaskConfig,
+    ) -> Batch:
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, reader in enumerate(self._readers[split]):
+            # A slice where all rows are of one source: then nothing is copied below.
+            chosen = np.flatnonzero(source == number)
+            if not len(chosen):
+                continue
+            columns = reader.read(row[chosen], epoch[chosen])
+            part = self._arrays(self._datasets[number], columns, epoch[chosen], mask)
+            for name, values in part.items():
+                if len(chosen) == len(source):
+                    arrays[name] = values
+                else:
+                    shape = (len(source), *values.shape[1:])
+                    arrays.setdefault(name, np.zeros(shape, values.dtype))[chosen] = values
+        row_id = arrays.pop("row_id")
+        tokens = int(np.count_nonzero(arrays["padding_mask"]))
+        return Batch(step, arrays, epoch, source, row, row_id, tokens)
+
+    def _arrays(
+        self, dataset: Dataset, columns: Columns, epoch: NDArray[np.int64], mask: MaskConfig
+    ) -> dict[str, NDArray[Any]]:
+        vocabulary = dataset.vocabulary
+        try:
+            dense = dense_rows(columns, dataset.seq_length, vocabulary.pad_id)
+        except UserError as error:
+            raise UserError(f"--data: {dataset.folder}: {error}") from None
+        arrays = {name: dense[name] for name in ("segment_ids", "padding_mask", "row_id")}
+        if self._separate:
+            # Where only other datasets separate documents, the whole row is one.
+            arrays["document_ids"] = (
+                dense["document_ids"]
+                if dataset.separates_documents
+                else dense["padding_mask"].astype(np.int32)
+            )
+        if dataset.is_masked:
+            masked = self._stored_masks(dataset, columns)
+            masked["token_ids"] = dense["token_ids"]
+        else:
+            masked = self._fresh_masks(dataset, dense, epoch, mask)
+        return arrays | masked
+
+    def _stored_masks(self, dataset: Dataset, columns: Columns) -> dict[str, NDArray[Any]]:
+        positions: Any = columns["mask_positions"]
+        ids: Any = columns["mask_ids"]
+        size = dataset.vocabulary.size
+        tokens: Any = columns["token_ids"]
+        highest = max(int(c.values.max(initial=0)) for c in (tokens, ids))
+        if highest >= size:
+            raise UserError(
+                f"--data: {dataset.folder}: token id {highest} is outside its vocabulary of "
+                f"{size:,} pieces; make the examples again"
+            )
+        used = np.arange(self._width) < positions.lengths[:, None]
+        return {
+            "mask_positions": _spread(positions, used),
+            "mask_ids": _spread(ids, used),
+            "mask_weights": used.astype(np.float32),
+        }
+
+    def _fresh_masks(
+        self,
+        dataset: Dataset,
+        dense: dict[str, NDArray[Any]],
+        epoch: NDArray[np.int64],
+        mask: MaskConfig,
+    ) -> dict[str, NDArray[Any]]:
+        vocabulary = dataset.vocabulary
+        masked: dict[str, NDArray[Any]] = {}
+        for copy in np.unique(epoch):
+            chosen = slice(None) if (epoch == copy).all() else epoch == copy
+            outputs, _ = mask_rows(
+                dense["token_ids"][chosen],
+                dense["row_id"][chosen],
+                config=mask,
+                vocabulary_size=vocabulary.size,
+                mask_token_id=vocabulary.mask_id,
+                unselectable_token_ids=unselectable_ids(vocabulary),
+                padding_mask=dense["padding_mask"][chosen],
+                is_continuation=vocabulary.is_continuation,
+                document_ids=dense["document_ids"][chosen],
+                copy=int(copy),
+            )
+            for name, values in outputs.items():
+                width = values.shape[1] if name == "token_ids" else self._width
+                whole = masked.setdefault(name, np.zeros((len(epoch), width), values.dtype))
+                whole[chosen, : values.shape[1]] = values
+        return masked
+
+
+def _mask_width(dataset: Dataset, mask: MaskConfig) -> int:
+    if dataset.is_masked:
+        return int(dataset.manifest.facts["mask"]["mask_selection_length"])
+    return selection_length(mask, dataset.seq_length)
+
+
+def _spread(column: Ragged, used: NDArray[np.bool_]) -> NDArray[np.int32]:
+    dense = np.zeros(used.shape, np.int32)
+    dense[used] = column.values
+    return dense
+
+
+class Prefetcher:
+    """Iterates over the batches of steps ``start`` … ``stop`` - 1, made ahead in a thread.
+
+    At most two batches exist ahead of the consumer. An error in the thread is raised to the
+    consumer. ``waited`` adds up the seconds that the consumer stood waiting.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], start: int, stop: int):
+        self.waited = 0.0
+        self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=1)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(make, start, stop), daemon=True)
+        self._thread.start()
+
+    def _run(self, make: Callable[[int], Batch], start: int, stop: int) -> None:
+        try:
+            for step in range(start, stop):
+                if not self._put(make(step)):
+                    return
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Batch | BaseException | None) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            began = time.perf_counter()
+            item = self._queue.get()
+            self.waited += time.perf_counter() - began
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stops the thread."""
+        self._closed.set()
+        self._thread.join()

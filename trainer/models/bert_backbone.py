@@ -1,0 +1,196 @@
+"""The BERT encoder (Devlin et al. 2018): token ids -> a vector for each token and one for the row.
+
+Arguments, inputs, outputs, layers and weight names are KerasNLP's ``BertBackbone``. Beyond it, a
+call may carry ``document_ids``: then several documents share a row, attention stays inside each
+document and positions restart at each, so every document gets the vectors it would get alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from trainer.layers.dropout import Dropout
+from trainer.layers.gelu import gelu_approximate
+from trainer.layers.position_embedding import PositionEmbedding
+from trainer.layers.reversible_embedding import ReversibleEmbedding
+from trainer.layers.segment_embedding import Embedding as SegmentEmbedding
+from trainer.layers.transformer_encoder import TransformerEncoder
+from trainer.models.backbone import Backbone
+
+_CLS_TOKEN_INDEX = 0
+_LAYER_NORM_EPSILON = 1e-12
+
+
+def bert_kernel_initializer(stddev: float = 0.02) -> keras.initializers.Initializer:
+    """BERT's initial weights: a normal distribution cut at two standard deviations."""
+    return keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+class BertBackbone(Backbone):
+    """A BERT encoder with randomly initialised weights.
+
+    Args:
+        vocabulary_size: number of token ids.
+        num_layers: number of Transformer blocks.
+        num_heads: attention heads a block; must divide ``hidden_dim``.
+        hidden_dim: width of the encoder and the pooler.
+        intermediate_dim: width of the feed-forward networks.
+        dropout: rate for embeddings, attention and feed-forward outputs.
+        max_sequence_length: number of learned positions.
+        num_segments: number of segment ids.
+        dtype: a dtype name or policy for computation and weights ("mixed_bfloat16", …).
+
+    Inputs, a dict of int[batch, sequence]: ``token_ids``, ``segment_ids``, ``padding_mask`` (nonzero
+    = a token) and, for packed rows only, ``document_ids`` (1, 2, … for consecutive documents of the
+    row, 0 = padding; it replaces the padding mask). Outputs, a dict: ``sequence_output``
+    float[batch, sequence, hidden_dim] and ``pooled_output`` float[batch, hidden_dim], from the first
+    token of the row.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        dropout: float = 0.1,
+        max_sequence_length: int = 512,
+        num_segments: int = 2,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self.token_embedding = ReversibleEmbedding(
+            input_dim=vocabulary_size,
+            output_dim=hidden_dim,
+            embeddings_initializer=bert_kernel_initializer(),
+            dtype=dtype,
+            name="token_embedding",
+        )
+        self.position_embedding = PositionEmbedding(
+            initializer=bert_kernel_initializer(),
+            sequence_length=max_sequence_length,
+            dtype=dtype,
+            name="position_embedding",
+        )
+        self.segment_embedding = SegmentEmbedding(
+            input_dim=num_segments,
+            output_dim=hidden_dim,
+            embeddings_initializer=bert_kernel_initializer(),
+            dtype=dtype,
+            name="segment_embedding",
+        )
+        self.embeddings_add = keras.layers.Add(dtype=dtype, name="embeddings_add")
+        self.embeddings_layer_norm = keras.layers.LayerNormalization(
+            axis=-1, epsilon=_LAYER_NORM_EPSILON, dtype=dtype, name="embeddings_layer_norm"
+        )
+        self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
+        self.transformer_layers = [
+            TransformerEncoder(
+                num_heads=num_heads,
+                intermediate_dim=intermediate_dim,
+                activation=gelu_approximate,
+                dropout=dropout,
+                layer_norm_epsilon=_LAYER_NORM_EPSILON,
+                kernel_initializer=bert_kernel_initializer(),
+                dtype=dtype,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.pooled_dense = keras.layers.Dense(
+            hidden_dim,
+            kernel_initializer=bert_kernel_initializer(),
+            activation="tanh",
+            dtype=dtype,
+            name="pooled_dense",
+        )
+        inputs = {
+            name: keras.Input(shape=(None,), dtype="int32", name=name)
+            for name in ("token_ids", "segment_ids", "padding_mask")
+        }
+        super().__init__(inputs=inputs, outputs=self._encode(inputs), dtype=dtype, **kwargs)
+
+        self.vocabulary_size = vocabulary_size
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.dropout = dropout
+        self.max_sequence_length = max_sequence_length
+        self.num_segments = num_segments
+        self.cls_token_index = _CLS_TOKEN_INDEX
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        # The functional signature stays KerasNLP's three inputs; document_ids travels beside it.
+        if isinstance(inputs, dict) and "document_ids" in inputs:
+            inputs = dict(inputs)
+            kwargs["document_ids"] = inputs.pop("document_ids")
+        return super().__call__(inputs, *args, **kwargs)
+
+    def call(
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        mask: Any = None,
+        document_ids: Any = None,
+    ) -> dict[str, Any]:
+        if document_ids is None:
+            return super().call(inputs, training=training, mask=mask)
+        return self._encode(inputs, document_ids=document_ids, training=training)
+
+    def _encode(
+        self, inputs: dict[str, Any], document_ids: Any = None, training: bool | None = None
+    ) -> dict[str, Any]:
+        positions = same_document = None
+        padding_mask = inputs["padding_mask"]
+        if document_ids is not None:
+            same_document = _same_document(document_ids)
+            positions = _positions_within_documents(same_document)
+            padding_mask = None
+        tokens = self.token_embedding(inputs["token_ids"])
+        x = self.embeddings_add(
+            (
+                tokens,
+                self.position_embedding(tokens, positions=positions),
+                self.segment_embedding(inputs["segment_ids"]),
+            )
+        )
+        x = self.embeddings_layer_norm(x)
+        x = self.embeddings_dropout(x, training=training)
+        for layer in self.transformer_layers:
+            x = layer(
+                x, padding_mask=padding_mask, attention_mask=same_document, training=training
+            )
+        return {
+            "sequence_output": x,
+            "pooled_output": self.pooled_dense(x[:, _CLS_TOKEN_INDEX, :]),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "vocabulary_size": self.vocabulary_size,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "intermediate_dim": self.intermediate_dim,
+            "dropout": self.dropout,
+            "max_sequence_length": self.max_sequence_length,
+            "num_segments": self.num_segments,
+        }
+
+
+def _same_document(document_ids: Any) -> Any:
+    """int[batch, sequence] -> bool[batch, sequence, sequence]; padding belongs with padding."""
+    return ops.expand_dims(document_ids, 2) == ops.expand_dims(document_ids, 1)
+
+
+def _positions_within_documents(same_document: Any) -> Any:
+    """int32[batch, sequence]: how many earlier positions belong to the same document."""
+    place = ops.arange(ops.shape(same_document)[-1])
+    earlier = ops.expand_dims(place, 1) > ops.expand_dims(place, 0)
+    return ops.sum(ops.cast(same_document & earlier, "int32"), axis=-1)

@@ -1,0 +1,42 @@
+"""BERT for masked language modelling, as a task with KerasNLP's interface.
+
+For pretraining at speed use ``PretrainingModel``: this task gives out the logits themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from trainer.models.bert_backbone import BertBackbone
+from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
+from trainer.models.masked_lm import MaskedLM
+from trainer.models.pretraining_model import bert_masked_lm_head
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+class BertMaskedLM(MaskedLM):
+    """Predicts masked tokens.
+
+    Args:
+        backbone: a ``BertBackbone``.
+        preprocessor: a ``BertMaskedLMPreprocessor``, or None where inputs are preprocessed.
+
+    Inputs are the backbone's and ``mask_positions`` int[batch, masks]; the output is logits
+    float[batch, masks, vocabulary_size].
+    """
+
+    preprocessor_cls = BertMaskedLMPreprocessor
+
+    def __init__(self, backbone: BertBackbone, preprocessor: Any = None, **kwargs: Any) -> None:
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.masked_lm_head = bert_masked_lm_head(backbone)
+        positions = keras.Input(shape=(None,), dtype="int32", name="mask_positions")
+        encoded = backbone(backbone.input)["sequence_output"]
+        super().__init__(
+            inputs={**backbone.input, "mask_positions": positions},
+            outputs=self.masked_lm_head(encoded, positions),
+            **kwargs,
+        )

@@ -1,0 +1,68 @@
+"""BERT for classifying texts or pairs of texts, as a task with KerasNLP's interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from trainer.layers.dropout import Dropout
+from trainer.models.bert_backbone import BertBackbone, bert_kernel_initializer
+from trainer.models.bert_text_classifier_preprocessor import BertTextClassifierPreprocessor
+from trainer.models.text_classifier import TextClassifier
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+class BertTextClassifier(TextClassifier):
+    """A dense layer over the backbone's pooled output.
+
+    Args:
+        backbone: a ``BertBackbone``.
+        num_classes: width of the output.
+        preprocessor: a ``BertTextClassifierPreprocessor``, or None where inputs are preprocessed.
+        activation: of the output: None for logits, "softmax" for probabilities.
+        dropout: rate before the dense layer.
+    """
+
+    preprocessor_cls = BertTextClassifierPreprocessor
+
+    def __init__(
+        self,
+        backbone: BertBackbone,
+        num_classes: int,
+        preprocessor: Any = None,
+        activation: Any = None,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.num_classes = num_classes
+        self.activation = keras.activations.get(activation)
+        self.dropout = dropout
+        self.output_dropout = Dropout(
+            dropout, dtype=backbone.dtype_policy, name="classifier_dropout"
+        )
+        self.output_dense = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=bert_kernel_initializer(),
+            activation=activation,
+            dtype=backbone.dtype_policy,
+            name="logits",
+        )
+        pooled = backbone(backbone.input)["pooled_output"]
+        super().__init__(
+            inputs=backbone.input,
+            outputs=self.output_dense(self.output_dropout(pooled)),
+            **kwargs,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "num_classes": self.num_classes,
+            "activation": keras.activations.serialize(self.activation),
+            "dropout": self.dropout,
+        }
+
+
+BertClassifier = BertTextClassifier

@@ -1,0 +1,159 @@
+"""What the text preprocessors share: tokenize, join segments into rows, give a model's inputs.
+
+Input ``x`` is a string, a batch of strings, or a tuple of such segments to join; ``y`` and
+``sample_weight`` pass through. The work is numpy; in ``tf.data`` it runs inside the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.layers.multi_segment_packer import MultiSegmentPacker
+from trainer.layers.preprocessing_layer import (
+    PreprocessingLayer,
+    call_in_graph,
+    texts_in_graph,
+    texts_of,
+    tracing_tensorflow,
+)
+from trainer.models.class_property import ClassProperty
+from trainer.tokenizers.bert_tokenizer import BertTokenizer
+
+
+class Preprocessor(PreprocessingLayer):
+    """Base class of BERT's preprocessors; ``from_preset`` infers the class from the preset.
+
+    Args:
+        tokenizer: a ``BertTokenizer``.
+        sequence_length: length of a row.
+        truncate: how long inputs share a row, "round_robin" or "waterfall".
+    """
+
+    def __init__(
+        self,
+        tokenizer: BertTokenizer,
+        sequence_length: int = 512,
+        truncate: str = "round_robin",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.tokenizer = tokenizer
+        self.sequence_length = sequence_length
+        self.truncate = truncate
+
+    @ClassProperty
+    def backbone_cls(cls) -> Any:  # noqa: N805
+        """The backbone whose inputs this makes."""
+        from trainer.models.bert_backbone import BertBackbone
+
+        return BertBackbone
+
+    tokenizer_cls = BertTokenizer
+
+    def columns(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+        """Name -> (dtype, shape) of what ``prepare`` gives."""
+        row = (None, self.sequence_length)
+        return {
+            "token_ids": ("int32", row),
+            "padding_mask": ("bool", row),
+            "segment_ids": ("int32", row),
+        }
+
+    def prepare(self, segments: Sequence[Sequence[str | bytes]]) -> dict[str, NDArray]:
+        """A batch of rows from the batches of their first, second, … segments."""
+        tokenizer = self.tokenizer
+        packer = MultiSegmentPacker(
+            sequence_length=self.sequence_length,
+            start_value=tokenizer.start_token_id,
+            end_value=tokenizer.end_token_id,
+            pad_value=tokenizer.pad_token_id,
+            truncate=self.truncate,
+        )
+        token_ids, segment_ids = packer(tuple(map(tokenizer.tokenize_texts, segments)))
+        return {
+            "token_ids": token_ids,
+            "padding_mask": token_ids != tokenizer.pad_token_id,
+            "segment_ids": segment_ids,
+        }
+
+    def finish(self, columns: dict[str, Any], y: Any, sample_weight: Any) -> Any:
+        """Model inputs, labels and weights from the columns and what the user passed."""
+        return keras.utils.pack_x_y_sample_weight(columns, y, sample_weight)
+
+    def call(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Prepares a string or a batch.
+
+        Returns:
+            A dict of numpy arrays [batch, sequence_length] (without the batch for one string) or,
+            in ``tf.data``, of tensors; with ``y`` (and ``sample_weight``) the tuple Keras expects.
+        """
+        segments = x if isinstance(x, tuple) else (x,)
+        if tracing_tensorflow():
+            columns, batched = self._prepare_in_graph(segments)
+        else:
+            pairs = [texts_of(segment) for segment in segments]
+            if len({batched for _, batched in pairs}) != 1:
+                raise ValueError("segments must all be single strings or all be batches")
+            batched = pairs[0][1]
+            columns = self.prepare([texts for texts, _ in pairs])
+        if not batched:
+            columns = {name: values[0] for name, values in columns.items()}
+        return self.finish(columns, y, sample_weight)
+
+    def _prepare_in_graph(self, segments: tuple[Any, ...]) -> tuple[dict[str, Any], bool]:
+        specification = self.columns()
+
+        def prepare(*texts: NDArray) -> list[NDArray]:
+            prepared = self.prepare([batch.tolist() for batch in texts])
+            return [np.asarray(prepared[name]) for name in specification]
+
+        batched = len(segments[0].shape) == 1
+        inputs = [texts_in_graph(segment) for segment in segments]
+        tensors = call_in_graph(prepare, inputs, list(specification.values()))
+        return dict(zip(specification, tensors, strict=True)), batched
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "tokenizer": keras.layers.serialize(self.tokenizer),
+            "sequence_length": self.sequence_length,
+            "truncate": self.truncate,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        config = dict(config)
+        if isinstance(config.get("tokenizer"), dict):
+            config["tokenizer"] = keras.layers.deserialize(config["tokenizer"])
+        return cls(**config)
+
+    @ClassProperty
+    def presets(cls) -> dict[str, Any]:  # noqa: N805
+        """The built-in presets by name."""
+        from trainer.presets.builtin import BUILTIN_PRESETS
+
+        return {name: dict(preset) for name, preset in BUILTIN_PRESETS.items()}
+
+    @classmethod
+    def from_preset(cls, preset: str, **kwargs: Any) -> Any:
+        """Loads a preprocessor from a built-in name, ``kaggle://``, ``hf://`` or a directory.
+
+        ``kwargs`` override what is saved, such as ``sequence_length``. Where the preset holds the
+        preprocessor of another task, its tokenizer is used with this class's defaults.
+
+        Raises:
+            UserError: unknown name or missing file.
+        """
+        from trainer.presets.load import load_preprocessor
+
+        return load_preprocessor(cls, preset, **kwargs)
+
+    def save_to_preset(self, preset_dir: str) -> None:
+        """Writes ``preprocessor.json`` and the tokenizer's files into ``preset_dir``."""
+        from trainer.presets.save import save_preprocessor
+
+        save_preprocessor(self, preset_dir)

@@ -1,0 +1,126 @@
+"""BERT with its masked-LM head, from a batch of examples straight to the loss.
+
+Lean on purpose: the logits never leave the loss (see masked_lm_loss), and everything a training loop
+needs comes back as a handful of scalars. The batch is a dict of arrays:
+
+    token_ids, segment_ids, padding_mask            int32 or bool [batch, sequence]
+    mask_positions, mask_ids                        int32 [batch, masks]
+    mask_weights                                    float32 [batch, masks], 0.0 = unused slot
+    document_ids (only for packed rows)             int32 [batch, sequence], 0 = padding
+
+Other keys (row_id, …) are ignored. On every backend, the Keras way::
+
+    model = PretrainingModel(BertBackbone(vocabulary_size, **dimensions_of("bert_tiny")))
+    model.compile(optimizer=keras.optimizers.AdamW(1e-4))    # no loss, no metrics: they are built in
+    model.train_on_batch(batch, return_dict=True)            # {"loss": …, "accuracy": …}
+
+On JAX, as a pure function (variables are built on construction)::
+
+    def loss_fn(trainable, non_trainable, batch):
+        outputs, non_trainable = model.stateless_call(trainable, non_trainable, batch, training=True)
+        return outputs["loss"], (outputs, non_trainable)
+    (loss, (outputs, non_trainable)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],   # dropout seeds: carry them along
+        batch)
+
+``outputs`` holds float32 scalars: ``loss`` and ``accuracy`` (means weighted with mask_weights over
+the whole batch) and ``loss_sum``, ``correct_sum``, ``weight_sum``. To accumulate gradients over parts
+of a batch, differentiate ``loss_sum`` and divide the summed gradients by the summed ``weight_sum``.
+With the rows of a batch sharded over d devices, pass ``block_rows=128 * d``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from trainer.layers.masked_lm_head import MaskedLMHead
+from trainer.models.bert_backbone import BertBackbone, bert_kernel_initializer
+from trainer.models.masked_lm_loss import sum_masked_lm_loss
+
+_INPUTS = ("token_ids", "segment_ids", "padding_mask")
+
+
+def bert_masked_lm_head(backbone: BertBackbone) -> MaskedLMHead:
+    """BERT's head over the backbone's own token embedding, already built."""
+    head = MaskedLMHead(
+        vocabulary_size=backbone.vocabulary_size,
+        token_embedding=backbone.token_embedding,
+        intermediate_activation="gelu",
+        kernel_initializer=bert_kernel_initializer(),
+        dtype=backbone.dtype_policy,
+        name="mlm_head",
+    )
+    head.build((None, None, backbone.hidden_dim), (None, None))
+    return head
+
+
+class PretrainingModel(keras.Model):
+    """Computes the masked-LM loss and accuracy of a batch; see the module's docstring.
+
+    Args:
+        backbone: the encoder to train.
+        masked_lm_head: a built head over ``backbone.token_embedding``; a fresh one where None.
+        block_rows: rows of logits computed at a time on JAX; see ``sum_masked_lm_loss``.
+    """
+
+    def __init__(
+        self,
+        backbone: BertBackbone,
+        masked_lm_head: MaskedLMHead | None = None,
+        block_rows: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.masked_lm_head = masked_lm_head or bert_masked_lm_head(backbone)
+        self.block_rows = block_rows
+        self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
+        self.built = True
+
+    def call(self, batch: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """Gives float32 scalars: loss, accuracy, loss_sum, correct_sum, weight_sum."""
+        inputs = {name: ops.cast(batch[name], "int32") for name in _INPUTS}
+        if batch.get("document_ids") is not None:
+            inputs["document_ids"] = batch["document_ids"]
+        encoded = self.backbone(inputs, training=training)["sequence_output"]
+        hidden = self.masked_lm_head.transform(encoded, batch["mask_positions"])
+        sums = sum_masked_lm_loss(
+            hidden,
+            self.backbone.token_embedding.embeddings,
+            self.masked_lm_head.output_bias,
+            batch["mask_ids"],
+            batch["mask_weights"],
+            block_rows=self.block_rows,
+        )
+        # A batch without a single mask has loss 0, not 0/0.
+        divisor = ops.maximum(sums.weight, 1e-6)
+        return {
+            "loss": sums.loss / divisor,
+            "accuracy": sums.correct / divisor,
+            "loss_sum": sums.loss,
+            "correct_sum": sums.correct,
+            "weight_sum": sums.weight,
+        }
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        self.accuracy_tracker.update_state(y_pred["accuracy"], sample_weight=y_pred["weight_sum"])
+        return y_pred["loss"]
+
+    def to_masked_lm(self, preprocessor: Any = None) -> Any:
+        """A ``BertMaskedLM`` task over the same backbone with this head's weights, for saving."""
+        from trainer.models.bert_masked_lm import BertMaskedLM
+
+        task = BertMaskedLM(self.backbone, preprocessor=preprocessor)
+        task.masked_lm_head.set_weights(self.masked_lm_head.get_weights())
+        return task

@@ -1,0 +1,206 @@
+"""A task: a backbone with a head, an optional preprocessor, and Keras' fit, evaluate and predict.
+
+With a preprocessor, the data may be raw strings: lists, arrays, tuples of segments, or a batched
+``tf.data.Dataset`` of them. Without one, it is what the backbone takes. TensorFlow is only used where
+the caller brings a ``tf.data.Dataset`` (or the backend is TensorFlow).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import keras
+
+from trainer.models.class_property import ClassProperty
+from trainer.models.string_batches import StringBatches, split_for_validation
+
+
+class Task(keras.Model):
+    """Base class of tasks; a subclass sets ``backbone`` and ``preprocessor`` and builds its head.
+
+    Args:
+        compile: compile with the task's default optimizer, loss and metrics.
+    """
+
+    preprocessor_cls: Any = None
+
+    def __init__(self, *args: Any, compile: bool = True, **kwargs: Any) -> None:  # noqa: A002
+        super().__init__(*args, **kwargs)
+        self._initialized = True
+        self.dtype_policy = self.backbone.dtype_policy
+        if compile:
+            self.compile()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # As in Backbone: Torch modules refuse attributes before their constructor ran. And the
+        # preprocessor is no part of the network.
+        if name == "preprocessor" or (
+            keras.config.backend() == "torch" and not hasattr(self, "_initialized")
+        ):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @ClassProperty
+    def backbone_cls(cls) -> Any:  # noqa: N805
+        """The class of backbone that this task goes on."""
+        from trainer.models.bert_backbone import BertBackbone
+
+        return BertBackbone
+
+    # --- data
+
+    def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """A batch as the preprocessor makes it: x, (x, y) or (x, y, sample_weight)."""
+        from trainer.models.preprocessor import Preprocessor
+
+        if isinstance(self.preprocessor, Preprocessor):
+            return self.preprocessor(x, y=y, sample_weight=sample_weight)
+        return keras.utils.pack_x_y_sample_weight(self.preprocessor(x), y, sample_weight)
+
+    def _prepared(
+        self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool
+    ) -> Any:
+        """Data that Keras can iterate over, preprocessed batch by batch."""
+        tensorflow = sys.modules.get("tensorflow")
+        if tensorflow is not None and isinstance(x, tensorflow.data.Dataset):
+            for name, value in (("y", y), ("sample_weight", sample_weight)):
+                if value is not None:
+                    raise ValueError(f"with a tf.data.Dataset, {name} must be in the dataset")
+            autotune = tensorflow.data.AUTOTUNE
+            return x.map(self.preprocess_samples, num_parallel_calls=autotune).prefetch(autotune)
+        if isinstance(x, keras.utils.PyDataset):
+            return x
+        return StringBatches(
+            self.preprocess_samples, x, y, sample_weight, batch_size or 32, shuffle
+        )
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        validation_split: float | None = None,
+        shuffle: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """``keras.Model.fit`` on raw or preprocessed data."""
+        if self.preprocessor is None:
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                sample_weight=sample_weight,
+                validation_data=validation_data,
+                validation_split=validation_split or 0.0,
+                shuffle=shuffle,
+                **kwargs,
+            )
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = split_for_validation(
+                x, y, sample_weight, validation_split
+            )
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)):
+                validation_data = (validation_data,)
+            parts = keras.utils.unpack_x_y_sample_weight(tuple(validation_data))
+            validation_data = self._prepared(*parts, batch_size, shuffle=False)
+        data = self._prepared(x, y, sample_weight, batch_size, shuffle)
+        return super().fit(data, validation_data=validation_data, shuffle=False, **kwargs)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """``keras.Model.evaluate`` on raw or preprocessed data."""
+        # During fit, Keras passes the validation data on that fit prepared.
+        if self.preprocessor is None or kwargs.get("_use_cached_eval_dataset"):
+            return super().evaluate(
+                x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs
+            )
+        return super().evaluate(self._prepared(x, y, sample_weight, batch_size, False), **kwargs)
+
+    def predict(self, x: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """``keras.Model.predict`` on raw or preprocessed data."""
+        if self.preprocessor is None:
+            return super().predict(x, batch_size=batch_size, **kwargs)
+        return super().predict(self._prepared(x, None, None, batch_size, False), **kwargs)
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
+    ) -> Any:
+        """``keras.Model.train_on_batch`` on a raw or preprocessed batch."""
+        return super().train_on_batch(*self._batch(x, y, sample_weight), **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+        """``keras.Model.test_on_batch`` on a raw or preprocessed batch."""
+        return super().test_on_batch(*self._batch(x, y, sample_weight), **kwargs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """``keras.Model.predict_on_batch`` on a raw or preprocessed batch."""
+        return super().predict_on_batch(self._batch(x, None, None)[0])
+
+    def _batch(self, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+        if self.preprocessor is None:
+            return x, y, sample_weight
+        prepared = self.preprocess_samples(x, y, sample_weight)
+        return keras.utils.unpack_x_y_sample_weight(prepared)
+
+    # --- configuration and presets
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments as JSON-able values (not the functional graph)."""
+        preprocessor = self.preprocessor
+        return {
+            "backbone": keras.layers.serialize(self.backbone),
+            "preprocessor": None if preprocessor is None else keras.layers.serialize(preprocessor),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        config = dict(config)
+        for part in ("backbone", "preprocessor"):
+            if isinstance(config.get(part), dict):
+                config[part] = keras.layers.deserialize(config[part])
+        return cls(**config)
+
+    @ClassProperty
+    def presets(cls) -> dict[str, Any]:  # noqa: N805
+        """The built-in presets by name."""
+        from trainer.presets.builtin import BUILTIN_PRESETS
+
+        return {name: dict(preset) for name, preset in BUILTIN_PRESETS.items()}
+
+    @classmethod
+    def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> Any:
+        """Loads a task from a built-in name, ``kaggle://``, ``hf://`` or a directory.
+
+        The head's weights are loaded too where the preset holds this very task and ``num_classes``
+        is not given; otherwise the head is fresh.
+
+        Args:
+            preset: the name, handle or directory.
+            load_weights: False for fresh weights everywhere.
+            kwargs: the task's own arguments (``num_classes``, ``preprocessor=None``, …) and the
+                backbone's ``dtype``.
+
+        Raises:
+            UserError: unknown name, missing file, or weights that do not fit the configuration.
+        """
+        from trainer.presets.load import load_task
+
+        return load_task(cls, preset, load_weights, **kwargs)
+
+    def save_to_preset(self, preset_dir: str) -> None:
+        """Writes the task, its backbone and its preprocessor into ``preset_dir``."""
+        from trainer.presets.save import save_task
+
+        save_task(self, preset_dir)

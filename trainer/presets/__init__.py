@@ -1,0 +1,1 @@
+"""Model presets: directories of configurations, weights and vocabularies that KerasHub also reads."""

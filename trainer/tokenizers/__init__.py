@@ -1,0 +1,12 @@
+"""Tokenizers with KerasNLP's names and signatures."""
+
+from trainer.lazy_exports import lazy_exports
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "BertTokenizer": "trainer.tokenizers.bert_tokenizer",
+        "Tokenizer": "trainer.tokenizers.tokenizer",
+        "WordPieceTokenizer": "trainer.tokenizers.word_piece_tokenizer",
+    },
+)

@@ -1,0 +1,115 @@
+"""BERT's tokenizer: the ids that the pipelines write, so that what was trained is what is served.
+
+Two paths give the same ids: plain Python for small inputs, and the pipelines' ``Encoder`` for large
+ones, where loading TensorFlow Text for it (if that is installed) is worth the seconds it takes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from pipelines.normalize import normalize
+from pipelines.tokenize.encode import Encoder
+from pipelines.wordpiece import WordIds
+from trainer.models.class_property import ClassProperty
+from trainer.tokenizers.word_piece_tokenizer import WordPieceTokenizer, decoded
+
+_KERNEL_CHARACTERS = 20_000
+_KERNEL_CHARACTERS_BEFORE_IMPORT = 20_000_000
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+class BertTokenizer(WordPieceTokenizer):
+    """Tokenizes as BERT does, without adding special tokens.
+
+    Args:
+        vocabulary: a list of pieces or the path of a file with one a line; must hold [UNK], [CLS],
+            [SEP], [PAD] and [MASK].
+        lowercase: the vocabulary is uncased.
+        strip_accents: remove accents; as ``lowercase`` where None, like BERT.
+        kwargs: ``sequence_length``, ``special_tokens_in_strings`` (whether "[MASK]" and so on in
+            the text are recognised), ``dtype``, ``name``, … as in ``WordPieceTokenizer``.
+
+    Has ``cls_token``, ``sep_token``, ``pad_token``, ``mask_token``, ``start_token`` and
+    ``end_token``, and their ids as ``cls_token_id`` and so on.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str] | str | os.PathLike[str] | None = None,
+        lowercase: bool = False,
+        strip_accents: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._add_special_token("[CLS]", "cls_token")
+        self._add_special_token("[SEP]", "sep_token")
+        self._add_special_token("[PAD]", "pad_token")
+        self._add_special_token("[MASK]", "mask_token")
+        self._add_special_token("[CLS]", "start_token")
+        self._add_special_token("[SEP]", "end_token")
+        super().__init__(
+            vocabulary=vocabulary,
+            lowercase=lowercase,
+            strip_accents=lowercase if strip_accents is None else strip_accents,
+            **kwargs,
+        )
+        if not self.split or not self.split_on_cjk or self.oov_token != "[UNK]":
+            raise ValueError(
+                "BertTokenizer always splits text as BERT does and its unknown token is [UNK]; "
+                "use WordPieceTokenizer for other rules"
+            )
+
+    @ClassProperty
+    def backbone_cls(cls) -> Any:  # noqa: N805
+        """The backbone this tokenizer serves."""
+        from trainer.models.bert_backbone import BertBackbone
+
+        return BertBackbone
+
+    def set_vocabulary(self, vocabulary: Any) -> None:
+        super().set_vocabulary(vocabulary)
+        self._encoder = None
+        if self._vocabulary is not None:
+            self._word_ids = WordIds(self._vocabulary)
+            self._encoder = Encoder(self._vocabulary, self.lowercase, self.strip_accents)
+
+    def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
+        vocabulary = self.loaded_vocabulary()
+        marked = self._marked_tokens()
+        strings = [decoded(text) for text in texts]
+        if marked:
+            rows = [self._ids_around(text, marked) for text in strings]
+        else:
+            rows = self._ids(strings)
+        if self._gives_text:
+            return [[vocabulary.tokens[i] for i in row] for row in rows]
+        return rows
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        characters = sum(map(len, texts))
+        loaded = "tensorflow_text" in sys.modules
+        if characters < (_KERNEL_CHARACTERS if loaded else _KERNEL_CHARACTERS_BEFORE_IMPORT):
+            options = {"lowercase": self.lowercase, "strip_accents": self.strip_accents}
+            return [self._word_ids.of_normalized(normalize(text, **options)) for text in texts]
+        assert self._encoder is not None
+        ids, offsets = self._encoder.encode(texts)
+        values, bounds = ids.tolist(), offsets.tolist()
+        return [values[i:j] for i, j in zip(bounds, bounds[1:], strict=False)]
+
+    def _ids_around(self, text: str, marked: tuple[str, ...]) -> list[int]:
+        """Ids of a text in which the tokens ``marked`` stand for themselves."""
+        index = self.loaded_vocabulary().index
+        parts = re.split("(" + "|".join(map(re.escape, marked)) + ")", text)
+        between = iter(self._ids([part for part in parts if part not in marked]))
+        return [i for part in parts for i in ([index[part]] if part in marked else next(between))]
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["split_on_cjk"]
+        return config

@@ -1,0 +1,147 @@
+"""What every tokenizer has: text -> ids and back, special tokens, presets.
+
+A subclass implements ``tokenize_texts``; containers (Python, numpy, eager tensors, ``tf.data``) are
+handled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.layers.preprocessing_layer import (
+    PreprocessingLayer,
+    call_in_graph,
+    sequences_of,
+    texts_in_graph,
+    texts_of,
+    tracing_tensorflow,
+)
+from trainer.models.class_property import ClassProperty
+
+
+class Tokenizer(PreprocessingLayer):
+    """Base class; ``Tokenizer.from_preset`` infers the class from the preset."""
+
+    sequence_length: int | None = None
+
+    def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
+        """The ids (or tokens) of each text."""
+        raise NotImplementedError
+
+    def detokenize_ids(self, ids: Sequence[int]) -> str:
+        """The text of one sequence of ids."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any) -> Any:
+        return self.tokenize(inputs)
+
+    def tokenize(self, inputs: Any) -> Any:
+        """Tokenizes a string or a batch of strings.
+
+        Returns:
+            For one string, an int32 vector (a list of str with ``dtype="string"``). For a batch, a
+            list of lists, or int32[batch, sequence_length] where ``sequence_length`` is set. In
+            ``tf.data``: a tensor, or a ragged tensor for a batch.
+        """
+        if tracing_tensorflow():
+            return self._tokenize_in_graph(inputs)
+        texts, batched = texts_of(inputs)
+        rows = self.tokenize_texts(texts)
+        if self.sequence_length is not None:
+            dense = self._dense(rows)
+            return dense if batched else dense[0]
+        if batched:
+            return rows
+        return rows[0] if self._gives_text else np.array(rows[0], np.int32)
+
+    def detokenize(self, inputs: Any) -> Any:
+        """The text of a sequence of ids, or the texts of a batch; not always the original text."""
+        rows, batched = sequences_of(inputs)
+        texts = [self.detokenize_ids(row) for row in rows]
+        return texts if batched else texts[0]
+
+    @property
+    def _gives_text(self) -> bool:
+        return self.compute_dtype == "string"
+
+    def _dense(self, rows: list[list[Any]]) -> NDArray:
+        assert self.sequence_length is not None
+        dtype = np.dtype(object) if self._gives_text else np.dtype(np.int32)
+        dense = np.full((len(rows), self.sequence_length), "" if self._gives_text else 0, dtype)
+        for r, row in enumerate(rows):
+            row = row[: self.sequence_length]
+            dense[r, : len(row)] = row
+        return dense.astype(np.str_) if self._gives_text else dense
+
+    def _tokenize_in_graph(self, inputs: Any) -> Any:
+        import tensorflow as tf
+
+        batched = tf.convert_to_tensor(inputs).shape.rank == 1
+        dtype = np.dtype(object) if self._gives_text else np.dtype(np.int32)
+
+        def tokenize(texts: NDArray) -> tuple[NDArray, NDArray]:
+            rows = self.tokenize_texts(texts.tolist())
+            splits = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+            return np.array([token for row in rows for token in row], dtype), splits
+
+        name = "string" if self._gives_text else "int32"
+        values, splits = call_in_graph(
+            tokenize, [texts_in_graph(inputs)], [(name, (None,)), ("int64", (None,))]
+        )
+        ragged = tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+        if self.sequence_length is not None:
+            dense = ragged.to_tensor(shape=(None, self.sequence_length))
+            return dense if batched else dense[0]
+        return ragged if batched else values
+
+    # --- special tokens: KerasNLP gives each an attribute for the token and one for its id
+
+    def _add_special_token(self, token: str, name: str) -> None:
+        self._special_tokens = {**getattr(self, "_special_tokens", {}), name: token}
+        setattr(self, name, token)
+        setattr(self, f"{name}_id", None)
+
+    def _set_special_token_ids(self, index: dict[str, int]) -> None:
+        for name, token in getattr(self, "_special_tokens", {}).items():
+            setattr(self, f"{name}_id", index[token])
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """The special tokens, each once."""
+        return list(dict.fromkeys(getattr(self, "_special_tokens", {}).values()))
+
+    @property
+    def special_token_ids(self) -> list[int]:
+        """The special tokens' ids, each once."""
+        ids = [getattr(self, f"{name}_id") for name in getattr(self, "_special_tokens", {})]
+        return list(dict.fromkeys(ids))
+
+    # --- presets
+
+    @ClassProperty
+    def presets(cls) -> dict[str, Any]:  # noqa: N805
+        """The built-in presets by name."""
+        from trainer.presets.builtin import BUILTIN_PRESETS
+
+        return {name: dict(preset) for name, preset in BUILTIN_PRESETS.items()}
+
+    @classmethod
+    def from_preset(cls, preset: str, **kwargs: Any) -> Any:
+        """Loads a tokenizer from a built-in name, ``kaggle://``, ``hf://`` or a directory.
+
+        Raises:
+            UserError: unknown name, missing file, or another kind of tokenizer in it.
+        """
+        from trainer.presets.load import load_tokenizer
+
+        return load_tokenizer(cls, preset, **kwargs)
+
+    def save_to_preset(self, preset_dir: str) -> None:
+        """Writes ``tokenizer.json`` and ``assets/tokenizer/vocabulary.txt`` into ``preset_dir``."""
+        from trainer.presets.save import save_tokenizer
+
+        save_tokenizer(self, preset_dir)

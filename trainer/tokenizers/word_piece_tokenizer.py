@@ -1,0 +1,284 @@
+"""WordPiece with the pre-tokenization of KerasNLP's ``WordPieceTokenizer``: same options, same ids.
+
+It is not BERT's: lower-casing is Unicode case folding, and the default splits and strips differently
+(see ``BertTokenizer`` for BERT's own). Pieces are found greedily, longest first (Song et al. 2020).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import keras
+
+from pipelines.errors import UserError
+from pipelines.vocabulary import Vocabulary
+from trainer.tokenizers.tokenizer import Tokenizer
+
+_MAX_WORD_BYTES = 100
+_CACHED_WORDS = 100_000
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+class WordPieceTokenizer(Tokenizer):
+    """Splits text into pieces of a vocabulary.
+
+    Args:
+        vocabulary: a list of pieces or the path of a file with one a line.
+        sequence_length: where given, outputs are dense, cut and padded with 0 to this length.
+        lowercase: fold case.
+        strip_accents: decompose (NFD) and drop combining marks.
+        split: split at white space and around punctuation; else each input is one word.
+        split_on_cjk: also put Chinese characters apart.
+        suffix_indicator: what begins a piece that continues a word.
+        oov_token: the piece for words that cannot be split; must be in the vocabulary.
+        special_tokens: further tokens to keep whole with ``special_tokens_in_strings``.
+        special_tokens_in_strings: whether special tokens in the text are recognised.
+        dtype: "int32" for ids or "string" for the pieces themselves.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str] | str | os.PathLike[str] | None = None,
+        sequence_length: int | None = None,
+        lowercase: bool = False,
+        strip_accents: bool = False,
+        split: bool = True,
+        split_on_cjk: bool = True,
+        suffix_indicator: str = "##",
+        oov_token: str = "[UNK]",
+        special_tokens: Sequence[str] | None = None,
+        special_tokens_in_strings: bool = False,
+        dtype: Any = "int32",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dtype=dtype, **kwargs)
+        if self.compute_dtype != "string" and not str(self.compute_dtype).startswith("int"):
+            raise ValueError(f"dtype must be an integer type or 'string', not {dtype!r}")
+        self.sequence_length = sequence_length
+        self.lowercase = lowercase
+        self.strip_accents = strip_accents
+        self.split = split
+        self.split_on_cjk = split_on_cjk
+        self.suffix_indicator = suffix_indicator
+        self.oov_token = oov_token
+        self.special_tokens_in_strings = special_tokens_in_strings
+        self._extra_special_tokens = special_tokens
+        self._vocabulary: Vocabulary | None = None
+        self.set_vocabulary(vocabulary)
+
+    # --- vocabulary
+
+    def set_vocabulary(self, vocabulary: Any) -> None:
+        """Uses these pieces; a UserError tells a missing file, special token or a repeated piece."""
+        if vocabulary is None:
+            self._vocabulary = None
+            return
+        required = [self.oov_token, *self.special_tokens]
+        if isinstance(vocabulary, (str, os.PathLike)):
+            self._vocabulary = Vocabulary.load(
+                vocabulary, required=required, suffix_indicator=self.suffix_indicator
+            )
+        else:
+            self._vocabulary = Vocabulary(tuple(vocabulary), self.suffix_indicator)
+            missing = [token for token in required if token not in self._vocabulary.index]
+            if missing:
+                raise UserError(
+                    f"the vocabulary of {type(self).__name__} lacks {', '.join(missing)}; "
+                    "add them to the list"
+                )
+        self._set_special_token_ids(self._vocabulary.index)
+
+    @property
+    def vocabulary(self) -> list[str] | None:
+        """The pieces in the order of their ids, or None."""
+        return None if self._vocabulary is None else list(self._vocabulary.tokens)
+
+    def loaded_vocabulary(self) -> Vocabulary:
+        """The vocabulary; a UserError where none was set."""
+        if self._vocabulary is None:
+            raise UserError(
+                f"{type(self).__name__} has no vocabulary; pass vocabulary= or use from_preset"
+            )
+        return self._vocabulary
+
+    def get_vocabulary(self) -> list[str]:
+        """The pieces in the order of their ids."""
+        return list(self.loaded_vocabulary().tokens)
+
+    def vocabulary_size(self) -> int:
+        """Number of pieces."""
+        return self.loaded_vocabulary().size
+
+    def id_to_token(self, id: int) -> str:  # noqa: A002
+        """The piece of an id; ValueError outside the vocabulary."""
+        if not 0 <= id < self.vocabulary_size():
+            raise ValueError(f"id {id} is not in [0, {self.vocabulary_size()})")
+        return self.loaded_vocabulary().tokens[id]
+
+    def token_to_id(self, token: str) -> int:
+        """The id of a piece; ValueError for what is not one."""
+        index = self.loaded_vocabulary().index
+        if token not in index:
+            raise ValueError(f"{token!r} is not in the vocabulary")
+        return index[token]
+
+    def save_assets(self, dir_path: str) -> None:
+        """Writes ``vocabulary.txt`` (also called by Keras when a model is saved)."""
+        path = os.path.join(dir_path, "vocabulary.txt")
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{token}\n" for token in self.get_vocabulary())
+
+    def load_assets(self, dir_path: str) -> None:
+        """Reads what ``save_assets`` wrote."""
+        self.set_vocabulary(os.path.join(dir_path, "vocabulary.txt"))
+
+    # --- text to pieces and back
+
+    def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
+        vocabulary = self.loaded_vocabulary()
+        marked = self._marked_tokens()
+        rows: list[list[Any]] = []
+        for text in texts:
+            words = self._split_text(decoded(text), marked)
+            ids = [i for word in words for i in _pieces(word, vocabulary, self.oov_token)]
+            rows.append([vocabulary.tokens[i] for i in ids] if self._gives_text else ids)
+        return rows
+
+    def _marked_tokens(self) -> tuple[str, ...]:
+        """The special tokens to recognise in text."""
+        if not (self.split and self.special_tokens_in_strings):
+            return ()
+        return (*self.special_tokens, *(self._extra_special_tokens or ()))
+
+    def _split_text(self, text: str, marked: tuple[str, ...]) -> Iterable[str]:
+        if self.strip_accents:
+            text = unicodedata.normalize("NFD", text)
+            text = "".join(c for c in text if unicodedata.category(c) != "Mn")
+        words = _split_words(text, self.split_on_cjk, marked) if self.split else [text]
+        return [w if w in marked else _fold_case(w) for w in words] if self.lowercase else words
+
+    def detokenize_ids(self, ids: Sequence[int]) -> str:
+        """Words joined by spaces, continuing pieces joined to the piece before them."""
+        mark = self.suffix_indicator
+        words: list[str] = []
+        for i in ids:
+            token = self.id_to_token(int(i))
+            if words and token.startswith(mark) and token != mark:
+                words[-1] += token.removeprefix(mark)
+            else:
+                words.append(token)
+        return " ".join(words)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "vocabulary": None,  # saved as an asset
+            "sequence_length": self.sequence_length,
+            "lowercase": self.lowercase,
+            "strip_accents": self.strip_accents,
+            "split": self.split,
+            "split_on_cjk": self.split_on_cjk,
+            "suffix_indicator": self.suffix_indicator,
+            "oov_token": self.oov_token,
+            "special_tokens": self._extra_special_tokens,
+            "special_tokens_in_strings": self.special_tokens_in_strings,
+        }
+
+
+def decoded(text: str | bytes) -> str:
+    """Text of UTF-8 bytes, U+FFFD for what is not UTF-8; text as it is."""
+    return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text
+
+
+@lru_cache(maxsize=_CACHED_WORDS)
+def _pieces(word: str, vocabulary: Vocabulary, oov_token: str) -> tuple[int, ...]:
+    """Longest match first; the unknown token for words that do not split or exceed 100 bytes."""
+    index, mark = vocabulary.index, vocabulary.suffix_indicator
+    unknown = (index[oov_token],)
+    if len(word.encode("utf-8", errors="replace")) > _MAX_WORD_BYTES:
+        return unknown
+    ids: list[int] = []
+    start = 0
+    while start < len(word):
+        prefix = mark if start else ""
+        for end in range(len(word), start, -1):
+            if prefix + word[start:end] in index:
+                ids.append(index[prefix + word[start:end]])
+                start = end
+                break
+        else:
+            return unknown
+    return tuple(ids)
+
+
+@lru_cache(maxsize=1 << 16)
+def _kind(character: str, split_on_cjk: bool) -> str:
+    """"space" is dropped, "apart" is a word of its own, "word" belongs to a word."""
+    if character in " \t\n\r\f" or unicodedata.category(character) in ("Cc", "Cf"):
+        return "space"
+    code = ord(character)
+    if character.isascii():
+        return "word" if character.isalnum() else "apart"
+    if unicodedata.category(character).startswith("P"):
+        return "apart"
+    return "apart" if split_on_cjk and _is_cjk(code) else "word"
+
+
+# The blocks of google-research/bert's tokenization.py, its last one as written there.
+_CJK_BLOCKS = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
+
+
+def _is_cjk(code: int) -> bool:
+    return any(low <= code <= high for low, high in _CJK_BLOCKS)
+
+
+def _split_words(text: str, split_on_cjk: bool, marked: tuple[str, ...]) -> list[str]:
+    if marked:
+        pattern = "(" + "|".join(map(re.escape, marked)) + ")"
+        words: list[str] = []
+        for part in re.split(pattern, text):
+            words += [part] if part in marked else _split_words(part, split_on_cjk, ())
+        return words
+    words = []
+    current = ""
+    for character in text:
+        kind = _kind(character, split_on_cjk)
+        if kind == "word":
+            current += character
+            continue
+        if current:
+            words.append(current)
+            current = ""
+        if kind == "apart":
+            words.append(character)
+    return [*words, current] if current else words
+
+
+# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties: NFKC_Casefold drops them.
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+
+
+@lru_cache(maxsize=_CACHED_WORDS)
+def _fold_case(word: str) -> str:
+    """Unicode's NFKC_Casefold."""
+    if word.isascii():
+        return word.lower()
+    folded = unicodedata.normalize("NFKC", word).casefold()
+    return _IGNORABLE.sub("", unicodedata.normalize("NFKC", folded))
