@@ -375,7 +375,9 @@ def choose_task(
             else:
                 train.append(hidden)
             wanted -= 1
-    return train, validation, held_out
+    # In a mixed order, for readers that do not shuffle.
+    mixed = [_draw_order(part, config.seed, "docstring examples") for part in (train, validation)]
+    return mixed[0], mixed[1], held_out
 
 
 def _by_label(docstrings: Iterable[Docstring]) -> dict[str, list[Docstring]]:

@@ -67,9 +67,7 @@ class DocumentBlock:
     def texts(self) -> list[str]:
         """The documents as strings."""
         ends = self.offsets.tolist()
-        return [
-            self.text[start:end].decode() for start, end in itertools.pairwise(ends)
-        ]
+        return [self.text[start:end].decode() for start, end in itertools.pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -132,11 +130,46 @@ def open_content(path: str) -> IO[bytes]:
     if compression == ".bz2":
         return bz2.BZ2File(raw)
     if compression == ".zst":
+        return io.BufferedReader(_ZstdFrames(raw), 1 << 20)
+    return raw
+
+
+class _ZstdFrames(io.RawIOBase):
+    """The content of zstd frames; unlike zstandard's own reader it notices a truncated file."""
+
+    def __init__(self, raw: IO[bytes]):
         import zstandard
 
-        frames = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(frames, 1 << 20)  # type: ignore[arg-type]
-    return raw
+        self._raw = raw
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._frame = self._decompressor.decompressobj()
+        self._inside = False
+        self._ready = memoryview(b"")
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            chunk = self._rest or self._raw.read(1 << 17)
+            if not chunk:
+                if self._inside:
+                    raise EOFError("the file ends inside a zstd frame")
+                return 0
+            if self._frame.eof:
+                self._frame = self._decompressor.decompressobj()
+            self._ready = memoryview(self._frame.decompress(chunk))
+            self._rest = self._frame.unused_data if self._frame.eof else b""
+            self._inside = not self._frame.eof
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def resolve_format(path: str, input_format: str) -> str:
@@ -168,8 +201,7 @@ def plan_ranges(found: Iterable[files.FileInfo], options: InputFormat) -> list[F
         if splittable and info.size > RANGE_BYTES:
             edges = [*range(0, info.size, RANGE_BYTES), None]
             ranges += [
-                FileRange(info.path, start or 0, end)
-                for start, end in itertools.pairwise(edges)
+                FileRange(info.path, start or 0, end) for start, end in itertools.pairwise(edges)
             ]
         else:
             ranges.append(FileRange(info.path))

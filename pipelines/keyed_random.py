@@ -98,7 +98,7 @@ def halves(bits: NDArray[np.uint64]) -> NDArray[np.uint32]:
 
 
 def purpose_key(seed: int, purpose: str) -> NDArray[np.uint64]:
-    """The root key for one use of randomness under the user's seed. Returns a uint64 scalar array."""
+    """The root key for one use of randomness under the user's seed: a uint64 scalar array."""
     digest = hashlib.blake2b(purpose.encode(), digest_size=8).digest()
     return fold(np.uint64(int.from_bytes(digest, "little")), seed)
 
@@ -114,5 +114,5 @@ def uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def below(bits: NDArray[np.uint64], bound: ArrayLike) -> NDArray[np.int64]:
-    """Uniform integers in [0, bound) for each draw; ``bound`` up to 2**31 (bias under bound/2**32)."""
+    """Uniform integers in [0, bound) for each draw; ``bound`` to 2**31 (bias < bound / 2**32)."""
     return (((bits >> np.uint64(32)) * as_uint64(bound)) >> np.uint64(32)).astype(np.int64)

@@ -29,6 +29,16 @@ def normalize(text: str, *, lowercase: bool, strip_accents: bool) -> str:
     return text
 
 
+def decompose(text: str) -> str:
+    """The text without what cleaning drops, decomposed, its marks in canonical order.
+
+    Changes nothing of what ``normalize`` with ``strip_accents`` makes of it.
+    """
+    dropped = bert_characters.dropped()
+    kept = "".join(c for c in text if not dropped[ord(c)])
+    return _order_marks(kept.translate(bert_characters.decompositions()))
+
+
 class PerCharacter(dict[int, str]):
     """A table for ``str.translate`` that computes each character once, when first met."""
 

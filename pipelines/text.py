@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from pipelines import bert_characters
 from pipelines.normalize import PerCharacter, normalize
-from pipelines.normalize_block import SPACE, BlockNormalizer, decode_characters, join_texts
+from pipelines.character_table import SPACE
+from pipelines.normalize_block import BlockNormalizer
+from pipelines.utf8 import decode_characters, find_characters, join_texts
 
 MAX_WORD_CHARACTERS = 100
 
@@ -26,13 +28,13 @@ def split_words(text: str, *, lowercase: bool, strip_accents: bool) -> list[str]
 
 def split_normalized(text: str) -> list[str]:
     """The words of a text that ``normalize`` has been applied to."""
-    return text.translate(_punctuation_apart()).split()
+    return text.translate(_set_apart()).split()
 
 
 @lru_cache(maxsize=1)
-def _punctuation_apart() -> PerCharacter:
-    punctuation = bert_characters.punctuation()
-    return PerCharacter(lambda code: f" {chr(code)} " if punctuation[code] else chr(code))
+def _set_apart() -> PerCharacter:
+    alone = _stands_alone()
+    return PerCharacter(lambda code: f" {chr(code)} " if alone[code] else chr(code))
 
 
 def count_words(
@@ -85,7 +87,8 @@ _CHUNK = 48  # bytes, a multiple of 8; any stretch of 2 * 48 - 1 bytes covers on
 
 
 def _long_words(text: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    starts, widths, codes = decode_characters(text, np.arange(len(text)))
+    starts = find_characters(text)
+    _, codes = decode_characters(text, starts)
     ends = np.flatnonzero(_stands_alone()[codes])
     ends = np.concatenate([[-1], ends, [len(codes)]])
     long = np.flatnonzero(np.diff(ends) - 1 > MAX_WORD_CHARACTERS)

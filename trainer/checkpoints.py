@@ -1,8 +1,8 @@
 """Checkpoints: everything a run needs to go on as if nothing had happened.
 
-One file a checkpoint, ``checkpoints/step-00001000.npz``: named arrays and a JSON record, nothing that
-could execute code, each part with its CRC. It appears whole or not at all, and the one before it
-goes only when it is there. Writing happens in a thread while training goes on.
+One file a checkpoint, ``checkpoints/step-00001000.npz``: named arrays and a JSON record, nothing
+that could execute code, each part with its CRC. It appears whole or not at all, and the one before
+it goes only when it is there. Writing happens in a thread while training goes on.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Checkpoints:
             files.make_folder(str(self._folder))
             with files.publish(str(path)) as temporary, open(temporary, "wb") as file:
                 data = np.frombuffer(json.dumps(record).encode(), np.uint8)
-                np.savez(file, allow_pickle=False, **{_RECORD: data}, **arrays)  # type: ignore[arg-type]
+                np.savez(file, **{_RECORD: data}, **arrays)  # type: ignore[arg-type]
         except OSError as error:
             last = self.steps()
             self._error = UserError(

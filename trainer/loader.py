@@ -235,11 +235,11 @@ class Prefetcher:
     """Iterates over the batches of steps ``start`` … ``stop`` - 1, made ahead in a thread.
 
     At most two batches exist ahead of the consumer. An error in the thread is raised to the
-    consumer. ``waited`` adds up the seconds that the consumer stood waiting.
+    consumer.
     """
 
     def __init__(self, make: Callable[[int], Batch], start: int, stop: int):
-        self.waited = 0.0
+        self._waited = 0.0
         self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=1)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(make, start, stop), daemon=True)
@@ -267,12 +267,17 @@ class Prefetcher:
         while True:
             began = time.perf_counter()
             item = self._queue.get()
-            self.waited += time.perf_counter() - began
+            self._waited += time.perf_counter() - began
             if item is None:
                 return
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+    def take_waited(self) -> float:
+        """The seconds that the consumer stood waiting since the last call."""
+        waited, self._waited = self._waited, 0.0
+        return waited
 
     def close(self) -> None:
         """Stops the thread."""

@@ -1,8 +1,8 @@
 """One training step on any backend: the state lives here, and a step changes nothing else.
 
 On JAX a step is one compiled pure function whose buffers are donated; elsewhere it is Keras'
-``train_on_batch``. Dropout is a function of (seed, step) alone: before each step every dropout layer
-gets a fresh keyed state, so nothing random has to be carried from step to step.
+``train_on_batch``. Dropout is a function of (seed, step) alone: before each step every dropout
+layer gets a fresh keyed state, so nothing random has to be carried from step to step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, halves, purpose_key
 
-# What a step reports, in this order, as float32.
+# What a step reports, in this order, as float32. (Only JAX tells the gradient's norm; else 0.)
 STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
 
 
@@ -79,7 +79,7 @@ class KerasTrainStep:
         self._model.reset_metrics()
         logs = self._model.train_on_batch(dict(batch), return_dict=True)
         weight = batch["mask_weights"].sum()
-        return np.array([logs["loss"], logs["accuracy"], weight, np.nan], np.float32)
+        return np.array([logs["loss"], logs["accuracy"], weight, 0.0], np.float32)
 
     def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
         """[loss_sum, correct_sum, weight_sum] of the batch, without dropout."""
@@ -107,8 +107,8 @@ class KerasTrainStep:
 class JaxTrainStep:
     """Steps as one compiled function of (weights, optimizer, dropout states, batch).
 
-    With ``grad_accumulation`` > 1 the batch is worked through in that many parts and the gradient is
-    that of the whole batch: the sums over all masks, divided once by the number of masks.
+    With ``grad_accumulation`` > 1 the batch is worked through in that many parts and the gradient
+    is that of the whole batch: the sums over all masks, divided once by the number of masks.
     """
 
     def __init__(self, model: Any, optimizer: Any, *, seed: int, grad_accumulation: int = 1):

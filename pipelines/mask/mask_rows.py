@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import as_uint64, fold, halves, purpose_key, scramble
+from pipelines.mask.find_units import find_words, join_words, span_lengths
 from pipelines.mask.mask_config import (
     STRATEGIES,
     MaskConfig,
@@ -23,7 +24,7 @@ from pipelines.mask.mask_config import (
 )
 from pipelines.mask.replace_tokens import MaskCounts, replace_tokens
 from pipelines.mask.select_tokens import select_tokens
-from pipelines.mask.select_words import find_words, join_words, select_units, span_lengths
+from pipelines.mask.select_units import select_units
 
 __all__ = ["STRATEGIES", "MaskConfig", "MaskCounts", "check", "mask_rows", "selection_length"]
 
@@ -42,7 +43,7 @@ def mask_rows(
     padding_mask: NDArray[np.bool_] | None = None,
     is_continuation: NDArray[np.bool_] | None = None,
     document_ids: NDArray[np.int32] | None = None,
-    copy: int = 0,
+    copy: int | NDArray[np.integer] = 0,
 ) -> tuple[dict[str, NDArray], MaskCounts]:
     """Chooses positions of each row to predict and hides most of them.
 
@@ -57,7 +58,7 @@ def mask_rows(
         is_continuation: bool[vocabulary_size], True for pieces that continue a word (``##s``);
             needed for the strategies ``whole_word`` and ``span``.
         document_ids: int32[N, L]; no word or span crosses from one document to the next.
-        copy: which masking of these rows, 0, 1, …
+        copy: which masking of these rows, 0, 1, …: one number for all or int[N], one for each.
 
     Returns:
         ``token_ids`` int32[N, L] with the chosen positions replaced; ``mask_positions`` int32
@@ -66,10 +67,13 @@ def mask_rows(
 
     Raises:
         UserError: an impossible config, or a token id outside the vocabulary.
+        ValueError: no ``is_continuation`` of the right length for words or spans.
     """
     check(config, vocabulary_size=vocabulary_size, mask_token_id=mask_token_id)
-    if config.strategy != "token" and is_continuation is None:
-        raise UserError(f"strategy {config.strategy!r} needs to know which pieces continue a word")
+    if config.strategy != "token" and (
+        is_continuation is None or len(is_continuation) != vocabulary_size
+    ):
+        raise ValueError(f"strategy {config.strategy!r} needs is_continuation[vocabulary_size]")
     token_ids = np.ascontiguousarray(token_ids, np.int32)
     rows, seq_length = token_ids.shape
     width = selection_length(config, seq_length)

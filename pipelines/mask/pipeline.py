@@ -15,7 +15,6 @@ from functools import partial
 
 import apache_beam as beam
 import numpy as np
-from tabulate import tabulate
 
 from pipelines import files
 from pipelines.beam_pipeline import run_pipeline
@@ -35,6 +34,7 @@ from pipelines.mask.mask_rows import MaskCounts, check, selection_length
 from pipelines.records import schema_of
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
 from pipelines.shards import ShardInfo, ShardReader, local_copy, shard_name, write_shard
+from pipelines.summary import print_summary
 from pipelines.vocabulary import Vocabulary
 from pipelines.vocabulary_source import check_vocabulary, load_vocabulary, save_vocabulary
 
@@ -192,15 +192,5 @@ def mask(config: MaskingConfig, options: RunOptions) -> None:
         return f"mask: {done} of {len(work)} shards written"
 
     run_pipeline(build, options.beam_args, progress)
-    _print_summary(config)
-
-
-def _print_summary(config: MaskingConfig) -> None:
     manifest = read_manifest(config.output)
-    run = read_run(config.output)
-    table = [
-        [name.replace("_", " "), f"{value:,}"] for name, value in manifest.counts.items() if value
-    ]
-    table += [[name.replace("_", " "), f"{value:,}"] for name, value in run.items()]
-    table += [["output", config.output]]
-    print(tabulate(table, disable_numparse=True, colalign=("left", "right")))
+    print_summary(manifest.counts, read_run(config.output), [("output", config.output)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.keyed_random import bernoulli, below, fold_scrambled
+from pipelines.keyed_random import below, bernoulli, fold_scrambled
 from pipelines.mask.mask_config import MaskConfig
 
 

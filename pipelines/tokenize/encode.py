@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import bert_characters
-from pipelines.normalize_block import BlockNormalizer, NormalizedBlock, join_texts
+from pipelines.normalize_block import BlockNormalizer, NormalizedBlock
 from pipelines.text import find_long_words
+from pipelines.utf8 import join_texts
 from pipelines.vocabulary import Vocabulary
 from pipelines.wordpiece import WordIds
 
@@ -218,19 +219,24 @@ def _find_cuts(
     block: NormalizedBlock, text: bytes, engine: _Engine
 ) -> list[tuple[int, int, NDArray[np.int32]]]:
     """The stretches of a normalised block to keep from the kernel, in order: (start, end, ids)."""
-    cuts = [(start, end, engine.unknown) for start, end in find_long_words(block.text, block.offsets)]
+    cuts = []
     end = 0
     for place in block.flagged.tolist():
         if place < end:
-            continue
+            continue  # in the stretch cut last
         document = int(np.searchsorted(block.offsets, place, "right")) - 1
         first, last = int(block.offsets[document]), int(block.offsets[document + 1])
         start = text.rfind(b" ", first, place) + 1 or first
         end = text.find(b" ", place, last)
         end = last if end < 0 else end
-        cuts = [cut for cut in cuts if cut[1] <= start or cut[0] >= end]
         ids = engine.words.of_normalized(text[start:end].decode())
         cuts.append((start, end, np.array(ids, np.int32)))
+    flagged_ends = np.array([cut[1] for cut in cuts], np.int64)
+    flagged_starts = [cut[0] for cut in cuts]
+    for start, end in find_long_words(block.text, block.offsets):
+        i = int(np.searchsorted(flagged_ends, start, "right"))
+        if i == len(flagged_starts) or flagged_starts[i] >= end:
+            cuts.append((start, end, engine.unknown))
     return sorted(cuts, key=lambda cut: cut[0])
 
 

@@ -24,27 +24,37 @@ def fill_gaps(pieces: Pieces, is_long: NDArray[np.bool_], seq_length: int) -> Pi
     ``is_long`` bool[documents]: cut anyway, so preferred. Returns new pieces in rows of at most
     ``seq_length`` tokens.
     """
+    if not len(pieces):
+        return pieces
+    enough = pieces.costs.sum() / _FILL_ENOUGH
     for shortest in _SHORTEST_CUTS:
-        if not len(pieces) or pieces.costs.sum() >= _FILL_ENOUGH * (pieces.row[-1] + 1) * seq_length:
+        rows = int(pieces.row[-1]) + 1
+        if rows * seq_length <= enough:
             break
-        pieces = _pour(pieces, is_long, seq_length, min(shortest, seq_length // 4))
+        only_long = np.logical_and.reduceat(is_long[pieces.document], pieces.first)
+        cuts = _choose_cuts(pieces, only_long, seq_length, min(shortest, seq_length // 4))
+        pieces = _apply_cuts(pieces, *cuts)
     return pieces
 
 
-def _pour(pieces: Pieces, is_long: NDArray[np.bool_], seq_length: int, shortest: int) -> Pieces:
-    """One pass with cuts of at least ``shortest`` tokens (but for the end of a document)."""
+def _choose_cuts(
+    pieces: Pieces, only_long: NDArray[np.bool_], seq_length: int, shortest: int
+) -> tuple[list[int], list[tuple[int, int, int, int]]]:
+    """One pass with cuts of at least ``shortest`` tokens (but for the end of a document).
+
+    Returns the rows to take apart and the new pieces: document, start, length and row of each.
+    """
     gaps = seq_length - np.bincount(pieces.row, weights=pieces.costs).astype(np.int64)
     wide = np.flatnonzero(gaps >= shortest + 2)
     wide = wide[np.argsort(-gaps[wide], kind="stable")]
     rooms = deque(zip(wide.tolist(), (gaps[wide] - 2).tolist(), strict=True))  # emptiest first
     space = sum(room for _, room in rooms)  # tokens that can still be poured
     row, room = -1, 0  # the row being filled and the tokens it can take
-    only_long = np.logical_and.reduceat(is_long[pieces.document], pieces.first)
     long_rows = iter(np.flatnonzero(only_long & (gaps < shortest + 2)).tolist())
     bounds = np.append(pieces.first, len(pieces))
 
     taken_apart: list[int] = []
-    moved: list[tuple[int, int, int, int]] = []  # document, start, length, row
+    moved: list[tuple[int, int, int, int]] = []
     while rooms:
         giver = next(long_rows, -1)
         if giver < 0:
@@ -73,16 +83,23 @@ def _pour(pieces: Pieces, is_long: NDArray[np.bool_], seq_length: int, shortest:
                 room -= cut + 2
                 space -= cut + 2
 
-    stays = np.ones(len(gaps), np.bool_)
+    return taken_apart, moved
+
+
+def _apply_cuts(
+    pieces: Pieces, taken_apart: list[int], moved: list[tuple[int, int, int, int]]
+) -> Pieces:
+    """Replaces the pieces of the rows taken apart by those moved, and closes up the row numbers."""
+    stays = np.ones(len(pieces.first), np.bool_)
     stays[taken_apart] = False
     kept = stays[pieces.row]
-    added = np.array(moved, np.int64).reshape(-1, 4)
-    row = np.append(pieces.row[kept], added[:, 3])
-    order = np.argsort(row, kind="stable")
+    document, start, length, row = np.array(moved, np.int64).reshape(-1, 4).T
+    rows = np.append(pieces.row[kept], row)
+    order = np.argsort(rows, kind="stable")
     return Pieces(
-        document=np.append(pieces.document[kept], added[:, 0])[order],
-        start=np.append(pieces.start[kept], added[:, 1])[order],
-        length=np.append(pieces.length[kept], added[:, 2])[order],
-        row=np.unique(row, return_inverse=True)[1][order],
+        document=np.append(pieces.document[kept], document)[order],
+        start=np.append(pieces.start[kept], start)[order],
+        length=np.append(pieces.length[kept], length)[order],
+        row=np.cumsum(np.diff(rows[order], prepend=rows[order[0]]) > 0),
         leads=np.ones(len(order), np.bool_),
     )

@@ -53,7 +53,9 @@ class PackCounts:
         return (self.tokens_out + self.special_tokens) / self.positions if self.positions else 1.0
 
     def __add__(self, other: PackCounts) -> PackCounts:
-        return PackCounts(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+        return PackCounts(
+            **{name: value + getattr(other, name) for name, value in vars(self).items()}
+        )
 
     def check(self) -> None:
         """Raises ValueError unless everything that came in went out or was dropped by a reason."""
@@ -81,15 +83,17 @@ def pack_rows(
 ) -> tuple[Columns, PackCounts]:
     """Packs the n documents of a shard into rows of at most ``seq_length`` tokens.
 
-    ``token_ids`` integers[T] (no special tokens), ``offsets`` int64[n + 1], ``doc_ids`` uint64[n] in
-    the shard's key order, ``occurrence`` int64[n]. ``split_to_fill`` is for ``documents``;
-    ``sentences`` (places in ``token_ids``, see ``find_sentences``; needed), ``pair_task`` and
-    ``short_seq_prob`` are for ``pairs``.
+    ``token_ids`` integers[T] (no special tokens), ``offsets`` int64[n + 1], ``doc_ids``
+    uint64[n] in the shard's key order, ``occurrence`` int64[n]. ``split_to_fill`` is for
+    ``documents``; ``sentences`` (places in ``token_ids``, see ``find_sentences``; needed),
+    ``pair_task`` and ``short_seq_prob`` are for ``pairs``.
 
-    Returns the rows (``row_id`` uint64; ragged ``token_ids`` with special tokens and without
-    padding, of the same dtype, ``segment_lengths`` uint16 and ``doc_ids`` uint64, one per run; for ``pairs`` also
-    ragged ``segment_ids`` uint8 and ``next_sentence_labels`` uint8) and the counts, which balance.
-    Raises UserError for a ``seq_length`` outside 8..65535, an unknown ``packing``, a vocabulary
+    Returns the rows and the counts, which balance. The rows' columns: ``row_id`` uint64; ragged
+    ``token_ids`` of the same dtype, with special tokens and without padding; ragged
+    ``segment_lengths`` uint16 and ``doc_ids`` uint64, one per run; for ``pairs`` also ragged
+    ``segment_ids`` uint8, and ``next_sentence_labels`` uint8.
+
+    Raises UserError for a ``seq_length`` outside 8..65535, an unknown ``packing`` or a vocabulary
     without [CLS] or [SEP]; ValueError for arrays that do not fit together.
     """
     _check_options(packing, seq_length, short_seq_prob, {"[CLS]": cls_id, "[SEP]": sep_id})

@@ -20,7 +20,7 @@ from pipelines.tokenize.pieces import Documents, Pieces
 
 PairTask = Literal["next_sentence", "sentence_order"]
 
-_MATCHING_ROUNDS = 12
+_MATCHING_ROUNDS = 4
 
 
 def pair_sentences(
@@ -42,7 +42,8 @@ def pair_sentences(
     half are 1. Returns also the tokens dropped by reason.
     """
     document_begins = documents.offsets[:-1][documents.lengths > 0]
-    if not np.isin(document_begins, sentences).all():
+    found = np.searchsorted(sentences, document_begins)
+    if not np.array_equal(np.append(sentences, -1)[found], document_begins):
         raise ValueError("every document must begin a sentence")
     chunks = _gather_chunks(documents, sentences, seq_length - 3, short_seq_prob, seed)
     document, begin, middle, end = chunks
@@ -101,8 +102,9 @@ def _gather_chunks(
     here = np.arange(len(units))
     within = units - documents.offsets[document]
     is_short = bernoulli(documents.keys(seed, "short pair", document, within), short_seq_prob)
-    drawn = below(documents.keys(seed, "short pair length", document, within), most - 1) + 2
-    target = np.where(is_short, drawn, most)
+    drawn = documents.keys(seed, "short pair length", document[is_short], within[is_short])
+    target = np.full(len(units), most)
+    target[is_short] = below(drawn, most - 1) + 2
     follow = np.searchsorted(places, units + target, side="right") - 1
     follow = np.minimum(np.maximum(follow, here + 2), past)
     leaves_one = (past - follow == 1) & (follow - here >= 3)
@@ -146,6 +148,7 @@ def _match_exchanges(
     """
     waiting = np.argsort(keys, kind="stable")[: (len(keys) // 2 + 1) // 2 * 2]
     waiting = waiting[np.argsort(length[waiting, 1], kind="stable")]
+    free = np.ones(len(keys), np.bool_)
     matched = []
     for turn in range(_MATCHING_ROUNDS):
         one = waiting[turn % 2 : len(waiting) - 1 : 2]
@@ -154,7 +157,8 @@ def _match_exchanges(
         fits &= length[one, 0] + length[other, 1] <= most
         fits &= length[other, 0] + length[one, 1] <= most
         matched.append((one[fits], other[fits]))
-        waiting = waiting[~np.isin(waiting, np.concatenate(matched[-1]))]
+        free[one[fits]] = free[other[fits]] = False
+        waiting = waiting[free[waiting]]
     # Half a turn apart in the order of documents: the same document only if it owns most of them.
     waiting = waiting[np.argsort(doc_ids[waiting], kind="stable")]
     half = len(waiting) // 2

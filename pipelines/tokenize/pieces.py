@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.columns import Columns, Ragged, offsets_of
 from pipelines.keyed_random import fold, purpose_key
+
 _COPY_BLOCK = 1024  # runs copied at once: what passes between stays in the processor's cache
 
 
@@ -23,7 +24,7 @@ _COPY_BLOCK = 1024  # runs copied at once: what passes between stays in the proc
 class Documents:
     """n tokenized documents of one shard, in the shard's key order.
 
-    ``token_ids`` integers[T] (contiguous) without special tokens, document i at ``offsets[i]:offsets[i + 1]``
+    ``token_ids`` integers[T] without special tokens, document i at ``offsets[i]:offsets[i + 1]``
     (int64[n + 1]); ``doc_ids`` uint64[n]; ``occurrence`` int64[n] tells identical documents apart
     (0 for the first in the shard, 1 for the second, ...).
     """
@@ -155,7 +156,7 @@ def _copy_runs(
     others = np.flatnonzero(lengths != common)
     begins, into = source_starts[others], target_starts[others]
     ends, until = begins + lengths[others], into + lengths[others]
-    read, write = memoryview(source), memoryview(target)
+    read, write = source.data, target.data
     for a, b, c, d in zip(
         begins.tolist(), ends.tolist(), into.tolist(), until.tolist(), strict=True
     ):

@@ -20,7 +20,6 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
-from tabulate import tabulate
 
 from pipelines import files
 from pipelines.beam_pipeline import run_pipeline
@@ -41,6 +40,7 @@ from pipelines.read_documents import ReadDocuments
 from pipelines.records import schema_of, token_dtype
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
 from pipelines.shards import shard_name, write_shard
+from pipelines.summary import print_summary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.shard import TokenBlock, build_shard, join_blocks
@@ -98,7 +98,7 @@ class _TokenizeBlock(beam.DoFn):
         counts = Counter(element.counts)
         if len(element):
             encoder = _shared_encoder(self._vocabulary, config.lowercase, config.strip_accents)
-            token_ids, offsets = encoder.encode(element.texts())
+            token_ids, offsets = encoder.encode_block(element.text, element.offsets)
             lengths = np.diff(offsets)
             kept = lengths >= config.min_tokens
             counts["documents_dropped_no_tokens"] += int((lengths == 0).sum())
@@ -170,7 +170,10 @@ def _finish(
         splits=splits,
     )
     seconds = time.time() - started
-    run = {"seconds": round(seconds, 2), "bytes_per_second": round(counts["bytes_in"] / seconds)}
+    run = {
+        "seconds": round(seconds, 2),
+        "megabytes_per_second": round(counts["bytes_in"] / seconds / 1e6, 2),
+    }
     save_vocabulary(config.output, vocabulary)
     finish_output(config.output, manifest, inputs, run)
 
@@ -264,14 +267,7 @@ def _written(config: TokenizeConfig) -> str:
 
 def _print_summary(config: TokenizeConfig) -> None:
     manifest = read_manifest(config.output)
-    run = read_run(config.output)
     counts = manifest.counts
-    fill = (counts["tokens_out"] + counts["special_tokens"]) / (counts["rows"] * config.seq_length)
-    table = [[name.replace("_", " "), f"{value:,}"] for name, value in counts.items() if value]
-    table += [
-        ["fill", f"{fill:.2%}"],
-        ["seconds", f"{run['seconds']:,}"],
-        ["MB/s", f"{run['bytes_per_second'] / 1e6:.1f}"],
-        ["output", config.output],
-    ]
-    print(tabulate(table, disable_numparse=True, colalign=("left", "right")))
+    used = counts["tokens_out"] + counts["special_tokens"]
+    fill = f"{used / (counts['rows'] * config.seq_length):.2%}"
+    print_summary(counts, [("fill", fill)], read_run(config.output), [("output", config.output)])

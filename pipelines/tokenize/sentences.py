@@ -18,7 +18,7 @@ _END, _STOP, _CLOSE, _QUOTE, _ABBREVIATED, _DIGIT, _SMALL = (1 << bit for bit in
 _END_MARKS = "!?…。！？｡؟۔।॥։።၊။᠃᠉‼⁇⁈⁉"
 _STOPS = ".．"
 _CLOSERS = ")]}'’”»›）］｝〕〉》」』】〙〗｣"
-_TITLES = frozenset("mr mrs ms dr prof st vs jr sr rev gen col lt capt sgt hon".split())
+_TITLES = {"mr", "mrs", "ms", "dr", "prof", "st", "vs", "jr", "sr", "rev", "gen", "col", "capt"}
 
 
 def mark_vocabulary(pieces: Sequence[str]) -> NDArray[np.uint8]:
@@ -60,7 +60,8 @@ def find_sentences(
     when it is the second, fourth, ... of its document.
     """
     flags = marks[token_ids]
-    begins = np.unique(offsets[:-1][np.diff(offsets) > 0])
+    filled = np.diff(offsets) > 0
+    begins, ends = offsets[:-1][filled], offsets[1:][filled]
     tail = np.flatnonzero(flags & (_END | _STOP | _CLOSE | _QUOTE))
 
     kind = flags[tail]
@@ -72,17 +73,17 @@ def find_sentences(
     if not len(tail):
         return begins
 
-    document_begins = np.isin(tail, begins, assume_unique=True)
-    document_ends = np.isin(tail + 1, np.append(begins[1:], len(token_ids)), assume_unique=True)
-    before = np.where(document_begins, 0, flags[tail - 1])
-    after = np.where(document_ends, 0, flags[np.minimum(tail + 1, len(flags) - 1)])
+    owner = np.searchsorted(begins, tail, side="right") - 1
+    is_first, is_last = tail == begins[owner], tail + 1 == ends[owner]
+    before = np.where(is_first, 0, flags[tail - 1])
+    after = np.where(is_last, 0, flags[np.minimum(tail + 1, len(flags) - 1)])
     stops = (kind & _STOP > 0) & (before & _ABBREVIATED == 0) & (before & after & _DIGIT == 0)
     exclaims = kind & _END > 0
 
     # A run of marks ends a sentence if any of them does; the next token begins the next one.
-    run_begins = np.flatnonzero((np.diff(tail, prepend=-2) > 1) | document_begins)
+    run_begins = np.flatnonzero((np.diff(tail, prepend=-2) > 1) | is_first)
     last = np.append(run_begins[1:], len(tail)) - 1
     stopped = np.logical_or.reduceat(stops, run_begins) & (after[last] & _SMALL == 0)
     ended = stopped | np.logical_or.reduceat(exclaims, run_begins)
-    follows = ended & ~document_ends[last]
-    return np.union1d(begins, tail[last[follows]] + 1)
+    follows = ended & ~is_last[last]
+    return np.sort(np.append(begins, tail[last[follows]] + 1), kind="stable")

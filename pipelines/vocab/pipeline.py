@@ -13,11 +13,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from tabulate import tabulate
+import numpy as np
 
 from pipelines import files
 from pipelines.beam_pipeline import run_pipeline
@@ -35,9 +36,10 @@ from pipelines.manifest import (
 )
 from pipelines.read_documents import ReadDocuments
 from pipelines.report import Finish, Report, add_counts
-from pipelines.text import count_words
+from pipelines.summary import print_summary
+from pipelines.text import count_block_words
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.learn import LearnedVocabulary, learn_tf_text, learn_wordpiece
+from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
 from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_frequent
 from pipelines.vocabulary_source import VOCABULARY_FILE
 
@@ -58,8 +60,11 @@ class _CountWords(beam.DoFn):
         counts = Counter(element.counts)
         counts["documents_out"] = len(element)
         if len(element):
-            words, word_counts = count_words(
-                element.texts(), lowercase=self._lowercase, strip_accents=self._strip_accents
+            words, word_counts = count_block_words(
+                np.frombuffer(element.text, np.uint8),
+                element.offsets,
+                lowercase=self._lowercase,
+                strip_accents=self._strip_accents,
             )
             counts["words_in"] = int(word_counts.sum())
             for word, count in zip(words, word_counts.tolist(), strict=True):
@@ -119,18 +124,34 @@ def _finish(elements: list[Any], config: VocabConfig, inputs: Any, started: floa
             "lowercase": config.lowercase,
             "strip_accents": config.strip_accents,
             "size": len(learned.tokens),
-            **learned.facts(),
+            **describe_learned(learned, config),
         },
     )
     seconds = time.time() - started
-    run = {"seconds": round(seconds, 2), "bytes_per_second": round(counts["bytes_in"] / seconds)}
+    run = {
+        "seconds": round(seconds, 2),
+        "megabytes_per_second": round(counts["bytes_in"] / seconds / 1e6, 2),
+    }
     files.publish_bytes(files.join(config.output, VOCABULARY_FILE), tokens.encode())
     finish_output(config.output, manifest, inputs, run)
 
 
+def describe_learned(learned: LearnedVocabulary, config: VocabConfig) -> dict[str, Any]:
+    """What the manifest says of how the vocabulary came about."""
+    return {
+        "asked_size": config.vocab_size,
+        "threshold": learned.threshold,
+        "alphabet": len(learned.alphabet),
+        "alphabet_dropped": len(learned.alphabet_dropped),
+        "distinct_words_cut": learned.words_cut,
+        "words_cut": learned.occurrences_cut,
+        "reason_smaller": learned.reason_smaller,
+    }
+
+
 def learn_pieces(words: list[str], counts: Any, config: VocabConfig) -> LearnedVocabulary:
     """Runs the algorithm that the config names."""
-    learn = learn_wordpiece if config.algorithm == "wordpiece" else learn_tf_text
+    learn = learn_wordpiece
     return learn(
         words,
         counts,
@@ -145,8 +166,6 @@ def learn_pieces(words: list[str], counts: Any, config: VocabConfig) -> LearnedV
 
 def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
-    from dataclasses import replace
-
     started = time.time()
     config.check()
     if config.strip_accents is None:
@@ -187,22 +206,7 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
         )
 
     run_pipeline(build, options.beam_args, progress=lambda: "vocab: counting words and learning")
-    _print_summary(config)
-
-
-def _print_summary(config: VocabConfig) -> None:
     manifest = read_manifest(config.output)
-    run = read_run(config.output)
-    table = [
-        [name.replace("_", " "), f"{value:,}"] for name, value in manifest.counts.items() if value
-    ]
-    table += [
-        [name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)]
-        for name, value in manifest.facts.items()
-    ]
-    table += [
-        ["seconds", f"{run['seconds']:,}"],
-        ["MB/s", f"{run['bytes_per_second'] / 1e6:.1f}"],
-        ["output", config.output],
-    ]
-    print(tabulate(table, disable_numparse=True, colalign=("left", "right")))
+    print_summary(
+        manifest.counts, manifest.facts, read_run(config.output), [("output", config.output)]
+    )

@@ -43,6 +43,8 @@ class BertBackbone(Backbone):
         max_sequence_length: number of learned positions.
         num_segments: number of segment ids.
         dtype: a dtype name or policy for computation and weights ("mixed_bfloat16", …).
+        exact_gelu: the error-function GELU of Hugging Face's default instead of Google's and
+            KerasNLP's tanh approximation.
 
     Inputs, a dict of int[batch, sequence]: ``token_ids``, ``segment_ids``, ``padding_mask`` (nonzero
     = a token) and, for packed rows only, ``document_ids`` (1, 2, … for consecutive documents of the
@@ -62,6 +64,7 @@ class BertBackbone(Backbone):
         max_sequence_length: int = 512,
         num_segments: int = 2,
         dtype: Any = None,
+        exact_gelu: bool = False,
         **kwargs: Any,
     ) -> None:
         self.token_embedding = ReversibleEmbedding(
@@ -93,7 +96,7 @@ class BertBackbone(Backbone):
             TransformerEncoder(
                 num_heads=num_heads,
                 intermediate_dim=intermediate_dim,
-                activation=gelu_approximate,
+                activation="gelu" if exact_gelu else gelu_approximate,
                 dropout=dropout,
                 layer_norm_epsilon=_LAYER_NORM_EPSILON,
                 kernel_initializer=bert_kernel_initializer(),
@@ -123,6 +126,7 @@ class BertBackbone(Backbone):
         self.dropout = dropout
         self.max_sequence_length = max_sequence_length
         self.num_segments = num_segments
+        self.exact_gelu = exact_gelu
         self.cls_token_index = _CLS_TOKEN_INDEX
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -172,7 +176,8 @@ class BertBackbone(Backbone):
         }
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
+        own = {"exact_gelu": True} if self.exact_gelu else {}
+        return super().get_config() | own | {
             "vocabulary_size": self.vocabulary_size,
             "num_layers": self.num_layers,
             "num_heads": self.num_heads,

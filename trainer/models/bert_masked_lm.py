@@ -22,6 +22,8 @@ class BertMaskedLM(MaskedLM):
     Args:
         backbone: a ``BertBackbone``.
         preprocessor: a ``BertMaskedLMPreprocessor``, or None where inputs are preprocessed.
+        head_options: arguments of ``MaskedLMHead`` that differ from KerasNLP's; for heads that were
+            trained elsewhere.
 
     Inputs are the backbone's and ``mask_positions`` int[batch, masks]; the output is logits
     float[batch, masks, vocabulary_size].
@@ -29,10 +31,17 @@ class BertMaskedLM(MaskedLM):
 
     preprocessor_cls = BertMaskedLMPreprocessor
 
-    def __init__(self, backbone: BertBackbone, preprocessor: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        backbone: BertBackbone,
+        preprocessor: Any = None,
+        head_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.masked_lm_head = bert_masked_lm_head(backbone)
+        self.head_options = dict(head_options or {})
+        self.masked_lm_head = bert_masked_lm_head(backbone, **self.head_options)
         positions = keras.Input(shape=(None,), dtype="int32", name="mask_positions")
         encoded = backbone(backbone.input)["sequence_output"]
         super().__init__(
@@ -40,3 +49,7 @@ class BertMaskedLM(MaskedLM):
             outputs=self.masked_lm_head(encoded, positions),
             **kwargs,
         )
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"head_options": dict(self.head_options)} if self.head_options else {}
+        return super().get_config() | own

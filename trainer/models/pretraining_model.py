@@ -44,12 +44,15 @@ from trainer.models.masked_lm_loss import sum_masked_lm_loss
 _INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 
-def bert_masked_lm_head(backbone: BertBackbone) -> MaskedLMHead:
-    """BERT's head over the backbone's own token embedding, already built."""
+def bert_masked_lm_head(backbone: BertBackbone, **options: Any) -> MaskedLMHead:
+    """BERT's head over the backbone's own token embedding, already built.
+
+    ``options`` override ``MaskedLMHead``'s arguments; the defaults are KerasNLP's.
+    """
     head = MaskedLMHead(
+        **{"intermediate_activation": "gelu", **options},
         vocabulary_size=backbone.vocabulary_size,
         token_embedding=backbone.token_embedding,
-        intermediate_activation="gelu",
         kernel_initializer=bert_kernel_initializer(),
         dtype=backbone.dtype_policy,
         name="mlm_head",

@@ -76,7 +76,8 @@ class BertTokenizer(WordPieceTokenizer):
         super().set_vocabulary(vocabulary)
         self._encoder = None
         if self._vocabulary is not None:
-            self._word_ids = WordIds(self._vocabulary)
+            # The method, not the object: Keras replaces dicts among a layer's attributes.
+            self._ids_of_normalized = WordIds(self._vocabulary).of_normalized
             self._encoder = Encoder(self._vocabulary, self.lowercase, self.strip_accents)
 
     def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
@@ -96,7 +97,7 @@ class BertTokenizer(WordPieceTokenizer):
         loaded = "tensorflow_text" in sys.modules
         if characters < (_KERNEL_CHARACTERS if loaded else _KERNEL_CHARACTERS_BEFORE_IMPORT):
             options = {"lowercase": self.lowercase, "strip_accents": self.strip_accents}
-            return [self._word_ids.of_normalized(normalize(text, **options)) for text in texts]
+            return [self._ids_of_normalized(normalize(text, **options)) for text in texts]
         assert self._encoder is not None
         ids, offsets = self._encoder.encode(texts)
         values, bounds = ids.tolist(), offsets.tolist()

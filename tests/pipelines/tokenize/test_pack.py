@@ -1,0 +1,335 @@
+"""Packing ``documents``, what all kinds share, and the fill reached on real text."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.columns import Ragged, concatenate, offsets_of, row_count, take
+from pipelines.errors import UserError
+from pipelines.keyed_random import fold, purpose_key
+from pipelines.tokenize.pack import PackCounts, pack_rows
+from pipelines.tokenize.pack_documents import fit_decreasing
+
+CLS, SEP = 1, 2
+
+
+def numbered_documents(lengths, seed=0):
+    """Documents whose tokens are all different, so that a token says where it came from."""
+    offsets = offsets_of(np.array(lengths, np.int64))
+    token_ids = np.arange(10, 10 + offsets[-1], dtype=np.int32)
+    doc_ids = fold(purpose_key(seed, "test"), np.arange(len(lengths)))
+    return token_ids, offsets, doc_ids, np.zeros(len(lengths), np.int64)
+
+
+def pack(documents, seq_length, **options):
+    defaults = {"packing": "documents", "cls_id": CLS, "sep_id": SEP, "seed": 7}
+    columns, counts = pack_rows(*documents, seq_length=seq_length, **(defaults | options))
+    counts.check()
+    return columns, counts
+
+
+def runs_of(columns):
+    """For every run: the row's number, the run's doc_id, and its tokens with special tokens."""
+    found = []
+    lengths, doc_ids, tokens = (columns[k] for k in ("segment_lengths", "doc_ids", "token_ids"))
+    for row in range(row_count(columns)):
+        at = tokens.offsets[row]
+        for run in range(lengths.offsets[row], lengths.offsets[row + 1]):
+            end = at + int(lengths.values[run])
+            found.append((row, int(doc_ids.values[run]), tokens.values[at:end].tolist()))
+            at = end
+        assert at == tokens.offsets[row + 1]
+    return found
+
+
+def as_lists(columns):
+    """The columns as plain lists, for comparing."""
+    return {
+        name: (column.values.tolist(), column.offsets.tolist())
+        if isinstance(column, Ragged)
+        else column.tolist()
+        for name, column in columns.items()
+    }
+
+
+def test_documents_worked_by_hand():
+    # Sizes with [CLS] and [SEP] in rows of 12: 12 and 5 (a document of 13), 7 and 3.
+    columns, counts = pack(numbered_documents([13, 5, 0, 1]), 12)
+    by_size = sorted((len(tokens), row) for row, _, tokens in runs_of(columns))
+    assert [size for size, _ in by_size] == [3, 5, 7, 12]
+    row_of = {size: row for size, row in by_size}
+    assert row_of[7] == row_of[5]
+    assert len({row_of[12], row_of[7], row_of[3]}) == 3 == row_count(columns)
+    runs = {len(tokens): tokens for _, _, tokens in runs_of(columns)}
+    assert runs[12] == [CLS, *range(10, 20), SEP]
+    assert runs[5] == [CLS, 20, 21, 22, SEP]
+    assert counts == PackCounts(
+        documents_in=4,
+        documents_out=3,
+        documents_dropped=counts.documents_dropped,
+        tokens_in=19,
+        tokens_out=19,
+        special_tokens=8,
+        segments=4,
+        rows=3,
+        positions=36,
+    )
+    assert counts.documents_dropped == {"empty": 1}
+    assert counts.fill == 27 / 36
+
+
+def test_row_ids_come_from_content_and_order_from_them():
+    token_ids, offsets, doc_ids, occurrence = numbered_documents([30, 4])
+    occurrence[1] = 5
+    columns, _ = pack((token_ids, offsets, doc_ids, occurrence), 12, seed=3)
+    expected = []
+    for _, doc_id, tokens in runs_of(columns):
+        document = doc_ids.tolist().index(doc_id)
+        start = tokens[1] - 10 - int(offsets[document])
+        key = purpose_key(0, "row")
+        expected.append(int(fold(key, doc_ids[document], occurrence[document], start)))
+    assert row_count(columns) == 4 == len(expected)
+    assert columns["row_id"].tolist() == expected
+    ranks = fold(purpose_key(3, "row order"), columns["row_id"])
+    assert (ranks[1:] > ranks[:-1]).all()
+
+
+documents_lengths = st.lists(st.integers(0, 60), max_size=30)
+
+
+@settings(max_examples=150, deadline=None)
+@given(documents_lengths, st.integers(8, 40), st.booleans(), st.integers(0, 5))
+def test_documents_lose_nothing(lengths, seq_length, split_to_fill, seed):
+    documents = numbered_documents(lengths)
+    _, offsets, doc_ids, _ = documents
+    columns, counts = pack(documents, seq_length, split_to_fill=split_to_fill, seed=seed)
+
+    seen = []
+    pieces = dict.fromkeys(doc_ids.tolist(), 0)
+    for _, doc_id, tokens in runs_of(columns):
+        content = tokens[1:-1]
+        assert tokens[0] == CLS
+        assert tokens[-1] == SEP
+        assert content == list(range(content[0], content[0] + len(content)))
+        document = doc_ids.tolist().index(doc_id)
+        assert offsets[document] <= content[0] - 10 <= content[-1] - 10 < offsets[document + 1]
+        pieces[doc_id] += 1
+        seen += content
+    assert sorted(seen) == list(range(10, 10 + sum(lengths)))
+    assert columns["token_ids"].lengths.max(initial=0) <= seq_length
+    assert len(set(columns["row_id"].tolist())) == row_count(columns) == counts.rows
+    assert counts.tokens_out + counts.special_tokens == len(columns["token_ids"].values)
+    if not split_to_fill:
+        needed = [-(-length // (seq_length - 2)) for length in lengths]
+        assert list(pieces.values()) == needed
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents_lengths, st.integers(8, 40), st.booleans(), st.randoms(use_true_random=False))
+def test_documents_do_not_depend_on_input_order(lengths, seq_length, split_to_fill, random):
+    token_ids, offsets, doc_ids, occurrence = numbered_documents(lengths)
+    order = list(range(len(lengths)))
+    random.shuffle(order)
+    shuffled = take({"tokens": Ragged(token_ids, offsets)}, np.array(order, np.int64))["tokens"]
+    other = (shuffled.values, shuffled.offsets, doc_ids[order], occurrence[order])
+    one, _ = pack((token_ids, offsets, doc_ids, occurrence), seq_length, split_to_fill=split_to_fill)
+    two, _ = pack(other, seq_length, split_to_fill=split_to_fill)
+    assert as_lists(one) == as_lists(two)
+
+
+def test_seed_changes_who_shares_a_row_but_not_the_fill():
+    documents = numbered_documents([40] * 40 + [20] * 40)
+    together = []
+    for seed in (1, 2):
+        columns, counts = pack(documents, 64, seed=seed)
+        assert counts.rows == 40  # 42 + 22
+        together.append({tuple(sorted(ids)) for ids in np.split(columns["doc_ids"].values, 40)})
+    assert len(together[0] & together[1]) < 10
+
+
+def test_equal_documents_need_occurrences():
+    token_ids, offsets, _, _ = numbered_documents([5, 5])
+    doc_ids = np.array([9, 9], np.uint64)
+    columns, _ = pack((token_ids, offsets, doc_ids, np.array([0, 1])), 8)
+    assert len(set(columns["row_id"].tolist())) == 2
+    with pytest.raises(ValueError, match="same doc_id and occurrence"):
+        pack((token_ids, offsets, doc_ids, np.array([0, 0])), 8)
+
+
+def best_fit_one_by_one(sizes, capacity):
+    """Best fit as it is usually written: the room left in every bin."""
+    rooms = []
+    for size in sizes:
+        fitting = [(room, place) for place, room in enumerate(rooms) if room >= size]
+        if fitting:
+            rooms[min(fitting)[1]] -= size
+        else:
+            rooms.append(capacity - size)
+    return rooms
+
+
+def test_fit_decreasing_worked_by_hand():
+    assert fit_decreasing(np.array([7, 6, 3, 3, 2]), 10).tolist() == [0, 1, 0, 1, 2]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(1, 30), max_size=80), st.integers(30, 64))
+def test_fit_decreasing_equals_best_fit_one_by_one(sizes, capacity):
+    sizes = sorted(sizes, reverse=True)
+    bins = fit_decreasing(np.array(sizes, np.int64), capacity)
+    filled = np.bincount(bins, weights=sizes) if sizes else np.zeros(0)
+    assert sorted(capacity - filled) == sorted(best_fit_one_by_one(sizes, capacity))
+
+
+def test_split_to_fill_prefers_documents_that_are_cut_anyway():
+    # 60 documents too large to share a row of 64, and enough long ones to fill what they leave.
+    documents = numbered_documents([40] * 60 + [500] * 10)
+    plain, before = pack(documents, 64)
+    filled, after = pack(documents, 64, split_to_fill=True)
+    assert before.fill < 0.9
+    assert after.fill > 0.99
+    assert after.tokens_out == before.tokens_out
+    short_ids = set(documents[2][:60].tolist())
+    cut = [doc_id for _, doc_id, _ in runs_of(filled) if doc_id in short_ids]
+    assert len(cut) == 60
+    assert row_count(filled) < row_count(plain)
+
+
+def test_split_to_fill_also_cuts_documents_that_fit():
+    columns, counts = pack(numbered_documents([40] * 1000), 64, split_to_fill=True)
+    assert counts.fill > 0.999
+    assert counts.segments > 1000
+    # Without the option the best possible is one document a row.
+    assert pack(numbered_documents([40] * 1000), 64)[1].rows == 1000
+    assert row_count(columns) < 700
+
+
+def test_counts_of_two_shards_add_up():
+    documents = numbered_documents([13, 0, 5])
+    _, counts = pack(documents, 12)
+    both = counts + counts
+    both.check()
+    assert both.tokens_in == 36
+    assert both.documents_dropped == {"empty": 2}
+    assert both.fill == counts.fill
+    both.tokens_out -= 1
+    with pytest.raises(ValueError, match="lost tokens"):
+        both.check()
+
+
+def test_token_dtype_is_kept_and_no_documents_make_no_rows():
+    token_ids, offsets, doc_ids, occurrence = numbered_documents([9, 20])
+    columns, _ = pack((token_ids.astype(np.uint16), offsets, doc_ids, occurrence), 12)
+    assert columns["token_ids"].values.dtype == np.uint16
+    assert columns["segment_lengths"].values.dtype == np.uint16
+    assert columns["doc_ids"].values.dtype == columns["row_id"].dtype == np.uint64
+    for lengths in ([], [0, 0]):
+        for packing in ("documents", "full"):
+            empty, counts = pack(numbered_documents(lengths), 12, packing=packing)
+            assert row_count(empty) == counts.rows == 0
+            assert counts.fill == 1
+            assert {k: len(v) for k, v in concatenate([empty, columns]).items()} == dict.fromkeys(
+                columns, row_count(columns)
+            )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seq_length": 7}, "seq_length is 7: choose one from 8 to 65535"),
+        ({"seq_length": 65536}, "seq_length is 65536"),
+        ({"cls_id": None}, r"no \[CLS\] token"),
+        ({"sep_id": -1}, r"no \[SEP\] token"),
+        ({"packing": "best"}, "packing is 'best': choose one of documents, full, pairs"),
+        ({"short_seq_prob": 1.5}, "short_seq_prob is 1.5"),
+    ],
+)
+def test_options_that_cannot_work_are_named(options, message):
+    with pytest.raises(UserError, match=message):
+        pack(numbered_documents([5]), **({"seq_length": 16} | options))
+
+
+def test_arrays_that_do_not_fit_together_are_refused():
+    token_ids, offsets, doc_ids, occurrence = numbered_documents([5, 6])
+    with pytest.raises(ValueError, match="do not fit together"):
+        pack((token_ids[:-1], offsets, doc_ids, occurrence), 16)
+    with pytest.raises(ValueError, match="do not fit together"):
+        pack((token_ids, offsets, doc_ids[:1], occurrence), 16)
+
+
+def test_the_longest_row_allowed():
+    columns, _ = pack(numbered_documents([100_000]), 65535)
+    assert sorted(columns["segment_lengths"].values.tolist()) == [100_000 - 65533 + 2, 65535]
+
+
+def read_texts(path: Path, most=None):
+    with gzip.open(path) as file:
+        lines = file.read().split(b"\n")[:most]
+    return [json.loads(line)["text"] for line in lines if line]
+
+
+def tokenized(data_dir, texts):
+    tokenizers = pytest.importorskip("tokenizers", reason="pip install bertmill[interop]")
+    vocabulary = data_dir / "vocab" / "bert-base-uncased-vocab.txt"
+    tokenizer = tokenizers.BertWordPieceTokenizer(str(vocabulary), lowercase=True)
+    encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
+    offsets = offsets_of(np.array([len(e.ids) for e in encoded]))
+    token_ids = np.concatenate([np.array(e.ids, np.int32) for e in encoded])
+    doc_ids = fold(purpose_key(0, "test"), np.arange(len(encoded)))
+    return token_ids, offsets, doc_ids, np.zeros(len(encoded), np.int64)
+
+
+@pytest.fixture(scope="module")
+def one_shard_each(data_dir):
+    """About an eighth of each corpus: a shard of eight."""
+    imdb = [
+        text
+        for part in ("train", "unsup")
+        for text in read_texts(data_dir / "imdb" / f"{part}-00000-of-00008.jsonl.gz")
+    ]
+    wiki = read_texts(data_dir / "wiki_en" / "wiki-00000-of-00004.jsonl.gz", 718)
+    return {"imdb": tokenized(data_dir, imdb), "wiki_en": tokenized(data_dir, wiki)}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "seq_length", "least"),
+    [("imdb", 128, 0.999), ("imdb", 512, 0.995), ("wiki_en", 128, 0.999), ("wiki_en", 512, 0.999)],
+)
+def test_fill_on_real_text(one_shard_each, corpus, seq_length, least):
+    documents = one_shard_each[corpus]
+    columns, counts = pack(documents, seq_length)
+    assert counts.fill >= least
+    # Not one document that fits a row is in two.
+    pieces = dict(zip(*np.unique(columns["doc_ids"].values, return_counts=True), strict=True))
+    fitting = np.diff(documents[1]) <= seq_length - 2
+    assert all(pieces[doc_id] == 1 for doc_id in documents[2][fitting])
+    for packing, options in (("full", {}), ("documents", {"split_to_fill": True})):
+        _, other = pack(documents, seq_length, packing=packing, **options)
+        assert other.fill > 0.999
+        assert other.tokens_out == counts.tokens_out == len(documents[0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("corpus", "pattern"), [("imdb", "*.gz"), ("wiki_en", "*.gz")])
+def test_fill_on_whole_corpora_in_eight_shards(data_dir, corpus, pattern):
+    texts = [t for path in sorted((data_dir / corpus).glob(pattern)) for t in read_texts(path)]
+    token_ids, offsets, doc_ids, occurrence = tokenized(data_dir, texts)
+    for seq_length in (128, 256, 512):
+        plain, filled = PackCounts(), PackCounts()
+        for shard in range(8):
+            chosen = np.flatnonzero(doc_ids % np.uint64(8) == shard)
+            part = take({"tokens": Ragged(token_ids, offsets)}, chosen)["tokens"]
+            documents = (part.values, part.offsets, doc_ids[chosen], occurrence[chosen])
+            plain += pack(documents, seq_length)[1]
+            filled += pack(documents, seq_length, split_to_fill=True)[1]
+        assert plain.tokens_out == filled.tokens_out == len(token_ids)
+        assert filled.fill > 0.999
+        if seq_length != 256:
+            assert plain.fill >= (0.995 if (corpus, seq_length) == ("imdb", 512) else 0.999)

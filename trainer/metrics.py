@@ -1,0 +1,175 @@
+"""What a run says of itself while it trains: metrics.jsonl and lines (or a bar) on standard error.
+
+metrics.jsonl holds one object for each logged step, each step once however often the run was
+resumed: lines beyond the checkpoint that a run goes on from are removed, and come again, equal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pipelines import files
+from pipelines.errors import UserError
+from trainer.loader import Batch
+
+METRICS = "metrics.jsonl"
+# Steps handed to the device before the first of them must be done: it never waits for Python.
+_STEPS_IN_FLIGHT = 2
+
+
+class MetricsLog:
+    """Appends to the run's metrics.jsonl."""
+
+    def __init__(self, output: str, done: int):
+        """Opens the log of a run that has ``done`` steps behind it."""
+        path = Path(output) / METRICS
+        kept = [line for line in read_metrics(output) if line["step"] <= done]
+        data = "".join(json.dumps(line) + "\n" for line in kept)
+        files.publish_bytes(str(path), data.encode())
+        self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Adds one object."""
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_metrics(output: str) -> list[dict[str, Any]]:
+    """The objects of a run's metrics.jsonl; a last line that was cut off is left out."""
+    path = Path(output) / METRICS
+    if not path.exists():
+        return []
+    whole = path.read_text("utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in whole]
+
+
+class Progress:
+    """A bar on a terminal, plain lines in a log."""
+
+    def __init__(self, steps: int, done: int):
+        self._steps = steps
+        self._first, self._began = done, time.perf_counter()
+        self._bar = (
+            tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True, file=sys.stderr)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def step(self, done: int) -> None:
+        """Tells that ``done`` steps are behind."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def report(self, line: dict[str, Any]) -> None:
+        """Shows a logged step."""
+        parts = [
+            f"loss {line['mean_loss']:.4f}",
+            f"accuracy {line['mean_accuracy']:.2%}",
+            f"{line['rows_per_second']:,.0f} rows/s",
+            f"{line['tokens_per_second']:,.0f} tokens/s",
+            f"data wait {line['data_wait']:.1%}",
+        ]
+        if "validation_loss" in line:
+            parts.append(
+                f"validation loss {line['validation_loss']:.4f}, "
+                f"accuracy {line['validation_accuracy']:.2%}"
+            )
+        if self._bar is not None:
+            if "validation_loss" in line:
+                self._bar.write(f"step {line['step']:,}: {'; '.join(parts)}", file=sys.stderr)
+            self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:5]))
+            return
+        done = line["step"]
+        rate = (time.perf_counter() - self._began) / max(1, done - self._first)
+        left = tqdm.format_interval(rate * (self._steps - done))
+        print(
+            f"pretrain: step {done:,} of {self._steps:,}: {'; '.join(parts)}; {left} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class DivergedError(UserError):
+    """The loss is no longer a number: the state must not be saved."""
+
+
+class Meter:
+    """Reads what steps report, a little behind the device, and adds it up for the next logged step.
+
+    ``window`` holds [loss, accuracy, weight, gradient norm] of each step since the last summary; it
+    is kept in checkpoints, so that means do not depend on where a run was interrupted.
+    """
+
+    def __init__(self, window: list[list[float]]):
+        self.window = window
+        self._in_flight: deque[tuple[int, Any]] = deque()
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts the clock anew, after something that is not training."""
+        self._began = time.perf_counter()
+        self._rows = self._tokens = 0
+        self._waited = 0.0
+
+    def add(self, batch: Batch, values: Any, waited: float) -> None:
+        """Counts a step given to the device; ``values`` are its STEP_VALUES, perhaps not there yet.
+
+        Waits for the step before the last one: the device always has work, and never more than
+        two steps of it. Raises DivergedError if a loss or gradient is not finite.
+        """
+        self._in_flight.append((batch.step + 1, values))
+        self._rows += len(batch.row)
+        self._tokens += batch.tokens
+        self._waited += waited
+        self._read(_STEPS_IN_FLIGHT)
+
+    def settle(self) -> None:
+        """Waits until the device has done all steps. Raises DivergedError as ``add``."""
+        self._read(0)
+
+    def _read(self, limit: int) -> None:
+        while len(self._in_flight) > limit:
+            step, values = self._in_flight.popleft()
+            loss, accuracy, weight, norm = np.asarray(values).tolist()
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                raise DivergedError(
+                    f"step {step:,}: loss {loss}, gradient norm {norm}: training has diverged; "
+                    "start anew with a lower --learning_rate or more --warmup_steps (--overwrite)"
+                )
+            self.window.append([loss, accuracy, weight, norm])
+
+    def summary(self) -> dict[str, float]:
+        """The figures since the last summary (call ``settle`` first); empties the window."""
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        loss, accuracy, _, norm = self.window[-1]
+        weight = sum(values[2] for values in self.window) or 1.0
+        figures = {
+            "loss": loss,
+            "accuracy": accuracy,
+            "mean_loss": sum(v[0] * v[2] for v in self.window) / weight,
+            "mean_accuracy": sum(v[1] * v[2] for v in self.window) / weight,
+            "gradient_norm": norm,
+            "rows_per_second": round(self._rows / seconds, 1),
+            "tokens_per_second": round(self._tokens / seconds, 1),
+            "data_wait": round(min(1.0, self._waited / seconds), 4),
+        }
+        self.window = []
+        return figures

@@ -1,0 +1,101 @@
+"""The local path of a preset's file, wherever the preset lives.
+
+Downloads go through ``kagglehub`` and ``huggingface_hub`` (imported only then), one file at a time
+into their caches. Whatever goes wrong on the way becomes one line.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pipelines.errors import UserError
+from trainer.presets.builtin import BUILTIN_PRESETS, unknown_preset
+
+_KAGGLE = "kaggle://"
+_HUGGING_FACE = "hf://"
+_OFFLINE_HINT = "check the name and the network, or give a local directory"
+
+
+def fetch_file(preset: str, path: str) -> str:
+    """The local path of file ``path`` of a preset.
+
+    Args:
+        preset: a built-in name, ``kaggle://org/model/keras/variation[/version]``, ``hf://org/model``
+            or a directory.
+        path: relative to the preset, with "/".
+
+    Raises:
+        UserError: no such preset or file, or it cannot be downloaded.
+    """
+    found = find_file(preset, path)
+    if found is None:
+        raise UserError(f"preset {preset!r} has no file {path}; is it a complete preset?")
+    return found
+
+
+def find_file(preset: str, path: str) -> str | None:
+    """As ``fetch_file``, but None where the preset exists without this file."""
+    preset = os.fspath(preset)
+    if path.startswith("/") or ".." in path.split("/") or "\\" in path:
+        raise UserError(f"preset {preset!r} names the file {path!r} outside itself; refused")
+    if os.path.isdir(preset):
+        local = os.path.join(preset, *path.split("/"))
+        return local if os.path.isfile(local) else None
+    if preset in BUILTIN_PRESETS:
+        return _from_kaggle(BUILTIN_PRESETS[preset]["kaggle_handle"], path, preset)
+    if preset.startswith(_KAGGLE):
+        return _from_kaggle(preset, path, preset)
+    if preset.startswith(_HUGGING_FACE):
+        return _from_hugging_face(preset, path)
+    if "/" in preset or os.path.exists(preset):
+        raise UserError(f"preset {preset!r}: no such directory")
+    raise unknown_preset(preset)
+
+
+def _from_kaggle(handle: str, path: str, preset: str) -> str | None:
+    kagglehub = _import("kagglehub", preset)
+    parts = handle.removeprefix(_KAGGLE).split("/")
+    if len(parts) not in (4, 5):
+        raise UserError(
+            f"preset {preset!r}: a Kaggle handle is kaggle://org/model/keras/variation[/version]"
+        )
+    try:
+        return kagglehub.model_download("/".join(parts), path)
+    except Exception as error:  # network, HTTP status, missing file: many unrelated classes
+        message = str(error)
+        if "not present in the model files" in message or "404 Client Error" in message:
+            return None
+        raise _download_failed(preset, path, "Kaggle", error) from None
+
+
+def _from_hugging_face(preset: str, path: str) -> str | None:
+    hub = _import("huggingface_hub", preset)
+    try:
+        return hub.hf_hub_download(repo_id=preset.removeprefix(_HUGGING_FACE), filename=path)
+    except hub.errors.LocalEntryNotFoundError as error:  # offline and not in the cache
+        raise _download_failed(preset, path, "Hugging Face", error) from None
+    except hub.errors.EntryNotFoundError:
+        return None
+    except Exception as error:  # network, HTTP status, malformed name: many unrelated classes
+        raise _download_failed(preset, path, "Hugging Face", error) from None
+
+
+def _import(package: str, preset: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise UserError(
+            f"preset {preset!r} is on the network and needs the package {package}: "
+            f"pip install {package}"
+        ) from None
+
+
+def _download_failed(preset: str, path: str, where: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(
+        f"preset {preset!r}: {path} could not be downloaded from {where} "
+        f"({reason[:160]}); {_OFFLINE_HINT}"
+    )

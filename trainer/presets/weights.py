@@ -1,0 +1,85 @@
+"""Weights of presets: HDF5 files in Keras' layout, read without running or following anything.
+
+Links out of the file and virtual data sets could read other files of the machine: such a file is
+refused before Keras sees it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from pipelines.errors import UserError
+
+
+def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of all arrays in a weights file by their path in it.
+
+    Raises:
+        UserError: not an HDF5 file, or one that refers to other files.
+    """
+    import h5py
+
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def walk(group: Any, prefix: str) -> None:
+        for name in group:
+            inner = f"{prefix}{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UserError(f"{path}: {inner} is a link to elsewhere; refused")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                walk(item, f"{inner}/")
+            elif item.is_virtual or item.external:
+                raise UserError(f"{path}: {inner} keeps its data in another file; refused")
+            else:
+                shapes[inner] = item.shape
+
+    try:
+        with h5py.File(path, "r") as file:
+            walk(file, "")
+    except OSError as error:
+        raise UserError(f"{path}: not a readable HDF5 file ({error}); the preset is damaged") from None
+    return shapes
+
+
+def load_backbone_weights(backbone: Any, path: str) -> None:
+    """Fills a backbone; a UserError where the file does not fit it."""
+    shapes = check_weights_file(path)
+    for layer, name in (
+        (backbone.token_embedding, "vocabulary_size"),
+        (backbone.position_embedding, "max_sequence_length"),
+    ):
+        kind = "reversible_embedding" if name == "vocabulary_size" else "position_embedding"
+        found = shapes.get(f"layers/{kind}/vars/0")
+        expected = tuple(layer.weights[0].shape)
+        if found is not None and found != expected:
+            raise UserError(
+                f"{path}: the {kind} is {found} but {name} and hidden_dim in config.json make it "
+                f"{expected}; the files are not of one preset"
+            )
+    _load(backbone, path, [])
+
+
+def load_task_weights(task: Any, path: str) -> None:
+    """Fills a task's own layers, not its backbone; a UserError where the file does not fit it."""
+    check_weights_file(path)
+    _load(task, path, _layers_of(task.backbone))
+
+
+def save_task_weights(task: Any, path: str) -> None:
+    """Writes a task's own layers, without its backbone."""
+    keras.saving.save_weights(task, path, objects_to_skip=_layers_of(task.backbone))
+
+
+def _layers_of(backbone: Any) -> list[Any]:
+    return list(backbone._flatten_layers())
+
+
+def _load(model: Any, path: str, skipped: list[Any]) -> None:
+    try:
+        keras.saving.load_weights(model, path, objects_to_skip=skipped)
+    except (ValueError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: does not fit the configuration beside it ({reason[:240]})") from None

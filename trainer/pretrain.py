@@ -1,0 +1,327 @@
+"""``python -m trainer.pretrain``: packed rows to a pretrained BERT, one linear story.
+
+Nothing about a step is state: its rows, masks and dropout follow from (data, config, step). So a
+checkpoint is weights, optimizer and a step number, and a run that was killed and restarted equals,
+bit for bit on a CPU, one that was not. Steps are counted from 1 in all that is shown or logged;
+step s trains on ``step_rows(s - 1)``. Runs on JAX without TensorFlow; KERAS_BACKEND names another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import files
+from pipelines.command import RunOptions, run_command
+from pipelines.errors import UserError
+from pipelines.manifest import MANIFEST, Manifest, finish_output, prepare_output
+from pipelines.mask.mask_rows import check as check_masking
+from pipelines.vocabulary_source import save_vocabulary
+from trainer.checkpoints import Checkpoints
+from trainer.dataset import TRAIN, Dataset, open_datasets
+from trainer.loader import BatchMaker, Prefetcher
+from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
+from trainer.pretrain_config import PretrainConfig, describe_changes
+
+WEIGHTS = "model.weights.h5"
+# What an unfinished run is, to recognise it: the fields that decide its weights.
+IDENTITY = "identity.json"
+# sysexits.h: a temporary failure; start the same command again.
+EXIT_RESTART = 75
+_FINAL_METRICS = ("loss", "mean_loss", "mean_accuracy", "validation_loss", "validation_accuracy")
+
+
+def pretrain(config: PretrainConfig, options: RunOptions) -> None:
+    """Runs the stage. Raises UserError for what the user can put right."""
+    started = time.time()
+    config.check()
+
+    # ---------------------------------------------------------------------------------- Data
+    folders, weights = config.folders()
+    datasets = open_datasets(folders)
+    _check_data(config, datasets)
+    vocabulary, facts = datasets[0].vocabulary, datasets[0].manifest.facts
+    rows = sum(dataset.rows(TRAIN) for dataset in datasets)
+    steps = config.count_steps(rows)
+    maker = BatchMaker(
+        datasets,
+        weights=weights,
+        mask=config.mask_config(),
+        seed=config.seed,
+        batch_size=config.batch_size,
+    )
+    dimensions: dict[str, Any] = {
+        "vocabulary_size": vocabulary.size,
+        **config.dimensions(),
+        "dropout": config.dropout,
+        "max_sequence_length": config.max_sequence_length or facts["seq_length"],
+        "num_segments": 2,
+    }
+
+    # ------------------------------------------------------------------- What is asked for
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    warmup_steps = config.warmup_steps if config.warmup_steps is not None else steps // 10
+    deciding = {
+        **config.deciding_fields(),
+        "model": dimensions,
+        "steps": steps,
+        "warmup_steps": warmup_steps,
+        "mask": None if datasets[0].is_masked else vars(config.mask_config()),
+        "backend": os.environ["KERAS_BACKEND"],
+        "data": [
+            {"fingerprint": dataset.manifest.fingerprint, "weight": weight}
+            for dataset, weight in zip(
+                datasets, weights or repeat(None, len(datasets)), strict=True
+            )
+        ],
+    }
+    _say(
+        f"{rows:,} rows of {facts['seq_length']} tokens, {steps:,} steps of {config.batch_size} "
+        f"({steps * config.batch_size / rows:.2f} epochs), vocabulary of {vocabulary.size:,}"
+    )
+    if options.dry_run:
+        _say(f"would write {files.join(config.output, MANIFEST)}")
+        return
+    if prepare_output(config.output, deciding, {}, overwrite=options.overwrite, stage="pretrain"):
+        _say(f"{config.output} is finished already; nothing to do")
+        return
+    checkpoints = Checkpoints(config.output, config.keep_checkpoints)
+    _claim(config.output, deciding, checkpoints, overwrite=options.overwrite)
+
+    # --------------------------------------------------------------------------------- Model
+    import keras
+
+    from trainer.models.bert_backbone import BertBackbone
+    from trainer.models.pretraining_model import PretrainingModel
+    from trainer.optimizer import build_optimizer
+    from trainer.schedule import WarmupThenDecay
+    from trainer.train_step import build_train_step
+
+    keras.utils.set_random_seed(config.seed)
+    backbone = BertBackbone(**dimensions, dtype=config.dtype)
+    model = PretrainingModel(backbone)
+
+    # ----------------------------------------------------------------------------- Optimizer
+    schedule = WarmupThenDecay(config.learning_rate, warmup_steps, steps, config.schedule)
+    optimizer = build_optimizer(
+        config.optimizer,
+        model.trainable_variables,
+        schedule=schedule,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+    )
+    train_step = build_train_step(
+        model, optimizer, seed=config.seed, grad_accumulation=config.grad_accumulation
+    )
+
+    # -------------------------------------------------------------------------------- Resume
+    done, seconds_before, meter = 0, 0.0, Meter([])
+    if found := checkpoints.load_latest():
+        done, arrays, record = found
+        train_step.load(arrays)
+        seconds_before, meter = record["seconds"], Meter(record["window"])
+        del arrays, found
+        _say(f"going on after step {done:,}")
+    log = MetricsLog(config.output, done)
+    progress = Progress(steps, done)
+    stop = _StopSignals()
+    _say(f"{model.count_params():,} parameters, {keras.config.backend()} on {_device()}")
+
+    def seconds() -> float:
+        return seconds_before + time.time() - started
+
+    def save() -> None:
+        record = {"seconds": seconds(), "window": meter.window, "config": deciding}
+        checkpoints.save(done, train_step.state(), record)
+
+    # ---------------------------------------------------------------------------------- Loop
+    batches = Prefetcher(maker.train_batch, done, steps)
+    first = done
+    try:
+        meter.restart()
+        for batch in batches:
+            values = train_step.run(batch.step, batch.arrays)
+            meter.add(batch, values, batches.take_waited())
+            done = batch.step + 1
+            progress.step(done)
+            if batch.step == first:
+                meter.settle()
+                meter.restart()  # compiling is not training
+            evaluates = done == steps or _is_due(done, config.eval_every)
+            if evaluates or _is_due(done, config.log_every):
+                meter.settle()
+                line = {
+                    "step": done,
+                    "epoch": round(done * config.batch_size / rows, 6),
+                    **meter.summary(),
+                    "learning_rate": float(schedule(batch.step)),
+                    **(_evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
+                }
+                log.write(line)
+                progress.report(line)
+                meter.restart()
+            if done == steps or stop.asked or _is_due(done, config.checkpoint_every):
+                meter.settle()
+                save()
+            if stop.asked:
+                break
+    except DivergedError:
+        raise
+    except UserError:
+        # A shard that cannot be read, say: what has been learned so far is not lost.
+        meter.settle()
+        save()
+        raise
+    finally:
+        batches.close()
+        progress.close()
+        log.close()
+        checkpoints.wait()
+    if done < steps:
+        stop.leave(done)
+
+    # ----------------------------------------------------------------------------------- End
+    train_step.update_model()
+    with files.publish(files.join(config.output, WEIGHTS)) as temporary:
+        model.save_weights(temporary)
+    save_vocabulary(config.output, vocabulary)
+    final = read_metrics(config.output)[-1]
+    manifest = Manifest(
+        stage="pretrain",
+        config=deciding,
+        counts={"steps": steps, "rows_seen": steps * config.batch_size},
+        facts={
+            "model": dimensions,
+            "vocabulary": facts["vocabulary"],
+            "lowercase": facts["lowercase"],
+            "strip_accents": facts["strip_accents"],
+            "seq_length": facts["seq_length"],
+            "packing": facts["packing"],
+            "metrics": {name: final[name] for name in _FINAL_METRICS if name in final},
+        },
+    )
+    run = {
+        "seconds": round(seconds(), 2),
+        "rows_per_second": round(steps * config.batch_size / seconds(), 1),
+        "command": shlex.join(["python", "-m", "trainer.pretrain", *sys.argv[1:]]),
+        "data": folders,
+        "device": _device(),
+        "backend": keras.config.backend(),
+        "keras": keras.__version__,
+    }
+    finish_output(config.output, manifest, {}, run)
+    _say(f"finished in {run['seconds']:,} s: {config.output}")
+
+
+def _say(text: str) -> None:
+    print(f"pretrain: {text}", file=sys.stderr, flush=True)
+
+
+def _is_due(done: int, every: int | None) -> bool:
+    return every is not None and done % every == 0
+
+
+def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
+    """Raises UserError where data, masking and model do not fit together."""
+    vocabulary, seq_length = datasets[0].vocabulary, datasets[0].seq_length
+    positions = config.max_sequence_length
+    if positions is not None and positions < seq_length:
+        raise UserError(
+            f"--max_sequence_length {positions}: the rows in {datasets[0].folder} have "
+            f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
+        )
+    check_masking(
+        config.mask_config(),
+        vocabulary_size=vocabulary.size,
+        mask_token_id=vocabulary.mask_id,
+        seq_length=seq_length,
+    )
+    masked = [dataset.folder for dataset in datasets if dataset.is_masked]
+    if masked and (changed := config.changed_masking()):
+        raise UserError(
+            f"--{changed[0]}: the examples in {masked[0]} are masked already; leave it out, or "
+            "give the rows that they were made from"
+        )
+
+
+def _claim(
+    output: str, deciding: dict[str, Any], checkpoints: Checkpoints, *, overwrite: bool
+) -> None:
+    """Makes sure that what the output folder holds of an unfinished run is of this very run."""
+    path = Path(output) / IDENTITY
+    asked = json.loads(json.dumps(deciding))
+    if overwrite:
+        checkpoints.delete_all()
+        files.delete([str(Path(output) / name) for name in (IDENTITY, METRICS, WEIGHTS)])
+    elif path.exists():
+        changes = describe_changes(json.loads(path.read_bytes()), asked)
+        if changes:
+            raise UserError(
+                f"--output: {output} holds an unfinished run of another kind ({changes}); give "
+                "that again, choose another folder, or start anew with --overwrite"
+            )
+    files.publish_bytes(str(path), (json.dumps(asked, indent=1) + "\n").encode())
+
+
+def _evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
+    """Loss and accuracy over at most ``most`` validation batches (0: all); {} without any."""
+    count = min(maker.validation_steps, most or maker.validation_steps)
+    if not count:
+        return {}
+    batches = Prefetcher(maker.validation_batch, 0, count)
+    sums = np.zeros(3)
+    for batch in batches:
+        sums += train_step.evaluate(batch.arrays)
+    loss, correct, weight = sums.tolist()
+    return {
+        "validation_loss": loss / max(weight, 1e-9),
+        "validation_accuracy": correct / max(weight, 1e-9),
+    }
+
+
+class _StopSignals:
+    """Notes SIGTERM and Ctrl-C, so that the loop can end after a checkpoint. A second one kills."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._number = number
+        for again in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(again, signal.SIG_DFL)
+
+    @property
+    def asked(self) -> bool:
+        """True once a signal came."""
+        return self._number is not None
+
+    def leave(self, done: int) -> None:
+        """Ends the process as the signal wants: 75 after SIGTERM, 130 after Ctrl-C."""
+        if self._number == signal.SIGINT:
+            raise KeyboardInterrupt
+        _say(f"stopped after step {done:,}, with a checkpoint; the same command goes on")
+        sys.exit(EXIT_RESTART)
+
+
+def _device() -> str:
+    if os.environ["KERAS_BACKEND"] == "jax":
+        import jax
+
+        devices = jax.devices()
+        return f"{len(devices)} {devices[0].device_kind}"
+    return "its default device"
+
+
+if __name__ == "__main__":
+    run_command(PretrainConfig, pretrain, stage="pretrain", module="trainer.pretrain")

@@ -1,0 +1,244 @@
+"""The options of ``python -m trainer.pretrain``, and which of them decide the weights."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from pipelines.errors import UserError
+from pipelines.mask.mask_rows import MaskConfig
+from trainer.models.sizes import dimensions_of
+
+_DIMENSIONS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
+_MASKING = (
+    "mask_selection_rate",
+    "mask_selection_length",
+    "mask_token_rate",
+    "random_token_rate",
+    "strategy",
+)
+# Where things lie, and what is only watched or kept: a run may go on with others.
+_NOT_DECIDING = (
+    "data",
+    "output",
+    "model",
+    *_DIMENSIONS,
+    "dropout",
+    "max_sequence_length",
+    "steps",
+    "epochs",
+    "warmup_steps",
+    *_MASKING,
+    "checkpoint_every",
+    "keep_checkpoints",
+    "eval_every",
+    "eval_steps",
+    "log_every",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Pretrain a BERT with masked language modelling; killed at any moment, the same command goes
+    on where it was and gives the same weights.
+
+    SIGTERM and Ctrl-C write a checkpoint first; after SIGTERM the exit status is 75: start again.
+    """
+
+    data: tuple[str, ...]
+    """Outputs of pipelines.tokenize or pipelines.mask; each may carry its share of the batches:
+    DIR=WEIGHT. Without weights all rows are one pool."""
+
+    output: str
+    """The folder of the run: checkpoints, metrics.jsonl, weights."""
+
+    model: str = "bert_tiny"
+    """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large."""
+
+    num_layers: int | None = None
+    """Instead of the size's."""
+
+    num_heads: int | None = None
+    """Instead of the size's."""
+
+    hidden_dim: int | None = None
+    """Instead of the size's."""
+
+    intermediate_dim: int | None = None
+    """Instead of the size's."""
+
+    dropout: float = 0.1
+    """Of embeddings, attention and feed-forward outputs."""
+
+    max_sequence_length: int | None = None
+    """Positions that the model has; default: the length of the rows, so that all are trained."""
+
+    steps: int | None = None
+    """Training steps; default: as epochs says."""
+
+    epochs: float | None = None
+    """Passes over all rows, instead of steps; default: 1."""
+
+    batch_size: int = 32
+    """Rows in a step, over all devices."""
+
+    grad_accumulation: int = 1
+    """Parts in which the rows of a step are worked through, to save memory (JAX only)."""
+
+    learning_rate: float = 1e-4
+    """The highest."""
+
+    warmup_steps: int | None = None
+    """Steps of linear rise; default: a tenth of all."""
+
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up."""
+
+    optimizer: Literal["adamw", "lamb"] = "adamw"
+    """lamb for batches of thousands of rows."""
+
+    weight_decay: float = 0.01
+    """Of kernels and embeddings, not of biases and normalisation."""
+
+    clip_norm: float = 1.0
+    """Longest gradient, over all weights; 0: any."""
+
+    dtype: Literal["float32", "mixed_bfloat16"] = "float32"
+    """What is computed with; weights are always float32."""
+
+    seed: int = 0
+    """Decides initial weights, order, masks and dropout."""
+
+    mask_selection_rate: float = 0.15
+    """Share of the tokens of a row to predict."""
+
+    mask_selection_length: int | None = None
+    """Most positions to predict in a row; default: what the rate gives for a full row."""
+
+    mask_token_rate: float = 0.8
+    """Share of the chosen positions that become [MASK]."""
+
+    random_token_rate: float = 0.1
+    """Share of the chosen positions that become a random token; the rest stay as they are."""
+
+    strategy: Literal["token", "whole_word", "span"] = "token"
+    """token: single positions; whole_word: all pieces of a word; span: runs of words."""
+
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+
+    keep_checkpoints: int = 2
+    """How many of the newest are kept."""
+
+    eval_every: int | None = None
+    """Steps between validations; default: only at the end."""
+
+    eval_steps: int = 100
+    """Most batches of validation rows; 0: all."""
+
+    log_every: int = 100
+    """Steps between lines in metrics.jsonl."""
+
+    def check(self) -> None:
+        """Raises UserError for values that cannot work."""
+        if not self.data:
+            raise UserError("--data: name at least one output folder of pipelines.tokenize")
+        if self.steps is not None and self.epochs is not None:
+            raise UserError(f"--steps {self.steps} and --epochs {self.epochs:g}: give one of them")
+        for name in ("steps", "batch_size", "grad_accumulation", "checkpoint_every", "eval_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} {value}: must be at least 1")
+        for name in ("keep_checkpoints", "log_every", *_DIMENSIONS, "max_sequence_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} {value}: must be at least 1")
+        for name in ("learning_rate", "epochs"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UserError(f"--{name} {value}: must be a positive number")
+        for name in ("weight_decay", "clip_norm", "eval_steps", "warmup_steps"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise UserError(f"--{name} {value}: must not be negative")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout {self.dropout}: must be at least 0 and below 1")
+        if not 0 <= self.seed < 1 << 32:
+            raise UserError(f"--seed {self.seed}: must be between 0 and 4294967295")
+        if self.batch_size % self.grad_accumulation:
+            raise UserError(
+                f"--grad_accumulation {self.grad_accumulation}: cannot part a batch of "
+                f"{self.batch_size} rows evenly"
+            )
+        dimensions = self.dimensions()
+        if dimensions["hidden_dim"] % dimensions["num_heads"]:
+            raise UserError(
+                f"--hidden_dim {dimensions['hidden_dim']}: cannot be shared evenly by "
+                f"{dimensions['num_heads']} heads (--num_heads)"
+            )
+
+    def dimensions(self) -> dict[str, int]:
+        """num_layers, num_heads, hidden_dim and intermediate_dim of the model."""
+        given = {name: getattr(self, name) for name in _DIMENSIONS}
+        named: Any = dimensions_of(self.model)
+        return {**named, **{name: value for name, value in given.items() if value is not None}}
+
+    def folders(self) -> tuple[list[str], list[float] | None]:
+        """The data folders and their weights (None: no weights given)."""
+        found = [_split_weight(entry) for entry in self.data]
+        weights = [weight for _, weight in found if weight is not None]
+        if weights and len(weights) < len(found):
+            raise UserError(f"--data {' '.join(self.data)}: give every folder a weight, or none")
+        return [folder for folder, _ in found], weights or None
+
+    def mask_config(self) -> MaskConfig:
+        """How rows are masked on the fly."""
+        return MaskConfig(seed=self.seed, **{name: getattr(self, name) for name in _MASKING})
+
+    def changed_masking(self) -> list[str]:
+        """The masking fields that are not at their defaults."""
+        defaults = {field.name: field.default for field in fields(self)}
+        return [name for name in _MASKING if getattr(self, name) != defaults[name]]
+
+    def count_steps(self, rows: int) -> int:
+        """How many steps to train on so many rows."""
+        if self.steps is not None:
+            return self.steps
+        return math.ceil(rows * (self.epochs or 1.0) / self.batch_size)
+
+    def deciding_fields(self) -> dict[str, Any]:
+        """The fields that decide the weights and are what they are without knowing the data."""
+        return {n: value for n, value in asdict(self).items() if n not in _NOT_DECIDING}
+
+
+def _split_weight(entry: str) -> tuple[str, float | None]:
+    """``dir=2.5`` -> ("dir", 2.5). A folder whose name holds such an ending is taken as it is."""
+    folder, equals, weight = entry.rpartition("=")
+    if not equals or os.path.exists(entry):
+        return entry, None
+    try:
+        value = float(weight)
+    except ValueError:
+        return entry, None
+    if not (value > 0 and math.isfinite(value)):
+        raise UserError(f"--data {entry}: the weight must be a positive number")
+    return folder, value
+
+
+def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What differs between the deciding fields of two runs, for people; empty if nothing."""
+    changes = []
+    for name in sorted({*old, *new}):
+        before, now = old.get(name), new.get(name)
+        if before == now:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            changes.append(describe_changes(before, now))
+        elif name == "data":
+            changes.append("data was another")
+        else:
+            changes.append(f"{name} was {before!r}, now {now!r}")
+    return ", ".join(changes)
