@@ -40,23 +40,25 @@ def build_character_table(
     """Tabulates a normalisation that sets the characters ``apart`` (bool[0x110000]) between spaces."""
     flagged = np.zeros(bert_characters.CODE_POINTS, np.bool_) if flagged is None else flagged
     own, own_lengths = encode_characters()
-    folded = {code: text.encode() for code, text in _fold(lowercase, strip_accents).items()}
-    rows = np.full((len(own), max(6, *map(len, folded.values()), 0) + 2), SPACE, np.uint8)
+    folded = _fold(lowercase, strip_accents)
+    # What counts is what the character becomes: U+2260 without its accent is "=".
+    spaced = {code: _space(text, apart).encode() for code, text in folded.items()}
+    width = max(4 + 2, *map(len, spaced.values())) if spaced else 4 + 2
+    rows = np.full((len(own), width), SPACE, np.uint8)
     rows[:, :4] = own
     lengths = own_lengths.copy()
     notes = np.zeros(len(own), np.uint8)
-    notes[flagged] |= FLAGGED
-    for code, new in folded.items():
-        rows[code, : len(new)] = np.frombuffer(new, np.uint8)
-        lengths[code] = len(new)
-        notes[code] = FLAGGED if any(flagged[ord(c)] for c in new.decode()) else 0
-    notes[list(folded)] |= CHANGES
     between = np.flatnonzero(apart)
-    rows[between, 1:] = rows[between, :-1]
+    rows[between, 1:5] = own[between]
     rows[between, 0] = SPACE
     lengths[between] += 2
     rows[between, lengths[between] - 1] = SPACE
     notes[between] |= CHANGES
+    notes[flagged] |= FLAGGED
+    for code, new in spaced.items():
+        rows[code, : len(new)] = np.frombuffer(new, np.uint8)
+        lengths[code] = len(new)
+        notes[code] = CHANGES | FLAGGED * any(flagged[ord(c)] for c in folded[code])
     gone, spaces = bert_characters.dropped(), bert_characters.spaces()
     lengths[gone] = 0
     rows[spaces, 0], lengths[spaces] = SPACE, 1
@@ -72,6 +74,10 @@ def build_character_table(
                 notes[code] |= ORDERED
     rows = np.ascontiguousarray(rows[:, : lengths.max()])
     return CharacterTable(rows, lengths, notes)
+
+
+def _space(text: str, apart: NDArray[np.bool_]) -> str:
+    return "".join(f" {c} " if apart[ord(c)] else c for c in text)
 
 
 def _fold(lowercase: bool, strip_accents: bool) -> dict[int, str]:

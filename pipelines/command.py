@@ -37,6 +37,7 @@ STAGES = (
     "predict",
     "explain",
     "docstrings",
+    "demo_task",
     "inspect",
 )
 

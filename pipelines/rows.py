@@ -39,30 +39,36 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
             f"a row has {longest} tokens but seq_length is {seq_length}: use the seq_length that "
             "the rows were packed with, or a longer one"
         )
-    padding_mask = np.arange(seq_length) < tokens.lengths[:, None]
     run_lengths = runs.values.astype(np.int64)
     if run_lengths.sum() != len(tokens.values):
         raise ValueError(f"runs of {run_lengths.sum()} tokens in rows of {len(tokens.values)}")
+    shape = (row_count(columns), seq_length)
+    padding_mask = np.arange(seq_length) < tokens.lengths[:, None]
 
-    def spread(values: NDArray[Any], padding: int = 0) -> NDArray[np.int32]:
-        dense = np.full(padding_mask.shape, padding, np.int32)
+    # Padding is one more run at the end of each row, number 0: then every position is in a run.
+    numbers = np.arange(len(run_lengths)) - np.repeat(runs.offsets[:-1], runs.lengths) + 1
+    numbers = np.insert(numbers.astype(np.int32), runs.offsets[1:], 0)
+    run_lengths = np.insert(run_lengths, runs.offsets[1:], seq_length - tokens.lengths)
+    begins = (np.cumsum(run_lengths) - run_lengths).astype(np.int32)
+    positions = np.arange(shape[0] * seq_length, dtype=np.int32) - begins.repeat(run_lengths)
+
+    def spread(values: NDArray[Any], padding: int) -> NDArray[np.int32]:
+        dense = np.full(shape, padding, np.int32)
         dense[padding_mask] = values
         return dense
 
-    run_begins = np.cumsum(run_lengths) - run_lengths
-    run_numbers = np.arange(len(run_lengths)) - np.repeat(runs.offsets[:-1], runs.lengths) + 1
     dense: dict[str, NDArray[Any]] = {
         "row_id": np.asarray(columns["row_id"]),
         "token_ids": spread(tokens.values, pad_id),
-        "document_ids": spread(np.repeat(run_numbers, run_lengths)),
-        "positions": spread(np.arange(len(tokens.values)) - np.repeat(run_begins, run_lengths)),
+        "document_ids": numbers.repeat(run_lengths).reshape(shape),
+        "positions": positions.reshape(shape) * padding_mask,
         "padding_mask": padding_mask,
     }
     if "segment_ids" in columns:
         segment_ids = columns["segment_ids"]
         assert isinstance(segment_ids, Ragged)
-        dense["segment_ids"] = spread(segment_ids.values)
+        dense["segment_ids"] = spread(segment_ids.values, 0)
         dense["next_sentence_labels"] = np.asarray(columns["next_sentence_labels"])
     else:
-        dense["segment_ids"] = np.zeros((row_count(columns), seq_length), np.int32)
+        dense["segment_ids"] = np.zeros(shape, np.int32)
     return dense

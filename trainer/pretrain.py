@@ -100,15 +100,16 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     # --------------------------------------------------------------------------------- Model
     import keras
 
+    from trainer.initial_weights import initialize_weights
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.pretraining_model import PretrainingModel
     from trainer.optimizer import build_optimizer
     from trainer.schedule import WarmupThenDecay
     from trainer.train_step import build_train_step
 
-    keras.utils.set_random_seed(config.seed)
     backbone = BertBackbone(**dimensions, dtype=config.dtype)
     model = PretrainingModel(backbone)
+    initialize_weights(model, config.seed)
 
     # ----------------------------------------------------------------------------- Optimizer
     schedule = WarmupThenDecay(config.learning_rate, warmup_steps, steps, config.schedule)

@@ -1,8 +1,9 @@
 """Which positions of each row the masked language model has to predict: words or spans.
 
 A row's units are taken in random order while they fit its budget, each at the random number of
-its first position; as google-research/bert does with words. Where all units are single positions
-this chooses what ``select_tokens`` does.
+its first position; as google-research/bert does with words, and with the same small preference for
+short words, which more often fit the last places. Where all units are single positions this
+chooses what ``select_tokens`` does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Filling the room that best-fit leaves, by cutting segments (the option ``split_to_fill``).
+"""Filling the room that best-fit leaves in rows, by cutting segments elsewhere.
 
-Some rows are taken apart and their tokens poured, in order, into the gaps of the others. Rows made
-only of documents too long for one row go first: these are cut anyway, so most corpora need no
-document cut that fits a row. No token is lost, and no more rows are made than there were.
+Some rows are taken apart and their tokens poured, in order, into the gaps of the others: first rows
+made only of documents too long for one row, which are cut anyway, and where these do not suffice
+and it is allowed (``split_to_fill``), the emptiest rows. No token is lost, and no more rows are
+made than there were.
 """
 
 from __future__ import annotations
@@ -15,33 +16,43 @@ from numpy.typing import NDArray
 from pipelines.tokenize.pieces import Pieces
 
 _FILL_ENOUGH = 0.9995
-_SHORTEST_CUTS = (16, 4, 1)  # tokens; shorter ones are cut only where the fill asks for it
+_SHORTEST_CUT = 8  # tokens: fewer teach little
+_SHORTER_CUTS = (4, 1)  # only if asked to fill at any cost, and only where it takes them
 
 
-def fill_gaps(pieces: Pieces, is_long: NDArray[np.bool_], seq_length: int) -> Pieces:
+def fill_gaps(
+    pieces: Pieces, is_long: NDArray[np.bool_], seq_length: int, *, cut_all: bool
+) -> Pieces:
     """Cuts pieces and moves them until the rows are full; all pieces must be ``leads`` ones.
 
-    ``is_long`` bool[documents]: cut anyway, so preferred. Returns new pieces in rows of at most
-    ``seq_length`` tokens.
+    ``is_long`` bool[documents]: those that no row can hold. Only these are cut, unless ``cut_all``.
+    Returns new pieces in rows of at most ``seq_length`` tokens; the same ones where the rows are as
+    good as full.
     """
     if not len(pieces):
         return pieces
     enough = pieces.costs.sum() / _FILL_ENOUGH
-    for shortest in _SHORTEST_CUTS:
+    for shortest in (_SHORTEST_CUT, *(_SHORTER_CUTS if cut_all else ())):
         rows = int(pieces.row[-1]) + 1
         if rows * seq_length <= enough:
             break
         only_long = np.logical_and.reduceat(is_long[pieces.document], pieces.first)
-        cuts = _choose_cuts(pieces, only_long, seq_length, min(shortest, seq_length // 4))
+        may_cut = only_long | cut_all
+        cuts = _choose_cuts(pieces, only_long, may_cut, seq_length, min(shortest, seq_length // 4))
         pieces = _apply_cuts(pieces, *cuts)
     return pieces
 
 
 def _choose_cuts(
-    pieces: Pieces, only_long: NDArray[np.bool_], seq_length: int, shortest: int
+    pieces: Pieces,
+    only_long: NDArray[np.bool_],
+    may_cut: NDArray[np.bool_],
+    seq_length: int,
+    shortest: int,
 ) -> tuple[list[int], list[tuple[int, int, int, int]]]:
     """One pass with cuts of at least ``shortest`` tokens (but for the end of a document).
 
+    ``only_long`` and ``may_cut`` bool[rows]: those to take apart first, and those allowed.
     Returns the rows to take apart and the new pieces: document, start, length and row of each.
     """
     gaps = seq_length - np.bincount(pieces.row, weights=pieces.costs).astype(np.int64)
@@ -57,6 +68,8 @@ def _choose_cuts(
     moved: list[tuple[int, int, int, int]] = []
     while rooms:
         giver = next(long_rows, -1)
+        if giver < 0 and not may_cut[rooms[0][0]]:
+            break
         if giver < 0:
             giver, own_room = rooms.popleft()
             space -= own_room

@@ -1,10 +1,11 @@
 """Packing ``documents``: whole documents, best-fit decreasing, several to a row.
 
-A document longer than a row is cut into full segments and a remainder; one that fits is never
-cut (unless ``split_to_fill``, see fill_gaps). Each segment is ``[CLS] tokens [SEP]``, exactly as
-it would stand alone, so that with attention kept inside it and positions restarting, being packed
-changes nothing. Best-fit over counts per length, as in Krell et al. 2021 ("Efficient sequence
-packing without cross-contamination", section 3): all segments of one length are placed at once.
+A document longer than a row is cut into full segments and a remainder, and elsewhere too where that
+fills rows (see fill_gaps); one that fits is never cut, unless ``split_to_fill``. Each segment is
+``[CLS] tokens [SEP]``, exactly as it would stand alone, so that with attention kept inside it and
+positions restarting, being packed changes nothing. Best-fit over counts per length, as in Krell
+et al. 2021 ("Efficient sequence packing without cross-contamination", section 3): all segments of
+one length are placed at once.
 """
 
 from __future__ import annotations
@@ -45,9 +46,7 @@ def fit_documents(
         row=np.sort(row, kind="stable"),
         leads=np.ones(len(chosen), np.bool_),
     )
-    if split_to_fill:
-        pieces = fill_gaps(pieces, lengths > capacity, seq_length)
-    return pieces
+    return fill_gaps(pieces, lengths > capacity, seq_length, cut_all=split_to_fill)
 
 
 def fit_decreasing(sizes: NDArray[np.int64], capacity: int) -> NDArray[np.int64]:
@@ -55,7 +54,7 @@ def fit_decreasing(sizes: NDArray[np.int64], capacity: int) -> NDArray[np.int64]
 
     ``sizes`` int64[m], decreasing, in 1..capacity. Returns int64[m], the bin of each item, numbered
     in the order of opening. The same bins as item-by-item best fit, except which of two equally
-    full bins is taken; the number of steps is bounded by m and by capacity**2 / 2.
+    full bins is taken, but in each step as many items of one size as there are bins with that room.
 
     ``fit_decreasing([7, 6, 3, 3, 2], 10)`` is ``[0, 1, 0, 1, 2]``.
     """
@@ -69,31 +68,29 @@ def fit_decreasing(sizes: NDArray[np.int64], capacity: int) -> NDArray[np.int64]
         end = at + int(counts[size])
         while at < end:
             fitting = rooms >> size
+            room = size + (fitting & -fitting).bit_length() - 1 if fitting else capacity
+            # A bin that got one item is the fullest that fits the next: it takes all it can.
+            each = room // size
+            wanted = -(-(end - at) // each)
             if fitting:
-                room = size + (fitting & -fitting).bit_length() - 1
                 taken = shelves[room].pop()
-                if len(taken) > end - at:
-                    shelves[room].append(taken[end - at :])
-                    taken = taken[: end - at]
+                if len(taken) > wanted:
+                    shelves[room].append(taken[wanted:])
+                    taken = taken[:wanted]
                 elif not shelves[room]:
                     rooms ^= 1 << room
-                bins[at : at + len(taken)] = taken
-                at += len(taken)
-                shelves[room - size].append(taken)
-                rooms |= 1 << (room - size)
-                continue
-            # No open bin has room for this size, nor will one before its own new bins are full.
-            each = capacity // size
-            bins[at:end] = opened + np.arange(end - at) // each
-            full, rest = divmod(end - at, each)
-            if full:
-                room = capacity - each * size
-                shelves[room].append(np.arange(opened, opened + full))
-                rooms |= 1 << room
-            if rest:
-                room = capacity - rest * size
-                shelves[room].append(np.array([opened + full]))
-                rooms |= 1 << room
-            opened += full + (rest > 0)
-            at = end
+            else:
+                taken = np.arange(opened, opened + wanted)
+                opened += wanted
+            placed = min(end - at, each * len(taken))
+            bins[at : at + placed] = taken.repeat(each)[:placed] if each > 1 else taken
+            at += placed
+            full, rest = divmod(placed, each)
+            for left, some in (
+                (room - each * size, taken[:full]),
+                (room - rest * size, taken[full:]),
+            ):
+                if len(some):
+                    shelves[left].append(some)
+                    rooms |= 1 << left
     return bins

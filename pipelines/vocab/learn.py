@@ -1,23 +1,29 @@
 """The WordPiece learner: which pieces of words make the best vocabulary of a given size.
 
-The algorithm is the one that the TensorFlow Text guide "Subword tokenizers" describes: count all
-pieces, keep, longest first, those with at least a threshold, and take the count of what is kept
-off all its prefixes; then again, counting only pieces that begin where the vocabulary so far
-splits the words. Then the size is made exact. All of it is sums of exact integers over the piece
-tree, so neither the order of the words nor how they were counted can change the result.
+Candidates are what the top-down algorithm of the TensorFlow Text guide "Subword tokenizers" keeps
+at a threshold (keep_pieces.py); of these, the pieces stay that shorten the text most
+(prune_pieces.py). The size is exact. All of it is sums of exact integers over the tree of word
+pieces, so neither the order of the words nor how they were counted can change the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.vocab.piece_tree import PieceTree, build_tree, find_remainders, split_words
+from pipelines.vocab.keep_pieces import keep_pieces, search_threshold
+from pipelines.vocab.piece_tree import PieceTree, build_tree, find_remainders
+from pipelines.vocab.prune_pieces import count_uses, prune_pieces
 from pipelines.vocab.select_words import SelectedWords, select_words
+
+# Pruning begins with what a threshold keeps that would give twice the pieces asked for, but
+# pieces this rare say little about text not seen.
+_CANDIDATES_PER_PIECE = 2
+_RAREST_CANDIDATE = 4
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,6 @@ class LearnedVocabulary:
     words_cut: dict[str, int]
     occurrences_cut: dict[str, int]
     reason_smaller: str | None = None
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What a threshold keeps in the last iteration: bool[N], and the counts there, int64[N]."""
-
-    threshold: int
-    is_kept: NDArray[np.bool_]
-    counts: NDArray[np.int64]
 
 
 def check_reserved_tokens(reserved_tokens: Sequence[str]) -> None:
@@ -68,15 +65,19 @@ def learn_wordpiece(
     max_input_tokens: int | None = 5_000_000,
     max_token_length: int = 50,
     max_unique_chars: int = 1000,
+    prune: bool = True,
 ) -> LearnedVocabulary:
     """Learns a vocabulary of exactly ``vocab_size`` tokens from counted words.
 
     ``words``: distinct words in any order; ``counts`` int64[n]: their occurrences. The tokens
-    are the reserved ones as given, all single characters, plain and then continued, and the
-    pieces with the highest last counts (ties: alphabetically) among those kept at the threshold
-    that gives at least ``vocab_size`` tokens where one more would give fewer. Where no
-    threshold gives enough (the words are too few), the commonest other pieces fill up the list.
-    A plain piece that would read as a continued one is never learned.
+    are the reserved ones as given; all single characters, plain, then continued (these only of
+    characters that are ever part of a longer word); and pieces by count, ties alphabetically.
+
+    With ``prune``, pieces are those that shorten the words most, and count is how often the
+    words use them. Without it they are those with the highest counts at the threshold that keeps
+    enough where one more would keep too few: the published algorithm, made exact in size. Where
+    the words are too few for that, their commonest other pieces fill up the list. A plain piece
+    that would read as a continued one is never learned.
 
     Words that are reserved or longer than ``max_token_length`` characters, that hold a character
     beyond the ``max_unique_chars`` commonest, or that are not among the ``max_input_tokens``
@@ -99,7 +100,7 @@ def learn_wordpiece(
         max_unique_chars=max_unique_chars,
     )
     alphabet = selected.alphabet
-    continued = [suffix_indicator + character for character in alphabet]
+    continued = [suffix_indicator + character for character in _joined_characters(selected)]
     fixed = list(dict.fromkeys([*reserved_tokens, *alphabet, *continued]))
     room = vocab_size - len(fixed)
     if room < 0:
@@ -108,128 +109,105 @@ def learn_wordpiece(
             f"and {len(alphabet)} characters, plain and continued: give {len(fixed)} or more, "
             "or lower max_unique_chars"
         )
+    remainders = find_remainders(selected)
 
-    lowest = _threshold_that_suffices(selected, suffix_indicator, room)
-    tree = build_tree(find_remainders(selected), lowest)
-    may_keep = ~tree.plain_beginning_with(suffix_indicator)
-    is_new = may_keep.copy()
-    is_new[: tree.first[min(2, len(tree.first) - 1)]] = False
-    is_new[tree.find_tokens(reserved_tokens, suffix_indicator)] = False
+    def grow(threshold: int) -> _Candidates:
+        tree = build_tree(remainders, threshold)
+        return _name_candidates(tree, reserved_tokens, suffix_indicator)
 
-    kept = _search_threshold(tree, may_keep, is_new, room, num_iterations)
-    learned = _top_tokens(tree, kept.is_kept & is_new, kept.counts, room, suffix_indicator)
-    others = is_new & ~kept.is_kept
-    learned += _top_tokens(tree, others, tree.counts, room - len(learned), suffix_indicator)
+    choose = _choose_shortest if prune else _choose_commonest
+    threshold, pieces = choose(grow, selected, room, num_iterations)
     return LearnedVocabulary(
-        tokens=fixed + learned,
-        threshold=kept.threshold,
+        tokens=fixed + pieces,
+        threshold=threshold,
         alphabet=alphabet,
         alphabet_dropped=selected.alphabet_dropped,
         words_cut=selected.words_cut,
         occurrences_cut=selected.occurrences_cut,
         reason_smaller=(
-            f"the words hold only {len(fixed) + len(learned)} different pieces"
-            if len(learned) < room
+            f"the words hold only {len(fixed) + len(pieces)} different pieces"
+            if len(pieces) < room
             else None
         ),
     )
 
 
-def _threshold_that_suffices(words: SelectedWords, suffix_indicator: str, room: int) -> int:
-    """A threshold that surely keeps ``room`` pieces, from the counts of whole words alone.
+@dataclass(frozen=True)
+class _Candidates:
+    """The pieces of a tree, bool[N] each: ``may_keep`` as candidates; ``is_new``, those that are
+    not in the vocabulary anyway; ``is_reserved``, those that are because they are reserved."""
+
+    tree: PieceTree
+    suffix_indicator: str
+    may_keep: NDArray[np.bool_]
+    is_new: NDArray[np.bool_]
+    is_reserved: NDArray[np.bool_]
+
+    def top(self, among: NDArray[np.bool_], counts: NDArray[np.int64], number: int) -> list[str]:
+        """The ``number`` pieces with the highest counts, ties alphabetically, as tokens."""
+        pieces = np.flatnonzero(among)
+        if 0 < number < len(pieces):
+            last = np.partition(counts[pieces], len(pieces) - number)[len(pieces) - number]
+            pieces = pieces[counts[pieces] >= last]
+        tokens = self.tree.tokens(pieces, self.suffix_indicator)
+        ordered = sorted(zip((-counts[pieces]).tolist(), tokens, strict=True))
+        return [token for _, token in ordered[: max(number, 0)]]
+
+
+def _name_candidates(
+    tree: PieceTree, reserved_tokens: Sequence[str], suffix_indicator: str
+) -> _Candidates:
+    """Marks what may become a token of its own."""
+    may_keep = ~tree.plain_beginning_with(suffix_indicator)
+    is_reserved = np.zeros(len(may_keep), np.bool_)
+    is_reserved[tree.find_tokens(reserved_tokens, suffix_indicator)] = True
+    is_new = may_keep & ~is_reserved & (tree.length > 1)
+    return _Candidates(tree, suffix_indicator, may_keep, is_new, is_reserved & may_keep)
+
+
+def _choose_commonest(
+    grow: Callable[[int], _Candidates], words: SelectedWords, room: int, num_iterations: int
+) -> tuple[int, list[str]]:
+    """The pieces that the published algorithm gives the highest counts, and its threshold."""
+    found = grow(_sufficient_threshold(words, room))
+    kept = search_threshold(found.tree, found.may_keep, found.is_new, room, num_iterations)
+    pieces = found.top(kept.last & found.is_new, kept.counts, room)
+    others = found.is_new & ~kept.last
+    return kept.threshold, pieces + found.top(others, found.tree.counts, room - len(pieces))
+
+
+def _choose_shortest(
+    grow: Callable[[int], _Candidates], words: SelectedWords, room: int, num_iterations: int
+) -> tuple[int, list[str]]:
+    """The pieces that shorten the words most, by use, and the threshold of the candidates."""
+    wanted = _CANDIDATES_PER_PIECE * room
+    found = grow(max(_sufficient_threshold(words, wanted), _RAREST_CANDIDATE))
+    kept = search_threshold(found.tree, found.may_keep, found.is_new, wanted, num_iterations)
+    while int((kept.ever & found.is_new).sum()) < room and kept.threshold > 2:
+        found = grow(1) if found.tree.threshold > 1 else found
+        kept = keep_pieces(found.tree, found.may_keep, kept.threshold - 1, num_iterations)
+    tree = found.tree
+    chosen = prune_pieces(tree, kept.ever & found.is_new, found.is_reserved, room)
+    pieces = found.top(chosen, count_uses(tree, chosen | found.is_reserved), room)
+    return kept.threshold, pieces + found.top(
+        found.is_new & ~chosen, tree.counts, room - len(pieces)
+    )
+
+
+def _joined_characters(words: SelectedWords) -> list[str]:
+    """The characters that occur in words of two or more: all that could continue a word."""
+    is_joined = np.zeros(len(words.alphabet), np.bool_)
+    is_joined[words.ranks[np.repeat(words.lengths > 1, words.lengths)]] = True
+    return [words.alphabet[rank] for rank in np.flatnonzero(is_joined)]
+
+
+def _sufficient_threshold(words: SelectedWords, number: int) -> int:
+    """A threshold that surely keeps ``number`` pieces, from the counts of whole words alone.
 
     What is taken off a word's count never exceeds the occurrences of longer words, so every word
     that occurs as often as the threshold is kept. 1, sure or not, where there are fewer words.
     """
-    is_piece = (words.lengths > 1) & ~words.beginning_with(suffix_indicator)
-    counts = words.counts[is_piece]
-    if room == 0 or len(counts) < room:
+    counts = words.counts[words.lengths > 1]
+    if number == 0 or len(counts) < number:
         return 1
-    return int(np.partition(counts, len(counts) - room)[len(counts) - room])
-
-
-def _search_threshold(
-    tree: PieceTree,
-    may_keep: NDArray[np.bool_],
-    is_new: NDArray[np.bool_],
-    room: int,
-    num_iterations: int,
-) -> _Kept:
-    """Halves the threshold until it keeps ``room`` new pieces, then bisects to the highest.
-
-    Falls back on the tree's own threshold where none keeps enough.
-    """
-    counts = tree.counts[is_new]
-    too_high = int(counts.max(initial=0)) + 1
-    if 0 < room <= len(counts):
-        too_high = int(np.partition(counts, len(counts) - room)[len(counts) - room]) + 1
-
-    def keep(threshold: int) -> _Kept:
-        return _keep_pieces(tree, may_keep, threshold, num_iterations)
-
-    def suffices(kept: _Kept) -> bool:
-        return int((kept.is_kept & is_new).sum()) >= room
-
-    best = keep(max(too_high // 2, tree.threshold))
-    while not suffices(best) and best.threshold > tree.threshold:
-        too_high = best.threshold
-        best = keep(max(too_high // 2, tree.threshold))
-    while suffices(best) and too_high - best.threshold > 1:
-        middle = keep((best.threshold + too_high) // 2)
-        if suffices(middle):
-            best = middle
-        else:
-            too_high = middle.threshold
-    return best
-
-
-def _keep_pieces(
-    tree: PieceTree, may_keep: NDArray[np.bool_], threshold: int, num_iterations: int
-) -> _Kept:
-    """All iterations at one threshold."""
-    is_kept, left = _keep_longest_first(tree, may_keep, tree.counts, threshold)
-    # Words begin where they begin: only the counts of continued pieces depend on the splits.
-    plain_counts = np.where(tree.continued, 0, tree.counts)
-    for _ in range(num_iterations - 1):
-        stops = split_words(tree, is_kept)
-        reached = np.flatnonzero(stops)
-        counts = plain_counts.copy()
-        np.add.at(counts, tree.remainder_leaf[reached], stops[reached])
-        for level in tree.levels_from_longest():
-            continued = tree.continued[level]
-            np.add.at(counts, tree.parent[level][continued], counts[level][continued])
-        is_kept, left = _keep_longest_first(tree, may_keep, counts, threshold)
-    return _Kept(threshold, is_kept, left)
-
-
-def _keep_longest_first(
-    tree: PieceTree, may_keep: NDArray[np.bool_], counts: NDArray[np.int64], threshold: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Keeps pieces whose count, less what longer kept ones take away, reaches the threshold.
-
-    A kept piece and all kept ones below it together take its whole ``counts`` from its prefixes,
-    any other piece only what those below it take. Returns bool[N] and the counts left, int64[N].
-    """
-    taken = np.zeros_like(counts)
-    is_kept = np.zeros(len(counts), np.bool_)
-    for level in tree.levels_from_longest():
-        is_kept[level] = (counts[level] - taken[level] >= threshold) & may_keep[level]
-        np.add.at(taken, tree.parent[level], np.where(is_kept[level], counts[level], taken[level]))
-    return is_kept, counts - taken
-
-
-def _top_tokens(
-    tree: PieceTree,
-    among: NDArray[np.bool_],
-    counts: NDArray[np.int64],
-    number: int,
-    suffix_indicator: str,
-) -> list[str]:
-    """The ``number`` pieces with the highest counts, ties alphabetically, as tokens."""
-    pieces = np.flatnonzero(among)
-    if 0 < number < len(pieces):
-        last = np.partition(counts[pieces], len(pieces) - number)[len(pieces) - number]
-        pieces = pieces[counts[pieces] >= last]
-    tokens = tree.tokens(pieces, suffix_indicator)
-    ordered = sorted(zip((-counts[pieces]).tolist(), tokens, strict=True))
-    return [token for _, token in ordered[: max(number, 0)]]
+    return int(np.partition(counts, len(counts) - number)[len(counts) - number])

@@ -27,8 +27,8 @@ class Remainders:
 
     ``first`` int64[longest + 2]: remainders of k characters have the ids first[k]..first[k+1];
     ``position`` int[R]: one place in ``words.ranks`` where the remainder stands; ``counts``
-    int64[R]: occurrences of words that end in it (being longer); ``at_position`` int[P]: the
-    remainder that stands at each position (undefined at the first characters of words).
+    int64[R]: occurrences of words that end in it (being longer); ``at_position`` int[P + 1]: the
+    remainder that stands at each position, -1 where a word begins and after the last one.
     """
 
     words: SelectedWords
@@ -49,7 +49,7 @@ class PieceTree:
     Shorter pieces come first, siblings by character, plain before continued, so that ids are a
     function of the words alone. ``first`` int64[longest + 2]: pieces of k characters have the
     ids first[k]..first[k+1]; ``parent`` int32[N]: the piece without its last character (-1 for
-    single characters); ``rank`` int32[N]: its last character; ``position`` int[N]: one place in
+    single characters); ``rank`` int32[N]: its last character; ``length`` int32[N] in characters; ``position`` int[N]: one place in
     ``words.ranks`` where it stands; ``continued`` bool[N]; ``counts`` int64[N]: occurrences at
     every position of every word. ``word_leaf`` int32[n], ``remainder_leaf`` int32[R]: the
     longest piece in the tree that begins each word and each remainder.
@@ -60,6 +60,7 @@ class PieceTree:
     first: NDArray[np.int64]
     parent: NDArray[np.int32]
     rank: NDArray[np.int32]
+    length: NDArray[np.int32]
     position: NDArray[np.signedinteger]
     continued: NDArray[np.bool_]
     counts: NDArray[np.int64]
@@ -73,15 +74,11 @@ class PieceTree:
             for length in range(len(self.first) - 2, 1, -1)
         ]
 
-    def lengths(self) -> NDArray[np.int64]:
-        """The number of characters of each piece, int64[N]."""
-        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
-
     def tokens(self, pieces: NDArray[np.signedinteger], suffix_indicator: str) -> list[str]:
         """These pieces as vocabulary entries: continued ones with the suffix indicator."""
         words = self.remainders.words
         code_points = np.array([ord(character) for character in words.alphabet], np.uint32)
-        begins, lengths = self.position[pieces], self.lengths()[pieces]
+        begins, lengths = self.position[pieces], self.length[pieces]
         return [
             (suffix_indicator if continued else "")
             + code_points[words.ranks[begin : begin + length]]
@@ -156,7 +153,7 @@ def find_remainders(words: SelectedWords) -> Remainders:
     ends = words.starts + words.lengths
     longest = int(words.lengths[0]) if len(words.lengths) else 0
     index_type = np.int32 if len(words.ranks) < 2**31 else np.int64
-    at_position = np.full(len(words.ranks), -1, index_type)
+    at_position = np.full(len(words.ranks) + 1, -1, index_type)
     first = [0, 0]
     positions = [np.zeros(0, index_type)]
     counts = [np.zeros(0, np.int64)]
@@ -237,6 +234,7 @@ def build_tree(remainders: Remainders, threshold: int, *, joined: bool = False) 
         first=np.array(first, np.int64),
         parent=parent,
         rank=rank,
+        length=np.repeat(np.arange(len(first) - 1, dtype=np.int32), np.diff(first)),
         position=place,
         continued=continued,
         counts=counts,
@@ -246,35 +244,45 @@ def build_tree(remainders: Remainders, threshold: int, *, joined: bool = False) 
 
 
 def longest_kept(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """For each piece the length of its longest prefix (itself included) that is kept, int32[N].
+    """For each piece its longest prefix (itself included) that is kept, int32[N].
 
     Single characters count as kept: learners always have all of them.
     """
-    longest = np.ones(len(is_kept), np.int32)
-    for length, level in enumerate(reversed(tree.levels_from_longest()), 2):
-        longest[level] = np.where(is_kept[level], length, longest[tree.parent[level]])
+    longest = np.arange(len(is_kept), dtype=np.int32)
+    for level in reversed(tree.levels_from_longest()):
+        longest[level] = np.where(is_kept[level], longest[level], longest[tree.parent[level]])
     return longest
 
 
-def split_words(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Splits every word, longest kept piece first: how often that stops at each remainder.
+def rests_after(
+    tree: PieceTree, starts: NDArray[np.signedinteger], pieces: NDArray[np.signedinteger]
+) -> NDArray[np.signedinteger]:
+    """The remainder after each of these pieces taken at each of these positions, -1 for none."""
+    return tree.remainders.at_position[starts + tree.length[pieces]]
 
-    Returns int64[R]: occurrences of words that have a boundary between pieces just before the
-    remainder. Each distinct remainder is split once, with all its occurrences, longer ones first.
+
+def split_rests(
+    tree: PieceTree, longest: NDArray[np.int32], stops: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Splits what is left of words, longest kept piece first, and counts where that stops.
+
+    ``stops`` int64[R]: occurrences of words whose first piece ends just before each remainder;
+    the result has those of every later piece too. Each distinct remainder is split once, with
+    all its occurrences, longer ones first.
     """
-    remainders, words = tree.remainders, tree.remainders.words
-    longest = longest_kept(tree, is_kept)
-    stops = np.zeros(len(remainders.counts), np.int64)
-    taken = longest[tree.word_leaf]
-    rest = np.flatnonzero(taken < words.lengths)
-    target = remainders.at_position[words.starts[rest] + taken[rest]]
-    np.add.at(stops, target, words.counts[rest])
+    remainders = tree.remainders
+    stops = stops.copy()
     for length in range(len(remainders.first) - 2, 1, -1):
         begin, end = remainders.first[length : length + 2]
         reached = begin + np.flatnonzero(stops[begin:end])
-        taken = longest[tree.remainder_leaf[reached]]
-        unfinished = taken < length
-        reached, taken = reached[unfinished], taken[unfinished]
-        target = remainders.at_position[remainders.position[reached] + taken]
-        np.add.at(stops, target, stops[reached])
+        pieces = longest[tree.remainder_leaf[reached]]
+        add_at(stops, rests_after(tree, remainders.position[reached], pieces), stops[reached])
     return stops
+
+
+def add_at(
+    totals: NDArray[np.int64], ids: NDArray[np.signedinteger], counts: NDArray[np.int64]
+) -> None:
+    """Adds each count to the total with its id, in place; ids of -1 are nowhere."""
+    somewhere = np.flatnonzero(ids >= 0)
+    np.add.at(totals, ids[somewhere], counts[somewhere])

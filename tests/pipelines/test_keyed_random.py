@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pipelines import keyed_random
 from pipelines.keyed_random import (
     as_uint64,
-    bernoulli,
     below,
+    bernoulli,
     fold,
     fold_scrambled,
     halves,
@@ -126,7 +126,7 @@ def test_different_purposes_seeds_and_parts_are_unrelated():
     ]
     for i, a in enumerate(draws):
         for b in draws[:i]:
-            different = np.unpackbits((a ^ b).view(np.uint8)).sum()
+            different = int(np.unpackbits((a ^ b).view(np.uint8)).sum())
             assert abs(different - 32 * n) < 5 * np.sqrt(16 * n)
 
 

@@ -58,7 +58,7 @@ class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
         self.random_token_rate = random_token_rate
         self.seed = seed
         self._rows_prepared = 0
-        self._lock = threading.Lock()
+        self._rows_lock = threading.Lock()
 
     def columns(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
         masks = (None, self.mask_selection_length)
@@ -71,7 +71,7 @@ class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
     def prepare(self, segments: Sequence[Sequence[str | bytes]]) -> dict[str, NDArray]:
         columns = super().prepare(segments)
         rows = len(columns["token_ids"])
-        with self._lock:
+        with self._rows_lock:
             first = self._rows_prepared
             self._rows_prepared += rows
         masked, _ = mask_rows(

@@ -37,6 +37,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.gelu import gelu_approximate
 from trainer.layers.masked_lm_head import MaskedLMHead
 from trainer.models.bert_backbone import BertBackbone, bert_kernel_initializer
 from trainer.models.masked_lm_loss import sum_masked_lm_loss
@@ -47,8 +48,11 @@ _INPUTS = ("token_ids", "segment_ids", "padding_mask")
 def bert_masked_lm_head(backbone: BertBackbone, **options: Any) -> MaskedLMHead:
     """BERT's head over the backbone's own token embedding, already built.
 
-    ``options`` override ``MaskedLMHead``'s arguments; the defaults are KerasNLP's.
+    ``options`` override ``MaskedLMHead``'s arguments; the defaults are KerasNLP's. The activation
+    may also be "gelu_approximate".
     """
+    if options.get("intermediate_activation") == "gelu_approximate":
+        options["intermediate_activation"] = gelu_approximate
     head = MaskedLMHead(
         **{"intermediate_activation": "gelu", **options},
         vocabulary_size=backbone.vocabulary_size,

@@ -64,7 +64,7 @@ def test_documents_worked_by_hand():
     columns, counts = pack(numbered_documents([13, 5, 0, 1]), 12)
     by_size = sorted((len(tokens), row) for row, _, tokens in runs_of(columns))
     assert [size for size, _ in by_size] == [3, 5, 7, 12]
-    row_of = {size: row for size, row in by_size}
+    row_of = dict(by_size)
     assert row_of[7] == row_of[5]
     assert len({row_of[12], row_of[7], row_of[3]}) == 3 == row_count(columns)
     runs = {len(tokens): tokens for _, _, tokens in runs_of(columns)}
@@ -126,9 +126,10 @@ def test_documents_lose_nothing(lengths, seq_length, split_to_fill, seed):
     assert columns["token_ids"].lengths.max(initial=0) <= seq_length
     assert len(set(columns["row_id"].tolist())) == row_count(columns) == counts.rows
     assert counts.tokens_out + counts.special_tokens == len(columns["token_ids"].values)
-    if not split_to_fill:
-        needed = [-(-length // (seq_length - 2)) for length in lengths]
-        assert list(pieces.values()) == needed
+    for length, made in zip(lengths, pieces.values(), strict=True):
+        assert made >= -(-length // (seq_length - 2))
+        if length <= seq_length - 2 and not split_to_fill:
+            assert made == (length > 0)  # a document that fits a row is never cut
 
 
 @settings(max_examples=60, deadline=None)
@@ -139,7 +140,9 @@ def test_documents_do_not_depend_on_input_order(lengths, seq_length, split_to_fi
     random.shuffle(order)
     shuffled = take({"tokens": Ragged(token_ids, offsets)}, np.array(order, np.int64))["tokens"]
     other = (shuffled.values, shuffled.offsets, doc_ids[order], occurrence[order])
-    one, _ = pack((token_ids, offsets, doc_ids, occurrence), seq_length, split_to_fill=split_to_fill)
+    one, _ = pack(
+        (token_ids, offsets, doc_ids, occurrence), seq_length, split_to_fill=split_to_fill
+    )
     two, _ = pack(other, seq_length, split_to_fill=split_to_fill)
     assert as_lists(one) == as_lists(two)
 
@@ -188,27 +191,25 @@ def test_fit_decreasing_equals_best_fit_one_by_one(sizes, capacity):
     assert sorted(capacity - filled) == sorted(best_fit_one_by_one(sizes, capacity))
 
 
-def test_split_to_fill_prefers_documents_that_are_cut_anyway():
-    # 60 documents too large to share a row of 64, and enough long ones to fill what they leave.
+def test_long_documents_fill_what_the_others_leave():
+    # 60 documents too large to share a row of 64, and enough long ones to fill the rest of it.
     documents = numbered_documents([40] * 60 + [500] * 10)
-    plain, before = pack(documents, 64)
-    filled, after = pack(documents, 64, split_to_fill=True)
-    assert before.fill < 0.9
-    assert after.fill > 0.99
-    assert after.tokens_out == before.tokens_out
+    columns, counts = pack(documents, 64)
+    assert counts.fill > 0.96  # uncut, 22 of 64 positions would stay free in 60 of 140 rows
     short_ids = set(documents[2][:60].tolist())
-    cut = [doc_id for _, doc_id, _ in runs_of(filled) if doc_id in short_ids]
-    assert len(cut) == 60
-    assert row_count(filled) < row_count(plain)
+    runs = [(doc_id, len(tokens)) for _, doc_id, tokens in runs_of(columns)]
+    assert sum(doc_id in short_ids for doc_id, _ in runs) == 60
+    # Cuts are worth having: but for the ends of documents no segment is shorter than 8 tokens.
+    assert sum(length < 8 + 2 for _, length in runs) <= 10
 
 
 def test_split_to_fill_also_cuts_documents_that_fit():
-    columns, counts = pack(numbered_documents([40] * 1000), 64, split_to_fill=True)
+    documents = numbered_documents([40] * 1000)
+    _, counts = pack(documents, 64, split_to_fill=True)
     assert counts.fill > 0.999
     assert counts.segments > 1000
     # Without the option the best possible is one document a row.
-    assert pack(numbered_documents([40] * 1000), 64)[1].rows == 1000
-    assert row_count(columns) < 700
+    assert pack(documents, 64)[1].rows == 1000 == pack(documents, 64)[1].segments
 
 
 def test_counts_of_two_shards_add_up():
@@ -280,32 +281,26 @@ def tokenized(data_dir, texts):
     vocabulary = data_dir / "vocab" / "bert-base-uncased-vocab.txt"
     tokenizer = tokenizers.BertWordPieceTokenizer(str(vocabulary), lowercase=True)
     encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
-    offsets = offsets_of(np.array([len(e.ids) for e in encoded]))
-    token_ids = np.concatenate([np.array(e.ids, np.int32) for e in encoded])
-    doc_ids = fold(purpose_key(0, "test"), np.arange(len(encoded)))
-    return token_ids, offsets, doc_ids, np.zeros(len(encoded), np.int64)
+    offsets = offsets_of(np.array([len(text.ids) for text in encoded]))
+    token_ids = np.concatenate([np.array(text.ids, np.int32) for text in encoded])
+    doc_ids = fold(purpose_key(0, "test"), np.arange(len(texts)))
+    return token_ids, offsets, doc_ids, np.zeros(len(texts), np.int64)
 
 
 @pytest.fixture(scope="module")
-def one_shard_each(data_dir):
-    """About an eighth of each corpus: a shard of eight."""
-    imdb = [
-        text
-        for part in ("train", "unsup")
-        for text in read_texts(data_dir / "imdb" / f"{part}-00000-of-00008.jsonl.gz")
-    ]
-    wiki = read_texts(data_dir / "wiki_en" / "wiki-00000-of-00004.jsonl.gz", 718)
+def some_documents(data_dir):
+    """About 3 MB of each corpus, a quarter of one shard in eight."""
+    imdb = read_texts(data_dir / "imdb" / "train-00000-of-00008.jsonl.gz", 2500)
+    wiki = read_texts(data_dir / "wiki_en" / "wiki-00000-of-00004.jsonl.gz", 180)
     return {"imdb": tokenized(data_dir, imdb), "wiki_en": tokenized(data_dir, wiki)}
 
 
-@pytest.mark.parametrize(
-    ("corpus", "seq_length", "least"),
-    [("imdb", 128, 0.999), ("imdb", 512, 0.995), ("wiki_en", 128, 0.999), ("wiki_en", 512, 0.999)],
-)
-def test_fill_on_real_text(one_shard_each, corpus, seq_length, least):
-    documents = one_shard_each[corpus]
+@pytest.mark.parametrize("seq_length", [128, 256, 512])
+@pytest.mark.parametrize("corpus", ["imdb", "wiki_en"])
+def test_fill_on_real_text(some_documents, corpus, seq_length):
+    documents = some_documents[corpus]
     columns, counts = pack(documents, seq_length)
-    assert counts.fill >= least
+    assert counts.fill >= 0.999
     # Not one document that fits a row is in two.
     pieces = dict(zip(*np.unique(columns["doc_ids"].values, return_counts=True), strict=True))
     fitting = np.diff(documents[1]) <= seq_length - 2
@@ -317,9 +312,9 @@ def test_fill_on_real_text(one_shard_each, corpus, seq_length, least):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("corpus", "pattern"), [("imdb", "*.gz"), ("wiki_en", "*.gz")])
-def test_fill_on_whole_corpora_in_eight_shards(data_dir, corpus, pattern):
-    texts = [t for path in sorted((data_dir / corpus).glob(pattern)) for t in read_texts(path)]
+@pytest.mark.parametrize("corpus", ["imdb", "wiki_en"])
+def test_fill_on_whole_corpora_in_eight_shards(data_dir, corpus):
+    texts = [t for path in sorted((data_dir / corpus).glob("*.gz")) for t in read_texts(path)]
     token_ids, offsets, doc_ids, occurrence = tokenized(data_dir, texts)
     for seq_length in (128, 256, 512):
         plain, filled = PackCounts(), PackCounts()
@@ -330,6 +325,5 @@ def test_fill_on_whole_corpora_in_eight_shards(data_dir, corpus, pattern):
             plain += pack(documents, seq_length)[1]
             filled += pack(documents, seq_length, split_to_fill=True)[1]
         assert plain.tokens_out == filled.tokens_out == len(token_ids)
+        assert plain.fill > 0.999
         assert filled.fill > 0.999
-        if seq_length != 256:
-            assert plain.fill >= (0.995 if (corpus, seq_length) == ("imdb", 512) else 0.999)

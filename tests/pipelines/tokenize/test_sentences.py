@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from pipelines.columns import offsets_of
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
 
-WORDS = "a b u s mr he she said went on home why 3 14 ##5 . ! ? … 。 ？ 」 「 ” “ \" ' ( ) , 他 来".split()
+LETTERS = ["a", "b", "u", "s", "mr", "he", "she", "said", "went", "on", "why", "他", "来"]
+MARKS = [".", "!", "?", "…", "。", "？", "」", "「", "”", "“", '"', "'", "(", ")", ","]
+WORDS = [*LETTERS, "3", "14", "##5", *MARKS]
 
 
 def sentences(*texts, vocabulary=WORDS):
@@ -19,9 +23,8 @@ def sentences(*texts, vocabulary=WORDS):
     words = [word for document in documents for word in document]
     ids = np.array([vocabulary.index(word) for word in words], np.int32)
     begins = find_sentences(ids, offsets, mark_vocabulary(vocabulary)).tolist()
-    return [
-        " ".join(words[begin:end]) for begin, end in zip(begins, [*begins[1:], len(words)], strict=True)
-    ]
+    ends = [*begins, len(words)][1:]
+    return [" ".join(words[begin:end]) for begin, end in zip(begins, ends, strict=True)]
 
 
 def test_end_marks_close_with_what_belongs_to_them():
@@ -45,7 +48,11 @@ def test_a_straight_quote_opens_and_closes_in_turn():
         '" on',
     ]
     # Each document counts its own quotes.
-    assert sentences('he said " why', '" he went . " on') == ['he said " why', '" he went . "', "on"]
+    assert sentences('he said " why', '" he went . " on') == [
+        'he said " why',
+        '" he went . "',
+        "on",
+    ]
 
 
 def test_full_stops_that_end_nothing():
@@ -84,7 +91,6 @@ def test_every_document_begins_a_sentence_and_none_is_empty(documents):
     assert not len(begins) or begins[-1] < len(ids)
     # A document's sentences are its own, whatever stands beside it.
     alone = [
-        find_sentences(ids[a:b], np.array([0, b - a]), marks) + a
-        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+        find_sentences(ids[a:b], np.array([0, b - a]), marks) + a for a, b in pairwise(offsets)
     ]
     assert begins.tolist() == [begin for part in alone for begin in part.tolist()]

@@ -1,0 +1,104 @@
+"""Which pieces of words a count threshold keeps, and the threshold that keeps enough.
+
+The algorithm is the one that the TensorFlow Text guide "Subword tokenizers" describes: count all
+pieces, keep, longest first, those with at least a threshold, and take the count of what is kept
+off all its prefixes; then again, counting only pieces that begin where the pieces kept so far
+split the words. Everything is sums over the piece tree, from the leaves up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.vocab.piece_tree import PieceTree, add_at, longest_kept, rests_after, split_rests
+
+
+@dataclass(frozen=True)
+class KeptPieces:
+    """What a threshold keeps. ``last`` bool[N]: in the last iteration; ``ever`` bool[N]: in any;
+    ``counts`` int64[N]: what the last iteration left each piece."""
+
+    threshold: int
+    last: NDArray[np.bool_]
+    ever: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+
+
+def keep_pieces(
+    tree: PieceTree, may_keep: NDArray[np.bool_], threshold: int, num_iterations: int
+) -> KeptPieces:
+    """Runs all iterations at one threshold, which is not below the tree's own."""
+    last, left = _keep_longest_first(tree, may_keep, tree.counts, threshold)
+    ever = last.copy()
+    words, remainders = tree.remainders.words, tree.remainders
+    # Words begin where they begin: only the counts of continued pieces depend on the splits.
+    plain_counts = np.where(tree.continued, 0, tree.counts)
+    for _ in range(num_iterations - 1):
+        longest = longest_kept(tree, last)
+        stops = np.zeros(len(remainders.counts), np.int64)
+        after_first = rests_after(tree, words.starts, longest[tree.word_leaf])
+        add_at(stops, after_first, words.counts)
+        stops = split_rests(tree, longest, stops)
+        counts = plain_counts.copy()
+        np.add.at(counts, tree.remainder_leaf, stops)
+        for level in tree.levels_from_longest():
+            continued = np.flatnonzero(tree.continued[level]) + level.start
+            np.add.at(counts, tree.parent[continued], counts[continued])
+        last, left = _keep_longest_first(tree, may_keep, counts, threshold)
+        ever |= last
+    return KeptPieces(threshold, last, ever, left)
+
+
+def search_threshold(
+    tree: PieceTree,
+    may_keep: NDArray[np.bool_],
+    is_new: NDArray[np.bool_],
+    number: int,
+    num_iterations: int,
+) -> KeptPieces:
+    """A threshold that keeps ``number`` of the new pieces or more where one higher keeps fewer.
+
+    Halves the threshold until it keeps enough, then bisects. Where that never happens, what the
+    tree's own threshold keeps.
+    """
+    counts = tree.counts[is_new]
+    too_high = int(counts.max(initial=0)) + 1
+    if 0 < number <= len(counts):
+        too_high = int(np.partition(counts, len(counts) - number)[len(counts) - number]) + 1
+
+    def keep(threshold: int) -> KeptPieces:
+        return keep_pieces(tree, may_keep, threshold, num_iterations)
+
+    def suffices(kept: KeptPieces) -> bool:
+        return int((kept.last & is_new).sum()) >= number
+
+    best = keep(max(too_high // 2, tree.threshold))
+    while not suffices(best) and best.threshold > tree.threshold:
+        too_high = best.threshold
+        best = keep(max(too_high // 2, tree.threshold))
+    while suffices(best) and too_high - best.threshold > 1:
+        middle = keep((best.threshold + too_high) // 2)
+        if suffices(middle):
+            best = middle
+        else:
+            too_high = middle.threshold
+    return best
+
+
+def _keep_longest_first(
+    tree: PieceTree, may_keep: NDArray[np.bool_], counts: NDArray[np.int64], threshold: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Keeps pieces whose count, less what longer kept ones take away, reaches the threshold.
+
+    A kept piece and the kept ones below it together take its whole count from its prefixes, any
+    other piece only what those below it take. Returns bool[N] and the counts left, int64[N].
+    """
+    taken = np.zeros_like(counts)
+    for level in tree.levels_from_longest():
+        is_kept = (counts[level] - taken[level] >= threshold) & may_keep[level]
+        np.add.at(taken, tree.parent[level], np.where(is_kept, counts[level], taken[level]))
+    left = counts - taken
+    return (left >= threshold) & may_keep, left

@@ -1,0 +1,110 @@
+"""Cuts a pool of candidate pieces down to those that shorten the learning text most.
+
+A piece's gain is how many more pieces the words would be split into without it: wherever it is
+taken, the next shorter kept prefix would be taken instead. Those with the lowest gains go, a
+quarter of the excess at a time, and gains are counted anew, as a unigram model prunes its
+vocabulary (Kudo 2018, section 3.2). One occurrence of every word that is itself a piece counts
+as if that piece were missing, as for a word never seen before: a rare word is a weak reason to
+learn it whole. All sums are exact integers over the distinct remainders of words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.vocab.piece_tree import PieceTree, add_at, longest_kept, rests_after, split_rests
+
+
+@dataclass(frozen=True)
+class _Split:
+    """How all words are split by some kept pieces: k places where a piece is taken.
+
+    ``starts`` int[k]: a position of that place; ``pieces`` int32[k]: the piece taken there;
+    ``counts`` int64[k]: occurrences; ``longest`` and ``shorter`` int32[N]: for each piece its
+    longest kept prefix, and its longest kept proper prefix (-1 for none).
+    """
+
+    starts: NDArray[np.signedinteger]
+    pieces: NDArray[np.int32]
+    counts: NDArray[np.int64]
+    longest: NDArray[np.int32]
+    shorter: NDArray[np.int32]
+
+
+def prune_pieces(
+    tree: PieceTree, pool: NDArray[np.bool_], always: NDArray[np.bool_], number: int
+) -> NDArray[np.bool_]:
+    """Keeps ``number`` pieces of the pool: bool[N]; all of it where it has no more.
+
+    The pieces in ``always``, and single characters, take part in splitting but are not counted.
+    Of equal gains longer pieces go first, then continued ones, then alphabetically later ones.
+    """
+    chosen = pool.copy()
+    while (excess := int(chosen.sum()) - number) > 0:
+        candidates = np.flatnonzero(chosen)
+        gains = _count_gains(tree, chosen | always)[candidates]
+        going = min(excess, max(-(-excess // 4), -(-number // 100), 1))
+        chosen[candidates[np.lexsort((-candidates, gains))[:going]]] = False
+    return chosen
+
+
+def count_uses(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How often each piece is taken when all words are split by the kept ones, int64[N]."""
+    split = _split(tree, is_kept, spare_one=False)
+    uses = np.zeros(len(is_kept), np.int64)
+    np.add.at(uses, split.pieces, split.counts)
+    return uses
+
+
+def _split(tree: PieceTree, is_kept: NDArray[np.bool_], *, spare_one: bool) -> _Split:
+    """Splits all words; with ``spare_one`` one occurrence of each without the word as a piece."""
+    remainders, words = tree.remainders, tree.remainders.words
+    longest = longest_kept(tree, is_kept)
+    shorter = np.where(tree.parent >= 0, longest[tree.parent], -1).astype(np.int32)
+    starts, counts = words.starts, words.counts
+    pieces = longest[tree.word_leaf]
+    if spare_one:
+        spared = np.flatnonzero((tree.length[pieces] == words.lengths) & (words.lengths > 1))
+        starts = np.concatenate([starts, starts[spared]])
+        counts = np.concatenate([counts, np.ones(len(spared), np.int64)])
+        counts[spared] -= 1
+        pieces = np.concatenate([pieces, shorter[pieces[spared]]])
+    stops = np.zeros(len(remainders.counts), np.int64)
+    add_at(stops, rests_after(tree, starts, pieces), counts)
+    stops = split_rests(tree, longest, stops)
+    reached = np.flatnonzero(stops)
+    return _Split(
+        starts=np.concatenate([starts, remainders.position[reached]]),
+        pieces=np.concatenate([pieces, longest[tree.remainder_leaf[reached]]]),
+        counts=np.concatenate([counts, stops[reached]]),
+        longest=longest,
+        shorter=shorter,
+    )
+
+
+def _count_gains(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many pieces each kept piece saves, int64[N]; less than 0 where it does harm."""
+    split = _split(tree, is_kept, spare_one=True)
+    pieces_left = _count_pieces_left(tree, split.longest)
+    gains = np.zeros(len(is_kept), np.int64)
+    instead = split.shorter[split.pieces]
+    longer = np.flatnonzero(instead >= 0)
+    starts, pieces = split.starts[longer], split.pieces[longer]
+    without = pieces_left[rests_after(tree, starts, instead[longer])]
+    saved = without - pieces_left[rests_after(tree, starts, pieces)]
+    np.add.at(gains, pieces, split.counts[longer] * saved)
+    return gains
+
+
+def _count_pieces_left(tree: PieceTree, longest: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Into how many pieces each remainder is split, int64[R + 1]; the last is 0, for none left."""
+    remainders = tree.remainders
+    number = np.zeros(len(remainders.counts) + 1, np.int64)
+    for length in range(1, len(remainders.first) - 1):
+        level = slice(remainders.first[length], remainders.first[length + 1])
+        pieces = longest[tree.remainder_leaf[level]]
+        number[level] = 1 + number[rests_after(tree, remainders.position[level], pieces)]
+    return number

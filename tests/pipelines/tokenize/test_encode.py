@@ -1,0 +1,260 @@
+"""The encoder against exact ids, with the kernel and without it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines import bert_characters
+from pipelines.text import split_words
+from pipelines.tokenize import encode, kernel
+from pipelines.tokenize.encode import Encoder
+from pipelines.utf8 import join_texts
+from pipelines.vocabulary import Vocabulary
+from pipelines.wordpiece import WordIds
+
+SMALL = Vocabulary(
+    ("[UNK]", "[MASK]", "a", "b", "##a", "##b", "中", "[", "]", "mask", "##.", ".", "é", "##é")
+)
+# Characters that the kernel classes otherwise than BERT does, or once did, among others.
+HARD = "aAbé .[]中文가\u0301\u061d\u08e2\u110cd\u166d\u2e43𫠠\U000111c9\U00013430\ue000\u200d\xad\u2028"
+LONG = ["a" * 100, "b" * 101, "é" * 101, "ก" * 60, "ก" * 101, "a" * 600]
+MODES = [(True, True), (True, False), (False, True), (False, False)]
+
+
+def exact(texts: list[str], words: WordIds, lowercase: bool, strip: bool) -> list[list[int]]:
+    split = (split_words(text, lowercase=lowercase, strip_accents=strip) for text in texts)
+    return [[piece for word in found for piece in words[word]] for found in split]
+
+
+def as_lists(ids: np.ndarray, offsets: np.ndarray) -> list[list[int]]:
+    assert ids.dtype == np.int32
+    assert offsets.dtype == np.int64
+    assert offsets[0] == 0
+    assert offsets[-1] == len(ids)
+    return [ids[i:j].tolist() for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
+@pytest.fixture(params=["kernel", "plain"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "plain":
+        monkeypatch.setattr(encode, "load_kernel", lambda *_: None)
+    else:
+        pytest.importorskip("tensorflow_text")
+    return request.param
+
+
+@lru_cache(maxsize=8)
+def _small_encoder(engine: str, lowercase: bool, strip: bool) -> tuple[Encoder, WordIds]:
+    encoder = Encoder(SMALL, lowercase, strip)
+    assert encoder.uses_kernel == (engine == "kernel")
+    return encoder, WordIds(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("uncased", "bert-base-uncased"),
+        ("cased", "bert-base-cased"),
+        ("multi_cased", "bert-base-multilingual-cased"),
+    ],
+)
+def test_reference_ids(data_dir: Path, engine: str, name: str, file: str) -> None:
+    path = data_dir / "tokenizer" / "bert_reference_ids.jsonl.gz"
+    with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+        rows = [json.loads(line) for line in lines]
+    vocabulary = Vocabulary.load(data_dir / "vocab" / f"{file}-vocab.txt")
+    encoder = Encoder(vocabulary, name == "uncased", name == "uncased")
+    found = as_lists(*encoder.encode([row["text"] for row in rows]))
+    google, theirs = f"google_{name}", f"hf_{name}"
+    wrong = [
+        row["text"]
+        for row, ids in zip(rows, found, strict=True)
+        if ids != (row[google] if row[theirs] is None else row[theirs])
+    ]
+    assert wrong == []
+    assert encoder.documents == len(rows)
+    if engine == "kernel":
+        assert encoder.exact_documents < len(rows) / 100
+
+
+@pytest.mark.parametrize(("lowercase", "strip"), MODES)
+def test_hard_strings(engine: str, lowercase: bool, strip: bool) -> None:
+    encoder, words = _small_encoder(engine, lowercase, strip)
+    draw = random.Random(1)
+    choices = [*HARD, *HARD, *LONG, " ", " "]
+    texts = ["".join(draw.choices(choices, k=draw.randrange(9))) for _ in range(3_000)]
+    texts += ["", "\0", "[MASK]", "a" * 1_000_000, "中" * 1_000, "\u0301", " ", *LONG]
+    assert as_lists(*encoder.encode(texts)) == exact(texts, words, lowercase, strip)
+
+
+@given(st.lists(st.text(st.sampled_from(HARD) | st.characters(codec="utf-8"), max_size=30)))
+def test_any_text(texts: list[str]) -> None:
+    pytest.importorskip("tensorflow_text")
+    for lowercase, strip in MODES[::3]:
+        encoder, words = _small_encoder("kernel", lowercase, strip)
+        assert as_lists(*encoder.encode(texts)) == exact(texts, words, lowercase, strip)
+
+
+def test_every_code_point_in_every_place(engine: str) -> None:
+    """Alone, first, within and last in a word, after a full stop, and beside an ideograph."""
+    encoder, words = _small_encoder(engine, True, True)
+    codes = [*range(0xAC00), *range(0xD700, 0xD800), *range(0xE000, 0x20100), *range(0x2B800, 0x2BA00)]
+    codes += [*range(0x32000, 0x33000), *range(0xE0000, 0xE0200), 0x10FFFF]
+    texts = [f"{c} {c}a a{c}b b{c} .{c} 中{c}中 {c}{c}" for c in map(chr, codes)]
+    found, expected = as_lists(*encoder.encode(texts)), exact(texts, words, True, True)
+    assert [c for c, f, e in zip(codes, found, expected, strict=True) if f != e] == []
+
+
+def test_planes_that_are_not_asked_about_hold_only_letters() -> None:
+    pytest.importorskip("tensorflow_text")
+    kinds = kernel.probe_kernel(np.arange(0x40000, 0xE0000, dtype=np.uint32))
+    assert set(kinds.tolist()) == {"letter"}
+
+
+def test_what_the_kernel_is_kept_from() -> None:
+    pytest.importorskip("tensorflow_text")
+    apart, unsafe = kernel.compare_with_kernel()
+    assert not unsafe[:0x600].any()
+    assert 0 < unsafe.sum() < 1_000
+    assert unsafe[[0x61D, 0x2B820]].all()  # punctuation since Unicode 14; see bert_characters
+    assert not (apart & unsafe).any()
+    assert not (apart & ~bert_characters.punctuation()).any()
+
+
+def test_counts_what_took_the_exact_path() -> None:
+    pytest.importorskip("tensorflow_text")
+    encoder = Encoder(SMALL, True, True)
+    encoder.encode(["a b", f"a\u2e43 b\u2e43\u2e43 {'a' * 101}", "b", "a" * 200])
+    counts = encoder.documents, encoder.exact_documents, encoder.exact_stretches
+    assert counts == (4, 2, 4)
+
+
+@pytest.mark.parametrize(
+    "name", ["wiki_en/wiki-00001-of-00004", "imdb/train-00000-of-00008", "gutenberg/books"]
+)
+def test_english_corpora(data_dir: Path, engine: str, name: str) -> None:
+    _compare_with_exact(data_dir, name, "bert-base-uncased", True)
+
+
+@pytest.mark.parametrize("name", ["de", "es", "ja", "ko", "zh"])
+def test_other_languages(data_dir: Path, engine: str, name: str) -> None:
+    _compare_with_exact(data_dir, f"multilingual/{name}", "bert-base-multilingual-cased", False)
+    _compare_with_exact(data_dir, f"multilingual/{name}", "bert-base-uncased", True)
+
+
+def _compare_with_exact(data_dir: Path, name: str, file: str, lower: bool, count: int = 40) -> None:
+    vocabulary = Vocabulary.load(data_dir / "vocab" / f"{file}-vocab.txt")
+    with gzip.open(data_dir / f"{name}.jsonl.gz", "rt", encoding="utf-8", newline="\n") as lines:
+        texts = [json.loads(line)["text"][:100_000] for line in islice(lines, count)]
+    found = as_lists(*Encoder(vocabulary, lower, lower).encode(texts))
+    assert found == exact(texts, WordIds(vocabulary), lower, lower)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lower", [True, False])
+def test_whole_corpora_as_hugging_face(data_dir: Path, lower: bool) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    file = "bert-base-uncased" if lower else "bert-base-multilingual-cased"
+    vocabulary = Vocabulary.load(data_dir / "vocab" / f"{file}-vocab.txt")
+    theirs = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece(vocabulary.index, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
+    theirs.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lower)
+    theirs.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    encoder = Encoder(vocabulary, lower, lower)
+    paths = [data_dir / "wiki_en/wiki-00000-of-00004.jsonl.gz", data_dir / "gutenberg/books.jsonl.gz"]
+    paths += [*sorted((data_dir / "imdb").glob("train-0000[0-3]*"))]
+    paths += sorted((data_dir / "multilingual").glob("*.jsonl.gz"))
+    for path in paths:
+        with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+            while texts := [json.loads(line)["text"] for line in islice(lines, 64)]:
+                found = as_lists(*encoder.encode(texts))
+                expected = [e.ids for e in theirs.encode_batch_fast(texts)]
+                assert found == expected, path
+
+
+def test_a_block_may_begin_anywhere(engine: str) -> None:
+    encoder, _ = _small_encoder(engine, True, True)
+    text, offsets = join_texts(["ab", "a\u2e43", "", "ba a"])
+    whole = as_lists(*encoder.encode_block(text.tobytes(), offsets))
+    assert as_lists(*encoder.encode_block(text, offsets[1:])) == whole[1:]
+    assert as_lists(*encoder.encode_block(text, offsets[:1])) == []
+    assert as_lists(*encoder.encode([])) == []
+
+
+def test_blocks_do_not_matter(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, words = _small_encoder(engine, True, True)
+    texts = [f"ab {HARD} ba", "", "a b.", "é" * 101] * 5
+    monkeypatch.setattr(kernel, "_BYTES_A_CALL", 16)
+    assert as_lists(*encoder.encode(texts)) == exact(texts, words, True, True)
+    single = [encoder.encode([text])[0].tolist() for text in texts]
+    assert single == as_lists(*encoder.encode(texts))
+
+
+def test_refuses_what_is_not_utf8(engine: str) -> None:
+    encoder, _ = _small_encoder(engine, True, True)
+    with pytest.raises(ValueError, match="not UTF-8"):
+        encoder.encode_block(b"a\xff", np.array([0, 2]))
+
+
+def test_threads_share_an_encoder(engine: str) -> None:
+    encoder = Encoder(SMALL, True, True)
+    texts = [f"{'a' * (i % 5)} b{chr(0x2E40 + i % 16)} {'b' * (i % 7)}" for i in range(400)]
+    expected = exact(texts, WordIds(SMALL), True, True)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: as_lists(*encoder.encode(texts[i : i + 50])), range(0, 400, 50)))
+    assert [ids for block in found for ids in block] == expected
+    assert encoder.documents == len(texts)
+
+
+def test_pickles_before_and_after_use(engine: str) -> None:
+    encoder = Encoder(SMALL, True, False)
+    for _ in range(2):
+        copy = pickle.loads(pickle.dumps(encoder))
+        assert copy.encode(["Ab É"])[0].tolist() == encoder.encode(["Ab É"])[0].tolist()
+        assert (copy.vocabulary, copy.lowercase, copy.strip_accents) == (SMALL, True, False)
+
+
+def test_a_vocabulary_that_the_kernel_refuses_goes_the_plain_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("tensorflow_text")
+    vocabulary = Vocabulary(("[UNK]", "a", "_b"), suffix_indicator="_")
+    encoder = Encoder(vocabulary, True, True)
+    assert encoder.encode(["ab b"])[0].tolist() == [1, 2, 0]
+    assert not encoder.uses_kernel
+    assert "refuses the vocabulary" in caplog.text
+
+
+def test_works_without_tensorflow_installed() -> None:
+    program = """
+import sys
+for name in ("tensorflow", "tensorflow_text"):
+    sys.modules[name] = None
+from pipelines.tokenize.encode import Encoder
+from pipelines.vocabulary import Vocabulary
+encoder = Encoder(Vocabulary(("[UNK]", "a", "##b")), True, True)
+print(encoder.encode(["AB, \\u2e43 a"])[0].tolist(), encoder.uses_kernel)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n")[0] == "[1, 2, 0, 0, 1] False"
+
+
+def test_importing_it_loads_no_tensorflow() -> None:
+    program = "import sys, pipelines.tokenize.encode; print('tensorflow' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

@@ -1,0 +1,238 @@
+"""The tokenize stage on real runners: the same bytes however it is run, and nothing lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.columns import Ragged, offsets_of
+from pipelines.command import RunOptions
+from pipelines.documents import content_id
+from pipelines.errors import UserError
+from pipelines.manifest import read_manifest
+from pipelines.shards import ShardReader
+from pipelines.tokenize import pipeline as stage
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.pipeline import tokenize
+from pipelines.vocabulary import Vocabulary
+
+
+def write_jsonl(path: Path, texts: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+def make_config(corpus, vocab_dir, output, **fields) -> TokenizeConfig:
+    defaults = {"seq_length": 64, "num_shards": 3, "validation_fraction": 0.1}
+    return TokenizeConfig(
+        input=(str(corpus),), vocab=str(vocab_dir), output=str(output), **{**defaults, **fields}
+    )
+
+
+def contents(output: Path) -> dict[str, bytes]:
+    """All files but run.json, which tells of one run's times and places."""
+    return {
+        path.name: path.read_bytes()
+        for path in output.iterdir()
+        if path.name not in ("run.json", ".lock")
+    }
+
+
+def run(config: TokenizeConfig, *beam_args: str, overwrite: bool = False) -> dict[str, bytes]:
+    tokenize(config, RunOptions(beam_args=beam_args, overwrite=overwrite))
+    return contents(Path(config.output))
+
+
+def test_every_token_of_every_document_is_in_the_rows(rows_dir, vocab_dir, texts):
+    manifest = read_manifest(str(rows_dir))
+    vocabulary = Vocabulary.load(rows_dir / "vocab.txt")
+    found: dict[int, list[int]] = {}
+    for split, shards in manifest.splits.items():
+        for info in shards:
+            reader = ShardReader(str(rows_dir / info.name), info, manifest.schema, "array_record")
+            rows = reader.read(np.arange(len(reader)))
+            tokens, runs, owners = (rows[n] for n in ("token_ids", "segment_lengths", "doc_ids"))
+            assert isinstance(tokens, Ragged)
+            assert tokens.lengths.max(initial=0) <= 64
+            places = offsets_of(runs.values)
+            for run, owner in enumerate(owners.values.tolist()):
+                segment = tokens.values[places[run] : places[run + 1]]
+                assert segment[0] == vocabulary.cls_id
+                assert segment[-1] == vocabulary.sep_id
+                found.setdefault(owner, []).extend(segment[1:-1].tolist())
+            assert split in ("train", "validation")
+    encoder = Encoder(vocabulary, True, True)
+    expected: dict[int, list[int]] = {}
+    for text in texts:
+        ids, _ = encoder.encode([text])
+        expected.setdefault(content_id(text.encode()), []).extend(ids.tolist())
+    # Segments of one document may stand in several rows, in any order.
+    assert {doc: sorted(ids) for doc, ids in found.items()} == {
+        doc: sorted(ids) for doc, ids in expected.items()
+    }
+    counts = manifest.counts
+    assert counts["documents_in"] == counts["documents_out"] == len(texts)
+    assert counts["tokens_in"] == counts["tokens_out"] == sum(map(len, expected.values()))
+
+
+@pytest.mark.parametrize(
+    "beam_args",
+    [
+        ("--direct_running_mode=in_memory", "--direct_num_workers=1"),
+        ("--direct_running_mode=multi_threading", "--direct_num_workers=3"),
+        ("--direct_running_mode=multi_processing", "--direct_num_workers=2"),
+        ("--runner=BundleBasedDirectRunner",),
+    ],
+)
+def test_same_bytes_on_every_runner(tmp_path, rows_dir, corpus, vocab_dir, beam_args):
+    assert run(make_config(corpus, vocab_dir, tmp_path / "rows"), *beam_args) == contents(rows_dir)
+
+
+def test_same_bytes_from_shuffled_renamed_and_resharded_input(
+    tmp_path, rows_dir, texts, vocab_dir
+):
+    shuffled = list(texts)
+    random.Random(1).shuffle(shuffled)
+    for part in range(5):
+        write_jsonl(tmp_path / "parts" / f"{9 - part}.jsonl", shuffled[part::5])
+    config = make_config(tmp_path / "parts" / "*.jsonl", vocab_dir, tmp_path / "rows")
+    assert run(config) == contents(rows_dir)
+
+
+def test_same_bytes_when_blocks_and_ranges_are_small(
+    tmp_path, rows_dir, corpus, vocab_dir, monkeypatch
+):
+    monkeypatch.setattr("pipelines.documents.BLOCK_BYTES", 500)
+    monkeypatch.setattr("pipelines.documents.RANGE_BYTES", 3000)
+    assert run(make_config(corpus, vocab_dir, tmp_path / "rows")) == contents(rows_dir)
+
+
+def test_a_bundle_that_fails_and_is_retried_changes_nothing(
+    tmp_path, rows_dir, corpus, vocab_dir, monkeypatch
+):
+    """The runner retries a bundle whose first attempt dies after its shard was published."""
+    attempts: list[str] = []
+    real = stage.write_shard
+
+    def failing_once(folder, name, *rest):
+        info = real(folder, name, *rest)
+        attempts.append(name)
+        if len(attempts) in (1, 3):
+            raise OSError("the disk went away for a moment")
+        return info
+
+    monkeypatch.setattr(stage, "write_shard", failing_once)
+    config = make_config(corpus, vocab_dir, tmp_path / "rows")
+    # BundleBasedDirectRunner retries a failed bundle up to four times.
+    assert run(config, "--runner=BundleBasedDirectRunner") == contents(rows_dir)
+    assert len(attempts) > len(set(attempts))
+
+
+@pytest.mark.parametrize("packing", ["documents", "full", "pairs"])
+@pytest.mark.parametrize("format", ["array_record", "tfrecord"])
+def test_every_packing_in_every_format(tmp_path, corpus, vocab_dir, packing, format):
+    config = make_config(
+        corpus, vocab_dir, tmp_path / "rows", packing=packing, format=format, seq_length=32
+    )
+    run(config)
+    manifest = read_manifest(config.output)
+    assert manifest.counts["rows"] > 100
+    for shards in manifest.splits.values():
+        for info in shards:
+            reader = ShardReader(
+                str(tmp_path / "rows" / info.name), info, manifest.schema, format
+            )
+            rows = reader.read(np.arange(len(reader)))
+            assert len(np.unique(rows["row_id"])) == len(reader)
+            assert ("next_sentence_labels" in rows) == (packing == "pairs")
+
+
+def test_validation_split_goes_by_content(rows_dir):
+    manifest = read_manifest(str(rows_dir))
+    owners: dict[str, set[int]] = {}
+    for split, shards in manifest.splits.items():
+        for info in shards:
+            reader = ShardReader(str(rows_dir / info.name), info, manifest.schema, "array_record")
+            ids = reader.read(np.arange(len(reader)))["doc_ids"]
+            owners.setdefault(split, set()).update(ids.values.tolist())
+    assert not owners["train"] & owners["validation"]
+    share = len(owners["validation"]) / len(owners["train"] | owners["validation"])
+    assert 0.05 < share < 0.15
+
+
+def test_deduplicate_and_short_documents_are_counted(tmp_path, corpus, vocab_dir, texts):
+    config = make_config(
+        corpus, vocab_dir, tmp_path / "rows", deduplicate=True, min_tokens=10
+    )
+    run(config)
+    counts = read_manifest(config.output).counts
+    assert counts["documents_dropped_duplicate"] >= 20
+    assert counts["documents_dropped_short"] > 0
+    assert counts["documents_in"] == len(texts)
+
+
+def test_rerun_recognises_what_is_done(tmp_path, corpus, vocab_dir, capsys):
+    config = make_config(corpus, vocab_dir, tmp_path / "rows")
+    run(config)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
+    run(config)
+    assert "finished already" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()} == before
+    other = dataclasses.replace(config, seq_length=32)
+    with pytest.raises(UserError, match="seq_length was 64, now 32.*--overwrite"):
+        run(other)
+    run(other, overwrite=True)
+    assert read_manifest(config.output).facts["seq_length"] == 32
+
+
+def test_an_interrupted_run_is_not_accepted_and_restarts(tmp_path, rows_dir, corpus, vocab_dir):
+    output = tmp_path / "rows"
+    shutil.copytree(rows_dir, output)
+    (output / "manifest.json").unlink()
+    (output / ".incomplete-abc-train-00000-of-00003.array_record").write_bytes(b"half")
+    (output / "train-00000-of-00099.array_record").write_bytes(b"of an earlier attempt")
+    with pytest.raises(UserError, match="not finished: it has no manifest"):
+        read_manifest(str(output))
+    assert run(make_config(corpus, vocab_dir, output)) == contents(rows_dir)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"text": "a"', r"corpus\.jsonl:3: not valid JSON"),
+        (b'{"body": "a"}', r"corpus\.jsonl:3: no field 'text'"),
+        (b'{"text": "caf\xe9"}', r"corpus\.jsonl:3: not valid UTF-8"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_manifest(tmp_path, vocab_dir, line, message):
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(b'{"text": "one"}\n{"text": "two"}\n' + line + b"\n")
+    config = make_config(path, vocab_dir, tmp_path / "rows")
+    with pytest.raises(UserError, match=message) as caught:
+        run(config)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "rows" / "manifest.json").exists()
+
+
+def test_an_empty_corpus_is_an_error(tmp_path, vocab_dir):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text('{"text": "  "}\n')
+    with pytest.raises(UserError, match="no documents to tokenize: read 1, dropped empty 1"):
+        run(make_config(path, vocab_dir, tmp_path / "rows"))
+    assert not (tmp_path / "rows" / "manifest.json").exists()
+
+
+def test_vocabularies_that_cannot_work(tmp_path, corpus, vocab_dir):
+    bad = tmp_path / "vocab.txt"
+    bad.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n")
+    with pytest.raises(UserError, match=r"\[MASK\]"):
+        run(make_config(corpus, bad, tmp_path / "rows"))
+    with pytest.raises(UserError, match="learned with lowercase true"):
+        run(make_config(corpus, vocab_dir, tmp_path / "rows", lowercase=False))

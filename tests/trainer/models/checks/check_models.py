@@ -1,0 +1,148 @@
+"""The backbone and the pretraining model: packed rows, mixed precision, training steps."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from trainer.models.bert_backbone import BertBackbone
+from trainer.models.pretraining_model import PretrainingModel
+
+_DIMENSIONS = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+_WORDS = 50
+
+
+def _backbone(**kwargs):
+    keras.utils.set_random_seed(1)
+    backbone = BertBackbone(_WORDS, **_DIMENSIONS, max_sequence_length=24, **kwargs)
+    rng = np.random.default_rng(2)
+    for weight in backbone.weights:
+        if "seed_generator" not in weight.path:
+            weight.assign(rng.normal(0.0, 0.3, weight.shape))
+    return backbone
+
+
+def _packed_row():
+    """Three documents of 7, 5 and 9 tokens and three places of padding."""
+    lengths = (7, 5, 9)
+    rng = np.random.default_rng(3)
+    documents = [rng.integers(1, _WORDS, n).astype("int32") for n in lengths]
+    segments = [rng.integers(0, 2, n).astype("int32") for n in lengths]
+    tokens, types, owners = (np.zeros((1, 24), "int32") for _ in range(3))
+    start = 0
+    for i, (ids, segment) in enumerate(zip(documents, segments, strict=True), 1):
+        place = slice(start, start + len(ids))
+        tokens[0, place], types[0, place], owners[0, place] = ids, segment, i
+        start += len(ids)
+    return documents, segments, tokens, types, owners
+
+
+def _inputs(token_ids, segment_ids, padding_mask=None):
+    if padding_mask is None:
+        padding_mask = np.ones_like(token_ids)
+    return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
+
+
+def check_packed_documents_get_what_they_get_alone(folder):
+    backbone = _backbone()
+    documents, segments, tokens, types, owners = _packed_row()
+    packed = backbone({**_inputs(tokens, types, owners > 0), "document_ids": owners})
+    packed = ops.convert_to_numpy(packed["sequence_output"])[0]
+    start = 0
+    for ids, segment in zip(documents, segments, strict=True):
+        alone = backbone(_inputs(ids[None], segment[None]))
+        alone = ops.convert_to_numpy(alone["sequence_output"])[0]
+        np.testing.assert_allclose(packed[start : start + len(ids)], alone, atol=1e-5)
+        start += len(ids)
+    # Without document_ids the documents see each other: the test above can fail.
+    mixed = backbone(_inputs(tokens, types, (owners > 0).astype("int32")))["sequence_output"]
+    assert np.abs(ops.convert_to_numpy(mixed)[0, :21] - packed[:21]).max() > 1e-2
+
+
+def check_packed_loss_is_the_sum_over_documents(folder):
+    model = PretrainingModel(_backbone())
+    documents, segments, tokens, types, owners = _packed_row()
+    batch = {
+        **_inputs(tokens, types, owners > 0),
+        "document_ids": owners,
+        "mask_positions": np.array([[1, 8, 15, 0]], "int32"),
+        "mask_ids": np.array([[4, 5, 6, 0]], "int32"),
+        "mask_weights": np.array([[1.0, 1.0, 1.0, 0.0]], "float32"),
+    }
+    packed = float(model(batch)["loss_sum"])
+    alone = 0.0
+    places = ((1, 4), (1, 5), (3, 6))
+    for ids, segment, (position, label) in zip(documents, segments, places, strict=True):
+        part = {
+            **_inputs(ids[None], segment[None]),
+            "mask_positions": np.array([[position]], "int32"),
+            "mask_ids": np.array([[label]], "int32"),
+            "mask_weights": np.ones((1, 1), "float32"),
+        }
+        alone += float(model(part)["loss_sum"])
+    np.testing.assert_allclose(packed, alone, rtol=1e-5)
+
+
+def check_one_document_a_row_changes_nothing(folder):
+    backbone = _backbone()
+    tokens = np.random.default_rng(4).integers(0, _WORDS, (3, 12)).astype("int32")
+    mask = (np.arange(12) < np.array([[12], [7], [3]])).astype("int32")
+    plain = backbone(_inputs(tokens, 0 * tokens, mask))
+    packed = backbone({**_inputs(tokens, 0 * tokens, mask), "document_ids": mask})
+    for name in ("sequence_output", "pooled_output"):
+        one, other = (ops.convert_to_numpy(outputs[name]) for outputs in (plain, packed))
+        if name == "sequence_output":
+            one, other = one[mask > 0], other[mask > 0]
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def check_pretraining_model_learns(folder):
+    backbone = _backbone(dropout=0.1)
+    model = PretrainingModel(backbone)
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    rng = np.random.default_rng(5)
+    tokens = rng.integers(1, _WORDS, (4, 24)).astype("int32")
+    batch = {
+        **_inputs(tokens, 0 * tokens),
+        "mask_positions": np.tile(np.arange(5, dtype="int32"), (4, 1)),
+        "mask_ids": tokens[:, :5],
+        "mask_weights": np.ones((4, 5), "float32"),
+        "row_id": np.arange(4, dtype="int64"),
+    }
+    first = float(model(batch)["loss"])
+    for _ in range(60):
+        model.reset_metrics()
+        logs = model.train_on_batch(batch, return_dict=True)
+    assert logs["loss"] < 0.5 * first, (first, logs)
+    assert set(logs) == {"loss", "accuracy"}
+    task = model.to_masked_lm()
+    logits = task({**_inputs(tokens, 0 * tokens), "mask_positions": batch["mask_positions"]})
+    right = ops.convert_to_numpy(logits).argmax(-1) == batch["mask_ids"]
+    np.testing.assert_allclose(right.mean(), float(model(batch)["accuracy"]), atol=1e-6)
+
+
+def check_mixed_precision_and_frozen_backbone(folder):
+    backbone = _backbone(dtype="mixed_bfloat16")
+    tokens = np.ones((2, 6), "int32")
+    output = backbone(_inputs(tokens, 0 * tokens))["sequence_output"]
+    assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+    assert {w.dtype for w in backbone.trainable_weights} == {"float32"}
+    backbone.trainable = False
+    assert backbone.trainable_weights == []
+
+
+def check_dropout_rate_and_mean(folder):
+    from trainer.layers.dropout import Dropout
+
+    layer = Dropout(0.25, seed=7)
+    ones = np.ones((64, 1000), "float32")
+    first, second = (ops.convert_to_numpy(layer(ones, training=True)) for _ in range(2))
+    for dropped in (first, second):
+        np.testing.assert_allclose(np.unique(dropped), [0.0, 1 / 0.75], rtol=1e-6)
+        assert abs((dropped == 0).mean() - 0.25) < 0.01
+        # Neither rows nor columns share their masks.
+        assert (dropped == 0).mean(axis=0).std() < 0.08
+        assert (dropped == 0).mean(axis=1).std() < 0.03
+    assert abs(((first == 0) & (second == 0)).mean() - 0.25**2) < 0.01
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(ones)), ones)

@@ -1,0 +1,122 @@
+"""Presets travel between KerasHub and us, both ways, with equal outputs and token ids."""
+
+from __future__ import annotations
+
+import numpy as np
+from keras import ops
+
+import trainer
+
+_VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "fox", ".", "##s", "é"]
+_TEXTS = ["the quick FOX foxs.", "fox, The", ""]
+_FILES = {
+    "config.json",
+    "metadata.json",
+    "tokenizer.json",
+    "preprocessor.json",
+    "task.json",
+    "model.weights.h5",
+    "task.weights.h5",
+    "assets/tokenizer/vocabulary.txt",
+}
+
+
+def _keras_hub():
+    import keras_hub
+
+    return keras_hub
+
+
+def _task(library, kind):
+    models = library.models
+    backbone = models.BertBackbone(
+        vocabulary_size=len(_VOCABULARY),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=16,
+        max_sequence_length=16,
+    )
+    tokenizer = models.BertTokenizer(vocabulary=_VOCABULARY, lowercase=True)
+    if kind == "masked_lm":
+        preprocessor = models.BertMaskedLMPreprocessor(
+            tokenizer, sequence_length=16, mask_selection_length=4
+        )
+        task = models.BertMaskedLM(backbone, preprocessor=preprocessor)
+    else:
+        preprocessor = models.BertTextClassifierPreprocessor(tokenizer, sequence_length=16)
+        task = models.BertTextClassifier(backbone, num_classes=3, preprocessor=preprocessor)
+    rng = np.random.default_rng(0)
+    for weight in task.weights:
+        if "seed_generator" not in weight.path:
+            weight.assign(rng.normal(0.0, 0.5, weight.shape))
+    return task
+
+
+def _load(library, kind, folder):
+    base = library.models.MaskedLM if kind == "masked_lm" else library.models.TextClassifier
+    return base.from_preset(str(folder))
+
+
+def _outputs(task):
+    rng = np.random.default_rng(1)
+    inputs = {
+        "token_ids": rng.integers(0, len(_VOCABULARY), (3, 16)).astype("int32"),
+        "segment_ids": rng.integers(0, 2, (3, 16)).astype("int32"),
+        "padding_mask": (np.arange(16) < np.array([[16], [9], [2]])).astype("int32"),
+    }
+    encoded = task.backbone(inputs)
+    if "mask_positions" in task.input:
+        inputs["mask_positions"] = np.array([[1, 2], [3, 0], [0, 1]], "int32")
+    parts = [task(inputs), encoded["sequence_output"], encoded["pooled_output"]]
+    return [ops.convert_to_numpy(part) for part in parts]
+
+
+def _assert_same(task, loaded):
+    for one, other in zip(_outputs(task), _outputs(loaded), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    tokenizers = task.preprocessor.tokenizer, loaded.preprocessor.tokenizer
+    ids = [[list(map(int, row)) for row in tokenizer(_TEXTS)] for tokenizer in tokenizers]
+    assert ids[0] == ids[1]
+    if "mask_positions" not in task.input:  # no random masks
+        rows = [preprocessor(_TEXTS) for preprocessor in (task.preprocessor, loaded.preprocessor)]
+        for name in ("token_ids", "segment_ids", "padding_mask"):
+            one, other = (np.asarray(ops.convert_to_numpy(row[name])) for row in rows)
+            np.testing.assert_array_equal(one, other)
+
+
+def check_masked_lm_ours_to_keras_hub(folder):
+    task = _task(trainer, "masked_lm")
+    task.save_to_preset(str(folder))
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == _FILES
+    _assert_same(task, _load(_keras_hub(), "masked_lm", folder))
+    _assert_same(task, _load(trainer, "masked_lm", folder))
+
+
+def check_classifier_ours_to_keras_hub(folder):
+    task = _task(trainer, "classifier")
+    task.save_to_preset(str(folder))
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == _FILES
+    _assert_same(task, _load(_keras_hub(), "classifier", folder))
+    _assert_same(task, _load(trainer, "classifier", folder))
+
+
+def check_masked_lm_keras_hub_to_ours(folder):
+    task = _task(_keras_hub(), "masked_lm")
+    task.save_to_preset(str(folder))
+    _assert_same(task, _load(trainer, "masked_lm", folder))
+
+
+def check_classifier_keras_hub_to_ours(folder):
+    task = _task(_keras_hub(), "classifier")
+    task.save_to_preset(str(folder))
+    loaded = _load(trainer, "classifier", folder)
+    _assert_same(task, loaded)
+    # num_classes puts a fresh head on, load_weights=False makes everything fresh.
+    fresh = trainer.models.TextClassifier.from_preset(str(folder), num_classes=5)
+    assert fresh.output_shape == (None, 5)
+    np.testing.assert_allclose(_outputs(fresh)[1], _outputs(task)[1], atol=1e-5)
+    unloaded = trainer.models.Backbone.from_preset(str(folder), load_weights=False)
+    assert isinstance(unloaded, trainer.models.BertBackbone)
+    masked_lm = trainer.models.MaskedLM.from_preset(str(folder))
+    assert isinstance(masked_lm.preprocessor, trainer.models.BertMaskedLMPreprocessor)

@@ -1,0 +1,54 @@
+"""Runs every function ``check_…`` of the modules beside this one; prints the outcomes as JSON."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+WITHOUT_TENSORFLOW = {"check_without_tensorflow"}
+MODULES = ("models", "loss", "presets", "tasks")
+
+
+class _Blocked:
+    """An import hook for which TensorFlow is not installed."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.split(".")[0] in ("tensorflow", "tensorflow_text", "keras_hub"):
+            raise ImportError(f"{name} is blocked")
+
+
+def main(backend: str) -> None:
+    only = None
+    modules = MODULES
+    if backend.endswith("-without-tensorflow"):
+        sys.meta_path.insert(0, _Blocked())
+        only, modules = WITHOUT_TENSORFLOW, ("without_tensorflow",)
+    outcomes = {}
+    for name in modules:
+        path = Path(__file__).with_name(f"check_{name}.py")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for key, function in vars(module).items():
+            if not key.startswith("check_") or (only and key not in only):
+                continue
+            started = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    function(Path(folder))
+                    outcomes[key] = "passed"
+                except ImportError as error:
+                    outcomes[key] = f"skipped: {error}"
+                except Exception:
+                    outcomes[key] = traceback.format_exc()
+            print(f"{time.perf_counter() - started:6.1f} s {key}", file=sys.stderr)
+    print(json.dumps(outcomes))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

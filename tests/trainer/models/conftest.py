@@ -1,0 +1,53 @@
+"""Runs the checks in ``checks/`` once for each Keras backend, in a process of its own.
+
+A process can only have one backend, so a test here asks for the outcome of a named check.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_CHECKS = Path(__file__).with_name("checks")
+_ROOT = Path(__file__).parents[3]
+
+
+@functools.cache
+def _outcomes(backend: str) -> dict[str, str]:
+    """Check name -> "passed", "skipped: why" or the traceback."""
+    environment = os.environ | {
+        "KERAS_BACKEND": backend.removesuffix("-without-tensorflow"),
+        "PYTHONPATH": str(_ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    run = subprocess.run(
+        [sys.executable, str(_CHECKS / "run.py"), backend],
+        cwd=_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    lines = run.stdout.splitlines()
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(lines[-1])
+
+
+@pytest.fixture
+def check():
+    """``check(backend, name)``: fails with the check's own traceback."""
+
+    def assert_passed(backend: str, name: str) -> None:
+        outcome = _outcomes(backend).get(name, "no such check")
+        if outcome.startswith("skipped"):
+            pytest.skip(outcome)
+        assert outcome == "passed", f"{name} on {backend}:\n{outcome}"
+
+    return assert_passed

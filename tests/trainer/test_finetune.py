@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.command import RunOptions
+from pipelines.errors import UserError
+from pipelines.keyed_random import below, fold, purpose_key
+from trainer.evaluate import (
+    EvaluateConfig,
+    bucket_lengths,
+    encode_texts,
+    evaluate,
+    load_finetuned,
+    probabilities,
+    run_model,
+)
+from trainer.finetune import FinetuneConfig, epoch_batches, finetune
+from trainer.labelled_data import LabelledTexts
+from trainer.predict import PredictConfig, predict
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD, BAD = ["fine", "lovely", "bright", "warm"], ["poor", "dull", "cold", "weak"]
+OTHER = ["the", "a", "film", "was", "and", "song", "book", "very", "it", "in"]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def words_of(key: int, count: int, words: list[str]) -> list[str]:
+    draws = below(fold(purpose_key(key, "test"), np.arange(count)), len(words))
+    return [words[draw] for draw in draws]
+
+
+def review(key: int) -> dict[str, Any]:
+    """A text of three to eleven words, one of which tells the label."""
+    label = ("bad", "good")[key % 2]
+    words = words_of(key, 2 + key % 9, OTHER)
+    words.insert(key % len(words), words_of(key, 1, GOOD if label == "good" else BAD)[0])
+    return {"text": " ".join(words), "label": label, "number": 2.0 * (key % 2)}
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random preset and data."""
+    from trainer.models.bert_backbone import BertBackbone
+    from trainer.tokenizers.bert_tokenizer import BertTokenizer
+
+    folder = tmp_path_factory.mktemp("finetune")
+    vocabulary = [*SPECIAL, *GOOD, *BAD, *OTHER]
+    backbone = BertBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=32,
+        intermediate_dim=64,
+        max_sequence_length=16,
+    )
+    backbone.save_to_preset(str(folder / "preset"))
+    BertTokenizer(vocabulary, lowercase=True).save_to_preset(str(folder / "preset"))
+    write_jsonl(folder / "train.jsonl", [review(key) for key in range(600)])
+    write_jsonl(folder / "validation.jsonl", [review(key) for key in range(600, 700)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path) -> FinetuneConfig:
+    return FinetuneConfig(
+        preset=str(folder / "preset"),
+        train=(str(folder / "train.jsonl"),),
+        validation=(str(folder / "validation.jsonl"),),
+        output=str(folder / "run"),
+        epochs=3,
+        learning_rate=5e-3,
+        seq_length=16,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(config: FinetuneConfig) -> Path:
+    """The output of the command, run where there is no TensorFlow."""
+    program = (
+        "import sys, runpy; sys.modules.update(tensorflow=None, tensorflow_text=None);"
+        "sys.argv[0] = 'finetune'; runpy.run_module('trainer.finetune', run_name='__main__')"
+    )
+    flags = ["--epochs", "3", "--learning_rate", "5e-3", "--seq_length", "16"]
+    paths = ["--preset", config.preset, "--train", *config.train, "--output", config.output]
+    subprocess.run(
+        [sys.executable, "-c", program, *flags, *paths, "--validation", *config.validation],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+    )
+    return Path(config.output)
+
+
+def test_it_learns_and_says_so(run: Path, config: FinetuneConfig) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["accuracy"] > 0.95
+    assert np.trace(metrics["confusion"]) / 100 == metrics["accuracy"]
+    assert metrics["classes"] == ["bad", "good"]
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in history] == [1, 2, 3]
+    assert history[2]["train_loss"] < 0.5 * history[0]["train_loss"]
+    assert history[2]["validation"]["accuracy"] == metrics["accuracy"]
+    assert not (run / "preset.unfinished").exists()
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["counts"]["examples_train"] == 600
+    assert manifest["facts"]["classes"] == ["bad", "good"]
+
+
+def test_finished_output_is_recognised_and_a_different_one_not_replaced(
+    run: Path, config: FinetuneConfig, folder: Path
+) -> None:
+    before = (run / "preset" / "task.weights.h5").stat()
+    assert finetune(config, RunOptions()) is None
+    assert (run / "preset" / "task.weights.h5").stat() == before
+    with pytest.raises(UserError, match="seed was 0, now 5"):
+        finetune(replace(config, seed=5), RunOptions())
+    other = write_jsonl(folder / "other.jsonl", [review(key) for key in range(50)])
+    with pytest.raises(UserError, match="input files have changed"):
+        finetune(replace(config, train=(other,)), RunOptions())
+
+
+def test_an_interrupted_run_starts_again_and_gives_the_same(
+    run: Path, config: FinetuneConfig, folder: Path
+) -> None:
+    again = folder / "again"
+    shutil.copytree(run, again)
+    (again / "manifest.json").unlink()
+    (again / "preset" / "task.json").unlink()
+    (again / "preset.unfinished").mkdir()
+    with pytest.raises(UserError, match="is not finished"):
+        evaluate(EvaluateConfig(preset=str(again), data=config.validation), RunOptions())
+    finetune(replace(config, output=str(again)), RunOptions())
+    for name in ("metrics.json", "history.jsonl", "manifest.json"):
+        assert (again / name).read_bytes() == (run / name).read_bytes()
+    assert not (again / "preset.unfinished").exists()
+
+
+def test_evaluate_gives_the_figures_of_fine_tuning(
+    run: Path, config: FinetuneConfig, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = folder / "evaluated"
+    settings = EvaluateConfig(preset=str(run), data=config.validation, output=str(output))
+    report = evaluate(settings, RunOptions())
+    assert report is not None
+    expected = json.loads((run / "metrics.json").read_text())
+    assert report.pop("truncated") == 0
+    assert {k: v for k, v in report.items() if k != "loss"} == {
+        k: v for k, v in expected.items() if k != "loss"
+    }
+    assert report["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert "accuracy" in capsys.readouterr().out
+    assert json.loads((output / "metrics.json").read_text())["accuracy"] == expected["accuracy"]
+    assert evaluate(settings, RunOptions()) is None
+    unseen = write_jsonl(folder / "unseen.jsonl", [review(0), {"text": "a", "label": "odd"}])
+    with pytest.raises(UserError, match=r"unseen\.jsonl:2: label 'odd' was never seen"):
+        evaluate(EvaluateConfig(preset=str(run), data=(unseen,)), RunOptions())
+
+
+def test_predict_names_the_classes_in_the_order_of_the_texts(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ("The film was lovely", "a very dull song", "", "warm " * 40)
+    found = predict(PredictConfig(preset=str(run / "preset"), texts=texts), RunOptions())
+    assert [row["label"] for row in found][:2] == ["good", "bad"]
+    assert found[3]["label"] == "good"
+    assert [row["text"] for row in found] == list(texts)
+    for row in found:
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
+    shown = capsys.readouterr()
+    assert shown.out.split("\n")[0].split() == [
+        "good", f"{found[0]['probabilities']['good']:.3f}", "The", "film", "was", "lovely",
+    ]  # fmt: skip
+    assert "1 (25.0%) longer than 16 tokens lose their end; 1 without any text" in shown.err
+
+    data = write_jsonl(folder / "texts.jsonl", [{"text": text} for text in texts])
+    settings = PredictConfig(
+        preset=str(run), data=(data,), output=str(folder / "new" / "p.jsonl"), batch_size=3
+    )
+    predict(settings, RunOptions())
+    lines = Path(settings.output).read_text("utf-8").split("\n")[:-1]
+    for line, row in zip(map(json.loads, lines), found, strict=True):
+        assert (line["text"], line["label"]) == (row["text"], row["label"])
+        assert line["probabilities"] == pytest.approx(row["probabilities"], abs=2e-6)
+    predict(settings, RunOptions())
+    with pytest.raises(UserError, match="exists and differs"):
+        predict(replace(settings, data=(), texts=("a film",)), RunOptions())
+
+
+def test_results_do_not_depend_on_batches_or_buckets(run: Path) -> None:
+    model, preprocessor, task = load_finetuned(str(run))
+    assert task.classes == ("bad", "good")
+    preprocessor.sequence_length = 12
+    rows = [review(key)["text"] for key in range(37)]
+    encoded = encode_texts(preprocessor, LabelledTexts(rows, None, None, rows))
+    assert encoded.token_ids.shape == (37, 12)
+    assert encoded.lengths.tolist() == [min(12, len(row.split()) + 2) for row in rows]
+    assert encoded.truncated == sum(len(row.split()) > 10 for row in rows) > 0
+    batched = run_model(model, encoded, 5)
+    single = model.predict_on_batch(
+        {
+            "token_ids": encoded.token_ids,
+            "segment_ids": encoded.segment_ids,
+            "padding_mask": encoded.token_ids != 0,
+        }
+    )
+    np.testing.assert_allclose(batched, single, atol=1e-5)
+
+
+def test_pairs_regression_and_a_validation_part(config: FinetuneConfig, folder: Path) -> None:
+    rows = [review(key) for key in range(600)]
+    data = [{"a": row["text"], "b": "the film", "score": row["number"]} for row in rows]
+    data += [{"a": "", "b": " ", "score": 0}] * 3 + data[:40]
+    settings = replace(
+        config,
+        train=(write_jsonl(folder / "pairs.jsonl", data),),
+        validation=(),
+        validation_fraction=0.2,
+        task="regression",
+        text_field="a",
+        text_pair_field="b",
+        label_field="score",
+        output=str(folder / "regression"),
+        from_scratch=True,
+        epochs=6,
+    )
+    report = finetune(settings, RunOptions())
+    assert report is not None
+    assert report["pearson"] > 0.8
+    counts = json.loads((folder / "regression" / "manifest.json").read_text())["counts"]
+    assert counts["examples_dropped_empty"] == 3
+    assert counts["examples_train"] + counts["examples_validation"] == 640
+    part = folder / "regression" / "validation.jsonl"
+    kept = Counter(json.loads(line)["a"] for line in part.read_text().split("\n")[:-1])
+    assert sum(kept.values()) == counts["examples_validation"]
+    # Equal texts are on one side: all copies of what is here are here.
+    everywhere = Counter(row["a"] for row in data)
+    assert all(everywhere[text] == number for text, number in kept.items())
+    again = evaluate(EvaluateConfig(str(folder / "regression"), (str(part),)), RunOptions())
+    assert again is not None
+    assert again["pearson"] == pytest.approx(report["pearson"], abs=1e-5)
+    found = predict(
+        PredictConfig(settings.output, texts=("a lovely film", "the film")), RunOptions()
+    )
+    assert found[0]["text_pair"] == "the film"
+    assert isinstance(found[0]["value"], float)
+    with pytest.raises(UserError, match="pairs of texts, found 1"):
+        predict(PredictConfig(settings.output, texts=("one",)), RunOptions())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": ""}, "--preset is missing"),
+        ({"preset": "/nowhere/at/all"}, "no such directory"),
+        ({"train": ("/nowhere/*.jsonl",)}, "--train: no file matches"),
+        ({"text_field": "texts"}, r"train\.jsonl:1: .*'texts'.*; did you mean text;"),
+        ({"label_field": "lable"}, r"train\.jsonl:1: .*'lable'.*; did you mean label;"),
+        ({"seq_length": 17}, "--seq_length 17: the preset has 16 positions"),
+        ({"epochs": 0}, "--epochs 0: must be at least 1"),
+        ({"learning_rate": float("nan")}, "--learning_rate nan"),
+        ({"task": "regression"}, r"train\.jsonl:1: label 'bad' is not a number"),
+        ({"validation": (), "validation_fraction": 1e-9}, "leaves training or validation without"),
+    ],
+)
+def test_bad_options(
+    config: FinetuneConfig, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        finetune(replace(config, output=str(tmp_path / "out"), **changes), RunOptions())
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "message"),
+    [
+        ([("a", "x"), ("b", "x")], [], "all 2 examples have the label 'x'; two classes"),
+        ([("a", "x"), ("b", "y")], [("c", "z")], r"validation\.jsonl:1: label 'z' was never seen"),
+        ([("", "x"), (" ", "y")], [], "--train: all texts are empty"),
+    ],
+)
+def test_bad_data(
+    config: FinetuneConfig,
+    tmp_path: Path,
+    train: list[tuple[str, str]],
+    validation: list[tuple[str, str]],
+    message: str,
+) -> None:
+    changed: dict[str, Any] = {}
+    for name, rows in (("train", train), ("validation", validation)):
+        path = tmp_path / f"{name}.jsonl"
+        write_jsonl(path, [{"text": text, "label": label} for text, label in rows])
+        changed[name] = (str(path),) if rows else ()
+    with pytest.raises(UserError, match=message):
+        finetune(replace(config, output=str(tmp_path / "out"), **changed), RunOptions())
+
+
+def test_what_is_no_fine_tuned_preset_is_told(config: FinetuneConfig, folder: Path) -> None:
+    for preset, message in (
+        (config.preset, "is no fine-tuned preset"),
+        ("/nowhere", "does not exist"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict(PredictConfig(preset, texts=("a",)), RunOptions())
+    with pytest.raises(UserError, match="either --data or --texts"):
+        predict(PredictConfig(config.preset), RunOptions())
+
+
+def test_bucket_lengths() -> None:
+    assert bucket_lengths(200) == [32, 64, 128, 200]
+    assert bucket_lengths(128) == [32, 64, 128]
+    assert bucket_lengths(16) == [16]
+
+
+def test_probabilities_of_huge_logits() -> None:
+    assert probabilities(np.array([[1e4, 0.0, -1e4]], np.float32)).tolist() == [[1.0, 0.0, 0.0]]
+
+
+@given(st.lists(st.integers(3, 128), min_size=1, max_size=200), st.integers(1, 20))
+def test_every_example_is_in_each_epoch_once(lengths: list[int], batch_size: int) -> None:
+    array = np.array(lengths)
+    first, second = (epoch_batches(array, batch_size, 3, epoch) for epoch in (0, 1))
+    assert sorted(np.concatenate(first).tolist()) == list(range(len(lengths)))
+    assert len(first) == -(-len(lengths) // batch_size)
+    assert all(len(batch) <= batch_size for batch in first)
+    again = epoch_batches(array, batch_size, 3, 0)
+    assert [batch.tolist() for batch in again] == [batch.tolist() for batch in first]
+    if len(lengths) > 30:
+        assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
+
+
+def test_batches_are_alike_in_length() -> None:
+    lengths = 3 + below(fold(purpose_key(1, "test"), np.arange(2000)), 126)
+    spread = [np.ptp(lengths[batch]) for batch in epoch_batches(lengths, 16, 0, 0)]
+    assert np.mean(spread) < 8
+
+
+@pytest.mark.long
+def test_keras_hub_loads_the_preset(run: Path) -> None:
+    keras_hub = pytest.importorskip("keras_hub")
+    texts = [review(key)["text"] for key in range(600, 620)]
+    model, preprocessor, _ = load_finetuned(str(run))
+    ours = run_model(model, encode_texts(preprocessor, LabelledTexts(texts, None, None, texts)), 8)
+    theirs = keras_hub.models.TextClassifier.from_preset(str(run / "preset")).predict(texts)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -1,0 +1,147 @@
+"""``python -m trainer.predict``: the class, or the number, that a fine-tuned preset gives to texts.
+
+Texts come from files or from the command line. Each prediction is a line, in the order of the
+texts: JSON in ``--output``, else plain columns for people on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import files
+from pipelines.command import RunOptions, run_command
+from pipelines.errors import UserError
+from trainer.evaluate import (
+    FinetunedTask,
+    describe_truncation,
+    encode_texts,
+    load_finetuned,
+    probabilities,
+    run_model,
+)
+from trainer.labelled_data import LabelledTexts, read_labelled
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Classify texts (or give them numbers) with a fine-tuned preset.
+
+    Example: --preset runs/sentiment --texts "What a film!" "Two hours I want back."
+    """
+
+    preset: str = ""
+    """An output of trainer.finetune, or the preset folder in it."""
+    data: tuple[str, ...] = ()
+    """Texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz)."""
+    texts: tuple[str, ...] = ()
+    """Texts themselves, instead of --data."""
+    output: str = ""
+    """File to write (.jsonl: text, label, probabilities or value); empty: standard output."""
+    text_field: str = ""
+    """Field of the text; empty: as in fine-tuning."""
+    text_pair_field: str = ""
+    """Field of the second text; empty: as in fine-tuning."""
+    batch_size: int = 64
+    """Texts in a batch."""
+
+
+def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
+    """Runs the stage. Returns one prediction for each text, in their order."""
+    if not config.preset or bool(config.data) == bool(config.texts):
+        raise UserError("--preset and either --data or --texts: name a fine-tuned preset and texts")
+    if config.batch_size < 1:
+        raise UserError(f"--batch_size {config.batch_size}: must be at least 1")
+    if config.output and os.path.isdir(config.output):
+        raise UserError(
+            f"--output {config.output}: is a folder; name a file in it, such as x.jsonl"
+        )
+    if options.dry_run:
+        found = files.match(config.data, "data") if config.data else config.texts
+        _say(f"would read {len(found)} files or texts, write {config.output or 'standard output'}")
+        return []
+    model, preprocessor, task = load_finetuned(config.preset)
+    data = _read(config, task)
+    encoded = encode_texts(preprocessor, data)
+    empty = len(data.empty())
+    note = f"; {empty:,} without any text" if empty else ""
+    _say(f"{len(data):,} texts{describe_truncation(encoded)}{note}")
+    outputs = run_model(model, encoded, config.batch_size)
+    predictions = list(_describe(task, data, outputs))
+    if config.output:
+        lines = [json.dumps(prediction, ensure_ascii=False) for prediction in predictions]
+        _publish(config.output, "".join(f"{line}\n" for line in lines).encode(), options)
+    else:
+        for text, prediction in zip(data.texts, predictions, strict=True):
+            shown = " ".join(text.split())
+            print(_columns(task, prediction), shown[:100] + ("…" if len(shown) > 100 else ""))
+    return predictions
+
+
+def _read(config: PredictConfig, task: FinetunedTask) -> LabelledTexts:
+    pair_field = config.text_pair_field or task.text_pair_field
+    if config.data:
+        text_field = config.text_field or task.text_field
+        return read_labelled(
+            config.data, text_field=text_field, text_pair_field=pair_field, flag="data"
+        )
+    texts = list(config.texts)
+    places = [f"--texts {i + 1}" for i in range(len(texts))]
+    if not pair_field:
+        return LabelledTexts(texts, None, None, places)
+    if len(texts) % 2:
+        raise UserError(
+            f"--texts: the preset compares pairs of texts, found {len(texts)}; give first second "
+            "first second …"
+        )
+    return LabelledTexts(texts[::2], texts[1::2], None, places[::2])
+
+
+def _describe(
+    task: FinetunedTask, data: LabelledTexts, outputs: NDArray[np.float32]
+) -> Iterator[dict[str, Any]]:
+    shares = probabilities(outputs)
+    for i, text in enumerate(data.texts):
+        pair = {} if data.pairs is None else {"text_pair": data.pairs[i]}
+        if task.task == "regression":
+            yield {"text": text, **pair, "value": round(float(outputs[i, 0]), 6)}
+        else:
+            best = int(outputs[i].argmax())
+            named = zip(task.classes, shares[i].round(6).tolist(), strict=True)
+            yield {"text": text, **pair, "label": task.classes[best], "probabilities": dict(named)}
+
+
+def _columns(task: FinetunedTask, prediction: dict[str, Any]) -> str:
+    if task.task == "regression":
+        return f"{prediction['value']:10.4f} "
+    label, width = prediction["label"], max(map(len, task.classes))
+    return f"{label:{width}}  {prediction['probabilities'][label]:.3f} "
+
+
+def _publish(path: str, content: bytes, options: RunOptions) -> None:
+    """Writes the file whole; leaves an equal one alone and refuses to replace another."""
+    if os.path.exists(path):
+        if Path(path).read_bytes() == content:
+            _say(f"{path} holds these predictions already")
+            return
+        if not options.overwrite:
+            raise UserError(f"--output: {path} exists and differs; name another or add --overwrite")
+    files.make_folder(os.path.dirname(path) or ".")
+    files.publish_bytes(path, content)
+    _say(f"wrote {path}")
+
+
+def _say(text: str) -> None:
+    print(f"predict: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    run_command(PredictConfig, predict, stage="predict", module="trainer.predict")
