@@ -39,6 +39,10 @@ class TokenizeConfig(CorpusConfig):
     split_to_fill: bool = False
     """With packing documents: also split documents that would fit a row, where that fills rows."""
 
+    pair_task: Literal["next_sentence", "sentence_order"] = "next_sentence"
+    """With packing pairs: label 1 stands for a second segment from elsewhere, or for the two in
+    the wrong order."""
+
     short_seq_prob: float = 0.1
     """With packing pairs: the share of pairs made shorter than the row on purpose."""
 

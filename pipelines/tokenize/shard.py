@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,11 @@ def count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
     return positions - np.maximum.accumulate(np.where(first, positions, 0))
 
 
+@lru_cache(maxsize=1)
+def _sentence_marks(vocabulary: Vocabulary) -> NDArray[np.uint8]:
+    return mark_vocabulary(vocabulary.tokens)
+
+
 def build_shard(
     block: TokenBlock, config: TokenizeConfig, vocabulary: Vocabulary
 ) -> tuple[Columns, Counter[str]]:
@@ -86,10 +92,10 @@ def build_shard(
         block, occurrence = block.take(kept), occurrence[kept]
     sentences = None
     if config.packing == "pairs":
-        kinds = mark_vocabulary(vocabulary.tokens)
-        sentences = find_sentences(block.token_ids, block.offsets, kinds)
+        marks = _sentence_marks(vocabulary)
+        sentences = find_sentences(block.token_ids, block.offsets, marks)
     columns, packed = pack_rows(
-        block.token_ids.astype(np.int32),
+        block.token_ids,
         block.offsets,
         block.doc_ids,
         occurrence,
@@ -100,11 +106,9 @@ def build_shard(
         seed=config.seed,
         split_to_fill=config.split_to_fill,
         sentences=sentences,
+        pair_task=config.pair_task,
         short_seq_prob=config.short_seq_prob,
     )
-    tokens: Any = columns["token_ids"]
-    narrow = tokens.values.astype(token_dtype(vocabulary.size))
-    columns["token_ids"] = Ragged(narrow, tokens.offsets)
     counts["documents_out"] = packed.documents_out
     counts["tokens_out"] = packed.tokens_out
     counts["special_tokens"] = packed.special_tokens
