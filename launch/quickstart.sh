@@ -73,8 +73,8 @@ $python -m trainer.evaluate --preset "$QUICKSTART/finetuned" \
   --data "$QUICKSTART/task/validation.jsonl" --output "$QUICKSTART/evaluation"
 say "predict"
 $python -m trainer.predict --preset "$QUICKSTART/finetuned" \
-  --data "$QUICKSTART/task/validation.jsonl" --output "$QUICKSTART/predictions"
+  --data "$QUICKSTART/task/validation.jsonl" --output "$QUICKSTART/predictions.jsonl"
 
 # ------------------------------------------------------------------------------- what came of it
 say "done in $((SECONDS - started)) s"
-$python -m trainer.road_summary "$QUICKSTART"
+$python -m trainer.road_summary --folder "$QUICKSTART"

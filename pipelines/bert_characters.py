@@ -1,12 +1,12 @@
 """BERT's character classes, pinned: which characters are dropped, split, stripped and lower-cased.
 
 They are the tables that Hugging Face ``tokenizers`` 0.23 uses, since that is where presets are
-loaded: categories of Unicode 8, decompositions of Unicode 12, case of Unicode 17. google-research/bert
-takes Python's instead, which change with the interpreter. The two agree on every character of the
-reference ids; they part on private-use characters (dropped here), format characters, punctuation and
-marks newer than Unicode 8 (kept as letters here), 256 rare ideographs and the final form of sigma.
-Nothing here depends on the Unicode version of the running Python. A test compares
-every code point with ``tokenizers``.
+loaded: categories of Unicode 8, decompositions of Unicode 12, case of Unicode 17. google-research/
+bert takes Python's, which change with the interpreter. The two agree on every character of the
+reference ids; they part on private-use characters (dropped here), format characters, punctuation
+and marks newer than Unicode 8 (letters here), 256 rare ideographs and the final form of sigma.
+Nothing here depends on the Unicode version of the running Python. A test compares every code point
+with ``tokenizers``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SPACE = """
 _CHINESE = """
 3400-4dbf 4e00-9fff f900-faff 20000-2a6df 2a700-2b81f 2b920-2ceaf 2f800-2fa1f
 """
-# What stands alone as punctuation: ASCII that is no letter or digit, and categories P* of Unicode 8.
+# What stands alone as punctuation: ASCII but letters and digits, and categories P* of Unicode 8.
 _PUNCTUATION = """
 21-2f 3a-40 5b-60 7b-7e a1 a7 ab b6-b7 bb bf 37e 387 55a-55f 589-58a 5be 5c0 5c3 5c6 5f3-5f4
 609-60a 60c-60d 61b 61e-61f 66a-66d 6d4 700-70d 7f7-7f9 830-83e 85e 964-965 970 af0 df4 e4f

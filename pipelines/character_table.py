@@ -37,7 +37,7 @@ def build_character_table(
     apart: NDArray[np.bool_],
     flagged: NDArray[np.bool_] | None = None,
 ) -> CharacterTable:
-    """Tabulates a normalisation that sets the characters ``apart`` (bool[0x110000]) between spaces."""
+    """Tabulates a normalisation that sets ``apart`` (bool[0x110000]) between spaces."""
     flagged = np.zeros(bert_characters.CODE_POINTS, np.bool_) if flagged is None else flagged
     own, own_lengths = encode_characters()
     folded = _fold(lowercase, strip_accents)

@@ -23,7 +23,7 @@ from simple_parsing import ArgumentParser, DashVariant
 
 from pipelines.errors import UserError
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=Any)
 
 # The sections a configuration file may have, in the order of the road.
 STAGES = (
@@ -205,7 +205,7 @@ def _config_file_arguments(config_class: type, stage: str, arguments: Sequence[s
     if path is None:
         return []
     section = read_config_section(path, stage)
-    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(config_class)]
     flags: list[str] = []
     for name, value in section.items():
         if name not in names:

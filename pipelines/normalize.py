@@ -1,8 +1,9 @@
 """BERT's normalisation of one text, step by step as the reference does it: the definition.
 
 Clean (drop control characters, make every blank a space), set ideographs apart, strip accents
-(decompose, order, drop marks), lower-case: the order and the tables of Hugging Face's BertNormalizer.
-``pipelines.normalize_block`` computes the same for many documents at once and is tested against this.
+(decompose, order, drop marks), lower-case: the order and the tables of Hugging Face's
+BertNormalizer. ``pipelines.normalize_block`` computes the same for many documents at once and is
+tested against this.
 """
 
 from __future__ import annotations

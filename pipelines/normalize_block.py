@@ -1,10 +1,10 @@
 """BERT's normalisation of many documents at once, on bytes: ``pipelines.normalize`` at disk speed.
 
-Documents lie end to end in one UTF-8 buffer. ASCII is lower-cased by arithmetic on whole arrays; only
-the other characters are decoded, each is looked up in a table of what becomes of it, and those that
-change are spliced in or, where they are many, the text is put together anew. Nothing is done a
-character at a time in Python, and numpy lets other threads run. Only documents whose marks may have to
-change places (next to none) are put in order one by one first.
+Documents lie end to end in one UTF-8 buffer. ASCII is lower-cased by arithmetic on whole arrays;
+only the other characters are decoded, each is looked up in a table of what becomes of it, and those
+that change are spliced in or, where they are many, the text is put together anew. Nothing is done a
+character at a time in Python, and numpy lets other threads run. Only documents whose marks may have
+to change places (next to none) are put in order one by one first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,9 @@ class BlockNormalizer:
         flagged = starts[noted[np.flatnonzero(notes[noted] & FLAGGED)]]
         if dense and len(changes) > len(text) * _MANY:
             return self._rebuild(starts, codes, offsets, flagged)
-        return self._splice(text, offsets, flagged, starts[changes], widths[changes], codes[changes])
+        return self._splice(
+            text, offsets, flagged, starts[changes], widths[changes], codes[changes]
+        )
 
     def _splice(
         self,
@@ -229,7 +232,7 @@ def _order_marks(
     text: NDArray[np.uint8], offsets: NDArray[np.int64], documents: list[int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The same documents with the marks of some in canonical order."""
-    parts = [text[i:j].tobytes() for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+    parts = [text[i:j].tobytes() for i, j in pairwise(offsets.tolist())]
     for i in documents:
         parts[i] = decompose(parts[i].decode()).encode()
     lengths = np.array([len(part) for part in parts], np.int64)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import bert_characters
-from pipelines.normalize import PerCharacter, normalize
 from pipelines.character_table import SPACE
+from pipelines.normalize import PerCharacter, normalize
 from pipelines.normalize_block import BlockNormalizer
 from pipelines.utf8 import decode_characters, find_characters, join_texts
 
@@ -61,9 +61,7 @@ def count_block_words(
     return [word.decode() for word in words], np.array([counts[word] for word in words], np.int64)
 
 
-def find_long_words(
-    text: NDArray[np.uint8], offsets: NDArray[np.int64]
-) -> list[tuple[int, int]]:
+def find_long_words(text: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Where words over ``MAX_WORD_CHARACTERS`` lie (start, end) in documents normalised as a block.
 
     Splits no word that is short enough: only stretches of ``_CHUNK`` bytes without a space are

@@ -132,16 +132,16 @@ def decode_examples(records: Sequence[bytes], schema: Schema) -> Columns:
         parts = lists[field.name]
         if len(parts) != len(records):
             raise DamagedRecordError(f"a record has no feature {field.name}")
-        values = _read_varints(b"".join(parts)).astype(field.dtype)
+        numbers = _read_varints(b"".join(parts)).astype(field.dtype)
         if field.ragged:
             # A number ends at each byte below 0x80.
             last = np.frombuffer(b"".join(parts), np.uint8) < 0x80
             ends = np.concatenate([[0], np.cumsum(last)])
             sizes = offsets_of(np.array([len(part) for part in parts], np.int64))
             lengths = np.diff(ends[sizes])
-            columns[field.name] = Ragged(values, offsets_of(lengths))
+            columns[field.name] = Ragged(numbers, offsets_of(lengths))
         else:
-            if len(values) != len(records):
+            if len(numbers) != len(records):
                 raise DamagedRecordError(f"feature {field.name} is not one number")
-            columns[field.name] = values
+            columns[field.name] = numbers
     return columns

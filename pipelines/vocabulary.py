@@ -1,9 +1,10 @@
 """A WordPiece vocabulary: the pieces in the order of their ids, as a ``vocab.txt`` holds them.
 
-One piece a line, id = line number - 1. Lines end at "\\n" alone (a "\\r" before it is dropped), because
-BERT's Chinese vocabulary has the piece U+2028, which other notions of a line break. The ids read here
-are those that google-research/bert and Hugging Face read from the same file; a file that would leave
-a piece without an id of its own (blank or repeated lines, blanks around a piece) is refused.
+One piece a line, id = line number - 1. Lines end at "\\n" alone (a "\\r" before it is dropped),
+because BERT's Chinese vocabulary has the piece U+2028, which other notions of a line break. The ids
+read here are those that google-research/bert and Hugging Face read from the same file; a file that
+would leave a piece without an id of its own (blank or repeated lines, blanks around a piece) is
+refused.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 from pipelines.errors import UserError
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_BLANKS = " \t\n\r\v\f"  # not all that str.strip takes: BERT's Chinese vocabulary has the piece U+2028
+_BLANKS = (
+    " \t\n\r\v\f"  # not all that str.strip takes: BERT's Chinese vocabulary has the piece U+2028
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Vocabulary:
         seen: dict[str, int] = {}
         for line, token in enumerate(self.tokens, 1):
             if not token or token != token.strip(_BLANKS):
-                what = f"{token!r} has blanks around it" if token.strip(_BLANKS) else "no piece here"
+                what = (
+                    f"{token!r} has blanks around it" if token.strip(_BLANKS) else "no piece here"
+                )
                 raise UserError(f"{self.source}, line {line}: {what}; write one piece on each line")
             first = seen.setdefault(token, line)
             if first != line:
@@ -51,6 +56,12 @@ class Vocabulary:
                 )
         if not seen:
             raise UserError(f"{self.source}: no pieces in it; give a vocab.txt with one a line")
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[tuple[str, ...], str, str]]:
+        return Vocabulary, (self.tokens, self.suffix_indicator, self.source)
 
     @classmethod
     def load(
@@ -73,7 +84,9 @@ class Vocabulary:
                 f"{path}: no such file; give a vocab.txt or the output of pipelines.vocab"
             ) from None
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); give a vocab.txt") from None
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror}); give a vocab.txt"
+            ) from None
         return cls.parse(
             content, source=str(path), required=required, suffix_indicator=suffix_indicator
         )
@@ -132,8 +145,12 @@ class Vocabulary:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the pieces, one a line: that of the file itself unless it has "\\r\\n"."""
+        """SHA-256 (hex) of the pieces, each with a "\\n": that of the file as usually written."""
         return hashlib.sha256("".join(f"{t}\n" for t in self.tokens).encode()).hexdigest()
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.tokens, self.suffix_indicator, self.source))
 
     @property
     def pad_id(self) -> int:

@@ -1,8 +1,8 @@
 """WordPiece ids of one text, exact and plain: what every faster path must equal.
 
-Greedy longest match first (Wu et al. 2016, section 4.1; Devlin et al. 2019): from the left of a word,
-always take the longest piece that the vocabulary has; a word that cannot be covered, or has more than
-``MAX_WORD_CHARACTERS``, is one [UNK]. The limit is Hugging Face's; Google's is 200.
+Greedy longest match first (Wu et al. 2016, section 4.1; Devlin et al. 2019): from the left of a
+word, always take the longest piece that the vocabulary has; a word that cannot be covered, or has
+more than ``MAX_WORD_CHARACTERS``, is one [UNK]. The limit is Hugging Face's; Google's is 200.
 """
 
 from __future__ import annotations

@@ -138,11 +138,12 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
         "train": fingerprints(files.match(config.train, "train")),
         "validation": fingerprints(files.match(config.validation)) if config.validation else [],
     }
-    if prepare_output(config.output, asked, inputs, overwrite=options.overwrite, stage="finetune"):
+    output, overwrite = Path(config.output), options.overwrite
+    if not overwrite and prepare_output(
+        config.output, asked, inputs, overwrite=False, stage="finetune"
+    ):
         _say(f"{config.output} is finished already; nothing to do")
         return None
-    output = Path(config.output)
-    _remove_remains(output)
 
     # --------------------------------------------------------------------------------- Model
     import keras
@@ -152,6 +153,9 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
 
     keras.utils.set_random_seed(config.seed)
     model, preprocessor = _load(config, num_classes=max(1, len(classes)))
+    if overwrite:  # Only now that nothing is wrong with what was asked for.
+        prepare_output(config.output, asked, inputs, overwrite=True, stage="finetune")
+    _remove_remains(output)
     encoded, encoded_validation = (encode_texts(preprocessor, data) for data in (train, validation))
     _say(
         f"{model.count_params():,} parameters, {keras.config.backend()}"

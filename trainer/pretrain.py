@@ -33,6 +33,8 @@ from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress,
 from trainer.pretrain_config import PretrainConfig, describe_changes
 
 WEIGHTS = "model.weights.h5"
+SAMPLE = "sample.npz"
+_SAMPLE_ROWS = 8
 # What an unfinished run is, to recognise it: the fields that decide its weights.
 IDENTITY = "identity.json"
 # sysexits.h: a temporary failure; start the same command again.
@@ -63,7 +65,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         "vocabulary_size": vocabulary.size,
         **config.dimensions(),
         "dropout": config.dropout,
-        "max_sequence_length": config.max_sequence_length or facts["seq_length"],
+        "max_sequence_length": config.max_sequence_length or max(512, facts["seq_length"]),
         "num_segments": 2,
     }
 
@@ -154,11 +156,12 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
             meter.add(batch, values, batches.take_waited())
             done = batch.step + 1
             progress.step(done)
-            if batch.step == first:
+            evaluates = done == steps or _is_due(done, config.eval_every)
+            logs = evaluates or _is_due(done, config.log_every)
+            if batch.step == first and not logs:
                 meter.settle()
                 meter.restart()  # compiling is not training
-            evaluates = done == steps or _is_due(done, config.eval_every)
-            if evaluates or _is_due(done, config.log_every):
+            if logs:
                 meter.settle()
                 line = {
                     "step": done,
@@ -194,6 +197,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     train_step.update_model()
     with files.publish(files.join(config.output, WEIGHTS)) as temporary:
         model.save_weights(temporary)
+    _save_sample(config.output, maker)
     save_vocabulary(config.output, vocabulary)
     final = read_metrics(config.output)[-1]
     manifest = Manifest(
@@ -262,7 +266,7 @@ def _claim(
     asked = json.loads(json.dumps(deciding))
     if overwrite:
         checkpoints.delete_all()
-        files.delete([str(Path(output) / name) for name in (IDENTITY, METRICS, WEIGHTS)])
+        files.delete([str(Path(output) / name) for name in (IDENTITY, METRICS, WEIGHTS, SAMPLE)])
     elif path.exists():
         changes = describe_changes(json.loads(path.read_bytes()), asked)
         if changes:
@@ -271,6 +275,13 @@ def _claim(
                 "that again, choose another folder, or start anew with --overwrite"
             )
     files.publish_bytes(str(path), (json.dumps(asked, indent=1) + "\n").encode())
+
+
+def _save_sample(output: str, maker: BatchMaker) -> None:
+    """Publishes some masked rows, validation rows where there are any: to try the model on."""
+    batch = maker.validation_batch(0) if maker.validation_steps else maker.train_batch(0)
+    with files.publish(files.join(output, SAMPLE)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **{name: array[:_SAMPLE_ROWS] for name, array in batch.arrays.items()})
 
 
 def _evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:

@@ -74,7 +74,7 @@ class PretrainConfig:
     """Of embeddings, attention and feed-forward outputs."""
 
     max_sequence_length: int | None = None
-    """Positions that the model has; default: the length of the rows, so that all are trained."""
+    """Positions that the model has; default: 512, or the length of the rows if that is more."""
 
     steps: int | None = None
     """Training steps; default: as epochs says."""

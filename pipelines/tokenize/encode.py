@@ -1,17 +1,17 @@
 """Documents to BERT ids: TensorFlow Text's kernel wherever it is exact, the plain path elsewhere.
 
-The kernel's own normalisation is not BERT's, so blocks are normalised here first and the kernel only
-splits and looks up. A word with a character that it classes otherwise than BERT, or over 100 characters
-long, is cut out of the text, encoded exactly, and its ids are put back in its place. Without TensorFlow
-Text all words go the plain way: same ids, only slower. In raw text "[MASK]" and its like are plain
-text, a bracket, a word and a bracket, either way.
+The kernel's own normalisation is not BERT's, so blocks are normalised here first and the kernel
+only splits and looks up. A word with a character that it classes otherwise than BERT, or over 100
+characters long, is cut out of the text, encoded exactly, and its ids are put back in its place.
+Without TensorFlow Text all words go the plain way: same ids, only slower. In raw text "[MASK]" and
+its like are plain text, a bracket, a word and a bracket, either way.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ class _PlainEngine:
         """Encodes a block; returns the ids, and how many documents and stretches were exact."""
         text, offsets = block.text.tobytes(), block.offsets.tolist()
         ids, counts = [np.zeros(0, np.int32)], [0]
-        for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+        for start, stop in pairwise(offsets):
             found = map(self._words.__getitem__, text[start:stop].decode().split())
             ids.append(np.fromiter(chain.from_iterable(found), np.int32))
             counts.append(len(ids[-1]))
@@ -157,7 +157,7 @@ class _KernelEngine:
     def _find_cuts(
         self, block: NormalizedBlock, text: bytes
     ) -> list[tuple[int, int, Sequence[int]]]:
-        """The stretches of a normalised block to keep from the kernel: (start, stop, ids), in order.
+        """The stretches of a block to keep from the kernel: (start, stop, ids), in order.
 
         What lies between two spaces is cut whole: there is no doubt that words end there.
         """

@@ -1,8 +1,9 @@
 """TensorFlow Text's WordPiece kernel, and where it does not do what BERT does.
 
 The kernel is used in its cased mode on text that is normalised already, so all that it decides is
-which characters end a word. It takes that from its own Unicode tables, which change with its version;
-so it is asked, character by character, when first needed. TensorFlow is imported only here, when used.
+which characters end a word. It takes that from its own Unicode tables, which change with its
+version; so it is asked, character by character, when first needed. TensorFlow is imported only when
+used.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import bert_characters
+from pipelines.tensorflow_import import import_quietly
 
 _log = logging.getLogger(__name__)
 
@@ -33,17 +35,17 @@ def load_kernel(tokens: Sequence[str], suffix_indicator: str) -> Any | None:
     character, and pieces that can match at all).
     """
     try:
-        import tensorflow as tf
-        from tensorflow_text import FastBertTokenizer
+        tensorflow_text = import_quietly("tensorflow_text")
+        tensorflow = import_quietly("tensorflow")
     except ImportError:
         _log.info("tensorflow_text is not installed: tokenizing without it, same ids but slower")
         return None
     try:
-        return FastBertTokenizer(
+        return tensorflow_text.FastBertTokenizer(
             list(tokens),
             suffix_indicator=suffix_indicator,
             max_bytes_per_word=_MAX_WORD_BYTES,
-            token_out_type=tf.int32,
+            token_out_type=tensorflow.int32,
             unknown_token="[UNK]",
             lower_case_nfd_strip_accents=False,
         )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.vocab.piece_tree import PieceTree, add_at, longest_kept, rests_after, split_rests
+from pipelines.vocab.piece_tree import PieceTree
+from pipelines.vocab.split_words import split_words
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,11 @@ def keep_pieces(
     """Runs all iterations at one threshold, which is not below the tree's own."""
     last, left = _keep_longest_first(tree, may_keep, tree.counts, threshold)
     ever = last.copy()
-    words, remainders = tree.remainders.words, tree.remainders
     # Words begin where they begin: only the counts of continued pieces depend on the splits.
     plain_counts = np.where(tree.continued, 0, tree.counts)
     for _ in range(num_iterations - 1):
-        longest = longest_kept(tree, last)
-        stops = np.zeros(len(remainders.counts), np.int64)
-        after_first = rests_after(tree, words.starts, longest[tree.word_leaf])
-        add_at(stops, after_first, words.counts)
-        stops = split_rests(tree, longest, stops)
         counts = plain_counts.copy()
-        np.add.at(counts, tree.remainder_leaf, stops)
+        np.add.at(counts, tree.remainder_leaf, split_words(tree, last))
         for level in tree.levels_from_longest():
             continued = np.flatnonzero(tree.continued[level]) + level.start
             np.add.at(counts, tree.parent[continued], counts[continued])

@@ -146,12 +146,14 @@ class _Candidates:
     def top(self, among: NDArray[np.bool_], counts: NDArray[np.int64], number: int) -> list[str]:
         """The ``number`` pieces with the highest counts, ties alphabetically, as tokens."""
         pieces = np.flatnonzero(among)
-        if 0 < number < len(pieces):
+        if number <= 0:
+            return []
+        if number < len(pieces):
             last = np.partition(counts[pieces], len(pieces) - number)[len(pieces) - number]
             pieces = pieces[counts[pieces] >= last]
         tokens = self.tree.tokens(pieces, self.suffix_indicator)
         ordered = sorted(zip((-counts[pieces]).tolist(), tokens, strict=True))
-        return [token for _, token in ordered[: max(number, 0)]]
+        return [token for _, token in ordered[:number]]
 
 
 def _name_candidates(

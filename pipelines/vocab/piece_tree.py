@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +50,10 @@ class PieceTree:
     Shorter pieces come first, siblings by character, plain before continued, so that ids are a
     function of the words alone. ``first`` int64[longest + 2]: pieces of k characters have the
     ids first[k]..first[k+1]; ``parent`` int32[N]: the piece without its last character (-1 for
-    single characters); ``rank`` int32[N]: its last character; ``length`` int32[N] in characters; ``position`` int[N]: one place in
-    ``words.ranks`` where it stands; ``continued`` bool[N]; ``counts`` int64[N]: occurrences at
-    every position of every word. ``word_leaf`` int32[n], ``remainder_leaf`` int32[R]: the
-    longest piece in the tree that begins each word and each remainder.
+    single characters); ``rank`` int32[N]: its last character; ``length`` int32[N] in characters;
+    ``position`` int[N]: one place in ``words.ranks`` where it stands; ``continued`` bool[N];
+    ``counts`` int64[N]: occurrences at every position of every word. ``word_leaf`` int32[n],
+    ``remainder_leaf`` int32[R]: the longest piece in the tree that begins each of them.
     """
 
     remainders: Remainders
@@ -152,7 +153,7 @@ def find_remainders(words: SelectedWords) -> Remainders:
     number_of_characters = max(len(words.alphabet), 1)
     ends = words.starts + words.lengths
     longest = int(words.lengths[0]) if len(words.lengths) else 0
-    index_type = np.int32 if len(words.ranks) < 2**31 else np.int64
+    index_type: np.dtype[Any] = np.dtype(np.int32 if len(words.ranks) < 2**31 else np.int64)
     at_position = np.full(len(words.ranks) + 1, -1, index_type)
     first = [0, 0]
     positions = [np.zeros(0, index_type)]
@@ -213,7 +214,7 @@ def build_tree(remainders: Remainders, threshold: int, *, joined: bool = False) 
         sizes = np.diff(starts, append=len(active))
         stays = np.ones(len(starts), np.bool_) if length == 1 else counts >= threshold
         heads = active[starts[stays]]
-        rank = keys[order[starts[stays]]] % number_of_characters
+        rank = (keys[order[starts[stays]]] % number_of_characters).astype(np.int32)
         continued = (heads >= number_of_words) & (not joined)
         levels.append((leaf[heads], rank, position[heads], continued, counts[stays]))
         ids = np.arange(first[-1], first[-1] + len(heads), dtype=np.int32)
@@ -222,67 +223,19 @@ def build_tree(remainders: Remainders, threshold: int, *, joined: bool = False) 
         leaf[active] = np.repeat(ids, sizes[stays])
         active = active[lengths[active] > length]
 
-    columns = zip(*levels, strict=True) if levels else [()] * 5
-    types = (np.int32, np.int32, position.dtype, np.bool_, np.int64)
-    parent, rank, place, continued, counts = (
-        np.concatenate([np.zeros(0, kind), *column]).astype(kind)
-        for kind, column in zip(types, columns, strict=True)
-    )
+    def column(index: int, kind: Any) -> NDArray[Any]:
+        return np.concatenate([np.zeros(0, kind), *(level[index] for level in levels)])
+
     return PieceTree(
         remainders=remainders,
         threshold=threshold,
         first=np.array(first, np.int64),
-        parent=parent,
-        rank=rank,
+        parent=column(0, np.int32),
+        rank=column(1, np.int32),
         length=np.repeat(np.arange(len(first) - 1, dtype=np.int32), np.diff(first)),
-        position=place,
-        continued=continued,
-        counts=counts,
+        position=column(2, position.dtype),
+        continued=column(3, np.bool_),
+        counts=column(4, np.int64),
         word_leaf=leaf[:number_of_words],
         remainder_leaf=leaf[number_of_words:],
     )
-
-
-def longest_kept(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """For each piece its longest prefix (itself included) that is kept, int32[N].
-
-    Single characters count as kept: learners always have all of them.
-    """
-    longest = np.arange(len(is_kept), dtype=np.int32)
-    for level in reversed(tree.levels_from_longest()):
-        longest[level] = np.where(is_kept[level], longest[level], longest[tree.parent[level]])
-    return longest
-
-
-def rests_after(
-    tree: PieceTree, starts: NDArray[np.signedinteger], pieces: NDArray[np.signedinteger]
-) -> NDArray[np.signedinteger]:
-    """The remainder after each of these pieces taken at each of these positions, -1 for none."""
-    return tree.remainders.at_position[starts + tree.length[pieces]]
-
-
-def split_rests(
-    tree: PieceTree, longest: NDArray[np.int32], stops: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Splits what is left of words, longest kept piece first, and counts where that stops.
-
-    ``stops`` int64[R]: occurrences of words whose first piece ends just before each remainder;
-    the result has those of every later piece too. Each distinct remainder is split once, with
-    all its occurrences, longer ones first.
-    """
-    remainders = tree.remainders
-    stops = stops.copy()
-    for length in range(len(remainders.first) - 2, 1, -1):
-        begin, end = remainders.first[length : length + 2]
-        reached = begin + np.flatnonzero(stops[begin:end])
-        pieces = longest[tree.remainder_leaf[reached]]
-        add_at(stops, rests_after(tree, remainders.position[reached], pieces), stops[reached])
-    return stops
-
-
-def add_at(
-    totals: NDArray[np.int64], ids: NDArray[np.signedinteger], counts: NDArray[np.int64]
-) -> None:
-    """Adds each count to the total with its id, in place; ids of -1 are nowhere."""
-    somewhere = np.flatnonzero(ids >= 0)
-    np.add.at(totals, ids[somewhere], counts[somewhere])

@@ -40,6 +40,7 @@ from pipelines.summary import print_summary
 from pipelines.text import count_block_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
+from pipelines.vocab.tf_text_learn import learn_tf_text
 from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_frequent
 from pipelines.vocabulary_source import VOCABULARY_FILE
 
@@ -80,7 +81,7 @@ class _CountWords(beam.DoFn):
 
         window = GlobalWindow()
         for part in cut_by_word(self._words).items():
-            yield WindowedValue(part, window.max_timestamp(), [window])
+            yield WindowedValue(part, window.max_timestamp(), (window,))
 
 
 class _AddUp(beam.DoFn):
@@ -151,7 +152,7 @@ def describe_learned(learned: LearnedVocabulary, config: VocabConfig) -> dict[st
 
 def learn_pieces(words: list[str], counts: Any, config: VocabConfig) -> LearnedVocabulary:
     """Runs the algorithm that the config names."""
-    learn = learn_wordpiece
+    learn = learn_wordpiece if config.algorithm == "wordpiece" else learn_tf_text
     return learn(
         words,
         counts,

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.vocab.piece_tree import PieceTree, add_at, longest_kept, rests_after, split_rests
+from pipelines.vocab.piece_tree import PieceTree
+from pipelines.vocab.split_words import count_stops, longest_kept, rests_after
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,7 @@ def _split(tree: PieceTree, is_kept: NDArray[np.bool_], *, spare_one: bool) -> _
         counts = np.concatenate([counts, np.ones(len(spared), np.int64)])
         counts[spared] -= 1
         pieces = np.concatenate([pieces, shorter[pieces[spared]]])
-    stops = np.zeros(len(remainders.counts), np.int64)
-    add_at(stops, rests_after(tree, starts, pieces), counts)
-    stops = split_rests(tree, longest, stops)
+    stops = count_stops(tree, longest, starts, pieces, counts)
     reached = np.flatnonzero(stops)
     return _Split(
         starts=np.concatenate([starts, remainders.position[reached]]),

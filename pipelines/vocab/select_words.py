@@ -9,8 +9,10 @@ here loops over words in Python.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +29,8 @@ class SelectedWords:
     ``ranks`` uint16 or uint32 [P]: each character's index in ``alphabet``; ``starts`` int64[n]:
     the position of each word's first character; ``lengths`` int64[n] in characters; ``counts``
     int64[n], occurrences. ``alphabet`` is sorted by code point; ``alphabet_dropped`` holds the
-    other characters of words that were neither reserved nor too long, commonest first. ``words_cut`` and
-    ``occurrences_cut`` say by reason what was left out.
+    other characters of words that were neither reserved nor too long, commonest first.
+    ``words_cut`` and ``occurrences_cut`` say by reason what was left out.
     """
 
     ranks: NDArray[np.unsignedinteger]
@@ -55,12 +57,16 @@ class SelectedWords:
 def check_counts(words: Sequence[str], counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """The counts as int64[n], after checking that they are usable.
 
-    Raises UserError when there are no words, when a count is not a positive whole number, when
-    there is not one count for each word, or when sums of counts could leave 64 bits.
+    Raises UserError when there are no words, when one is given twice, when a count is not a
+    positive whole number, when there is not one count for each word, or when sums of counts could
+    leave 64 bits.
     """
     counts = np.asarray(counts)
     if not len(words):
-        raise UserError("no words to learn a vocabulary from: the input holds no countable text")
+        raise UserError("no words to learn a vocabulary from: the input holds no text")
+    if len(set(words)) < len(words):
+        word, _ = Counter(words).most_common(1)[0]
+        raise UserError(f"word {word!r} is counted more than once: add up its counts")
     if counts.shape != (len(words),):
         raise UserError(f"{len(words)} words but counts of shape {counts.shape}: give one each")
     if counts.dtype.kind not in "iu":
@@ -118,7 +124,7 @@ def select_words(
     np.add.at(totals, codes[in_kept], np.repeat(counts[kept], lengths[kept]))
     seen = np.flatnonzero(totals)
     by_count = seen[np.argsort(-totals[seen], kind="stable")]
-    allowed = np.sort(by_count[:max_unique_chars])
+    allowed = np.sort(by_count[: max(max_unique_chars, 0)])
     is_allowed = np.zeros(_UNICODE, np.bool_)
     is_allowed[allowed] = True
 
@@ -189,7 +195,7 @@ def _gather_words(
     allowed: NDArray[np.intp],
 ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
     """Copies the words in this order into one flat array of ranks; also their new starts."""
-    rank_type = np.uint16 if len(allowed) < 1 << 16 else np.uint32
+    rank_type: np.dtype[Any] = np.dtype(np.uint16 if len(allowed) < 1 << 16 else np.uint32)
     rank_of = np.zeros(_UNICODE, rank_type)
     rank_of[allowed] = np.arange(len(allowed), dtype=rank_type)
     new_ends = np.cumsum(lengths[order])

@@ -36,9 +36,7 @@ def test_every_code_point_is_punctuation_as_in_tokenizers() -> None:
     codes = [code for code in CODES if not gone[code]]
     punctuation = bert_characters.punctuation()
     expected = [
-        word
-        for c in codes
-        for word in (["a", chr(c), "b"] if punctuation[c] else [f"a{chr(c)}b"])
+        word for c in codes for word in (["a", chr(c), "b"] if punctuation[c] else [f"a{chr(c)}b"])
     ]
     found: list[str] = []
     for i in range(0, len(codes), 1000):

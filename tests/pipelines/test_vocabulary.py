@@ -89,11 +89,15 @@ def test_decode_refuses_ids_out_of_range() -> None:
             Vocabulary(("[UNK]", "a")).decode([0, wrong])
 
 
-def test_pickles() -> None:
+def test_equal_ones_hash_and_pickle_alike() -> None:
     vocabulary = Vocabulary(tuple(PIECES))
+    fresh = pickle.dumps(vocabulary)
     assert vocabulary.is_continuation.any()
-    copy = pickle.loads(pickle.dumps(vocabulary))
+    assert pickle.dumps(vocabulary) == fresh  # what was computed from the pieces is not sent along
+    copy = pickle.loads(fresh)
     assert copy == vocabulary
+    assert hash(copy) == hash(vocabulary)
+    assert copy != Vocabulary(tuple(PIECES[:-1]))
     assert copy.index == vocabulary.index
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import wordpiece
@@ -18,7 +18,9 @@ from pipelines.text import split_words
 from pipelines.vocabulary import Vocabulary
 from pipelines.wordpiece import WordIds, encode_exact
 
-SMALL = Vocabulary(("[UNK]", "[MASK]", "un", "##aff", "##able", "##a", "a", "##b", "[", "]", "mask"))
+SMALL = Vocabulary(
+    ("[UNK]", "[MASK]", "un", "##aff", "##able", "##a", "a", "##b", "[", "]", "mask")
+)
 
 
 def read_reference(data_dir: Path, name: str) -> list[tuple[str, list[int]]]:
@@ -103,6 +105,7 @@ def test_chinese_vocabulary_as_hugging_face(data_dir: Path) -> None:
             assert encode_exact(text, vocabulary, True, True) == theirs.encode(text).ids
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("ab#.中é", min_size=1, max_size=3), max_size=20, unique=True),
     st.lists(st.text("aBb#.中É é", max_size=12), max_size=20),

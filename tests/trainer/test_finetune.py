@@ -289,6 +289,14 @@ def test_bad_options(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_overwriting_destroys_nothing_before_the_new_run_is_possible(
+    run: Path, config: FinetuneConfig
+) -> None:
+    with pytest.raises(UserError, match="17: the preset has 16 positions"):
+        finetune(replace(config, seq_length=17), RunOptions(overwrite=True))
+    assert finetune(config, RunOptions()) is None
+
+
 @pytest.mark.parametrize(
     ("train", "validation", "message"),
     [

@@ -25,7 +25,7 @@ class Task(keras.Model):
 
     preprocessor_cls: Any = None
 
-    def __init__(self, *args: Any, compile: bool = True, **kwargs: Any) -> None:  # noqa: A002
+    def __init__(self, *args: Any, compile: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._initialized = True
         self.dtype_policy = self.backbone.dtype_policy

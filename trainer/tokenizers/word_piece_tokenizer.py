@@ -114,7 +114,7 @@ class WordPieceTokenizer(Tokenizer):
         """Number of pieces."""
         return self.loaded_vocabulary().size
 
-    def id_to_token(self, id: int) -> str:  # noqa: A002
+    def id_to_token(self, id: int) -> str:
         """The piece of an id; ValueError outside the vocabulary."""
         if not 0 <= id < self.vocabulary_size():
             raise ValueError(f"id {id} is not in [0, {self.vocabulary_size()})")

@@ -10,12 +10,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import bert_characters
@@ -30,7 +30,8 @@ SMALL = Vocabulary(
     ("[UNK]", "[MASK]", "a", "b", "##a", "##b", "中", "[", "]", "mask", "##.", ".", "é", "##é")
 )
 # Characters that the kernel classes otherwise than BERT does, or once did, among others.
-HARD = "aAbé .[]中文가\u0301\u061d\u08e2\u110cd\u166d\u2e43𫠠\U000111c9\U00013430\ue000\u200d\xad\u2028"
+HARD = "aAbé .[]中文가"
+HARD += "\u0301\u061d\u08e2\U000110cd\u166d\u2e43𫠠\U000111c9\U00013430\ue000\u200d\xad\u2028"
 LONG = ["a" * 100, "b" * 101, "é" * 101, "ก" * 60, "ก" * 101, "a" * 600]
 MODES = [(True, True), (True, False), (False, True), (False, False)]
 
@@ -45,7 +46,7 @@ def as_lists(ids: np.ndarray, offsets: np.ndarray) -> list[list[int]]:
     assert offsets.dtype == np.int64
     assert offsets[0] == 0
     assert offsets[-1] == len(ids)
-    return [ids[i:j].tolist() for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [ids[i:j].tolist() for i, j in pairwise(offsets.tolist())]
 
 
 @pytest.fixture(params=["kernel", "plain"])
@@ -101,6 +102,7 @@ def test_hard_strings(engine: str, lowercase: bool, strip: bool) -> None:
     assert as_lists(*encoder.encode(texts)) == exact(texts, words, lowercase, strip)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from(HARD) | st.characters(codec="utf-8"), max_size=30)))
 def test_any_text(texts: list[str]) -> None:
     pytest.importorskip("tensorflow_text")
@@ -112,8 +114,12 @@ def test_any_text(texts: list[str]) -> None:
 def test_every_code_point_in_every_place(engine: str) -> None:
     """Alone, first, within and last in a word, after a full stop, and beside an ideograph."""
     encoder, words = _small_encoder(engine, True, True)
-    codes = [*range(0xAC00), *range(0xD700, 0xD800), *range(0xE000, 0x20100), *range(0x2B800, 0x2BA00)]
-    codes += [*range(0x32000, 0x33000), *range(0xE0000, 0xE0200), 0x10FFFF]
+    # Not the bulk of ideographs, Hangul, private use, cuneiform, hieroglyphs and Tangut.
+    uniform = {*range(0x3500, 0x4D00), *range(0x4F00, 0x9F00), *range(0xAD00, 0xE000)}
+    uniform |= {*range(0xE100, 0xF800), *range(0x12000, 0x13400), *range(0x13500, 0x16900)}
+    uniform |= {*range(0x17100, 0x1BC00)}
+    codes = [c for c in range(0x1FB00) if c not in uniform]
+    codes += [*range(0x2B800, 0x2BA00), *range(0xE0000, 0xE0200), 0x10FFFF]
     texts = [f"{c} {c}a a{c}b b{c} .{c} 中{c}中 {c}{c}" for c in map(chr, codes)]
     found, expected = as_lists(*encoder.encode(texts)), exact(texts, words, True, True)
     assert [c for c, f, e in zip(codes, found, expected, strict=True) if f != e] == []
@@ -130,7 +136,9 @@ def test_what_the_kernel_is_kept_from() -> None:
     apart, unsafe = kernel.compare_with_kernel()
     assert not unsafe[:0x600].any()
     assert 0 < unsafe.sum() < 1_000
-    assert unsafe[[0x61D, 0x2B820]].all()  # punctuation since Unicode 14; see bert_characters
+    assert unsafe[
+        [0x2E43, 0x2B820]
+    ].all()  # punctuation since Unicode 9; an ideograph to all others
     assert not (apart & unsafe).any()
     assert not (apart & ~bert_characters.punctuation()).any()
 
@@ -152,14 +160,16 @@ def test_english_corpora(data_dir: Path, engine: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["de", "es", "ja", "ko", "zh"])
 def test_other_languages(data_dir: Path, engine: str, name: str) -> None:
-    _compare_with_exact(data_dir, f"multilingual/{name}", "bert-base-multilingual-cased", False)
+    if engine == "kernel":
+        file = "bert-base-multilingual-cased"
+        _compare_with_exact(data_dir, f"multilingual/{name}", file, False)
     _compare_with_exact(data_dir, f"multilingual/{name}", "bert-base-uncased", True)
 
 
-def _compare_with_exact(data_dir: Path, name: str, file: str, lower: bool, count: int = 40) -> None:
+def _compare_with_exact(data_dir: Path, name: str, file: str, lower: bool, count: int = 12) -> None:
     vocabulary = Vocabulary.load(data_dir / "vocab" / f"{file}-vocab.txt")
     with gzip.open(data_dir / f"{name}.jsonl.gz", "rt", encoding="utf-8", newline="\n") as lines:
-        texts = [json.loads(line)["text"][:100_000] for line in islice(lines, count)]
+        texts = [json.loads(line)["text"][:10_000] for line in islice(lines, count)]
     found = as_lists(*Encoder(vocabulary, lower, lower).encode(texts))
     assert found == exact(texts, WordIds(vocabulary), lower, lower)
 
@@ -171,12 +181,17 @@ def test_whole_corpora_as_hugging_face(data_dir: Path, lower: bool) -> None:
     file = "bert-base-uncased" if lower else "bert-base-multilingual-cased"
     vocabulary = Vocabulary.load(data_dir / "vocab" / f"{file}-vocab.txt")
     theirs = tokenizers.Tokenizer(
-        tokenizers.models.WordPiece(vocabulary.index, unk_token="[UNK]", max_input_chars_per_word=100)
+        tokenizers.models.WordPiece(
+            vocabulary.index, unk_token="[UNK]", max_input_chars_per_word=100
+        )
     )
     theirs.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lower)
     theirs.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     encoder = Encoder(vocabulary, lower, lower)
-    paths = [data_dir / "wiki_en/wiki-00000-of-00004.jsonl.gz", data_dir / "gutenberg/books.jsonl.gz"]
+    paths = [
+        data_dir / "wiki_en/wiki-00000-of-00004.jsonl.gz",
+        data_dir / "gutenberg/books.jsonl.gz",
+    ]
     paths += [*sorted((data_dir / "imdb").glob("train-0000[0-3]*"))]
     paths += sorted((data_dir / "multilingual").glob("*.jsonl.gz"))
     for path in paths:
@@ -216,7 +231,9 @@ def test_threads_share_an_encoder(engine: str) -> None:
     texts = [f"{'a' * (i % 5)} b{chr(0x2E40 + i % 16)} {'b' * (i % 7)}" for i in range(400)]
     expected = exact(texts, WordIds(SMALL), True, True)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda i: as_lists(*encoder.encode(texts[i : i + 50])), range(0, 400, 50)))
+        found = list(
+            pool.map(lambda i: as_lists(*encoder.encode(texts[i : i + 50])), range(0, 400, 50))
+        )
     assert [ids for block in found for ids in block] == expected
     assert encoder.documents == len(texts)
 
@@ -250,11 +267,15 @@ from pipelines.vocabulary import Vocabulary
 encoder = Encoder(Vocabulary(("[UNK]", "a", "##b")), True, True)
 print(encoder.encode(["AB, \\u2e43 a"])[0].tolist(), encoder.uses_kernel)
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert ran.stdout.split("\n")[0] == "[1, 2, 0, 0, 1] False"
 
 
 def test_importing_it_loads_no_tensorflow() -> None:
     program = "import sys, pipelines.tokenize.encode; print('tensorflow' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert ran.stdout.strip() == "False"

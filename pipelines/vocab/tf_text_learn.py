@@ -1,0 +1,196 @@
+"""tensorflow_text's WordPiece learner: the same list in the same order, on arrays.
+
+The reference (tensorflow_text.tools.wordpiece_vocab) takes every piece's count off its prefixes,
+kept or not. What is left to a piece is then how often it is all that remains of a word, so only
+whole words and endings of words are ever candidates, and one pass over the distinct remainders
+gives all counts. Only its cut to ``max_input_tokens`` depends on the order of words of equal
+counts; here such ties are broken by the word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import UserError
+from pipelines.vocab.learn import LearnedVocabulary
+from pipelines.vocab.piece_tree import PieceTree, Remainders, build_tree, find_remainders
+from pipelines.vocab.select_words import SelectedWords, select_words
+from pipelines.vocab.split_words import split_words
+
+
+def learn_tf_text(
+    words: Sequence[str],
+    counts: NDArray[np.int64],
+    *,
+    vocab_size: int,
+    reserved_tokens: Sequence[str],
+    upper_thresh: int | None = 10_000_000,
+    lower_thresh: int | None = 10,
+    num_iterations: int = 4,
+    max_input_tokens: int | None = 5_000_000,
+    max_token_length: int = 50,
+    max_unique_chars: int = 1000,
+    slack_ratio: float = 0.05,
+    include_joiner_token: bool = True,
+    joiner: str = "##",
+) -> LearnedVocabulary:
+    """What ``wordpiece_tokenizer_learner_lib.learn`` of tensorflow_text gives, with its arguments.
+
+    ``words``: distinct words; ``counts`` int64[n]: their occurrences. The threshold is bisected
+    between the bounds until at most ``vocab_size`` tokens remain and no fewer than ``slack_ratio``
+    of it less, or the bounds meet; so the list can be shorter, or longer, than asked for.
+
+    Raises UserError: no words, words given twice, counts below 1, or ``upper_thresh`` below 1.
+    """
+    if upper_thresh is not None and upper_thresh < 1:
+        raise UserError(f"upper_thresh is {upper_thresh}: it must be 1 or more")
+    selected = select_words(
+        words,
+        counts,
+        reserved_tokens=reserved_tokens,
+        max_input_tokens=max_input_tokens,
+        max_token_length=max_token_length,
+        max_unique_chars=max_unique_chars,
+    )
+    # The bounds come from all words, also those that are not learned from.
+    upper, lower = int(np.max(counts)), int(np.min(counts))
+    upper = upper if upper_thresh is None else min(upper, upper_thresh)
+    lower = lower if lower_thresh is None else max(lower, lower_thresh)
+    joiner = joiner if include_joiner_token else ""
+    fixed = set(reserved_tokens) | set(_single_tokens(selected.alphabet, joiner))
+    remainders = find_remainders(selected)
+    # Every word is a token at a threshold of its count or less: that often spares a trial, and
+    # with it all the rare pieces that only so low a threshold could keep.
+    whole = np.sort(selected.counts[_is_new_token(selected, joiner)])
+    lowest = lower
+    if 0 <= vocab_size - len(fixed) < len(whole):
+        lowest = max(lower, int(whole[-1 - (vocab_size - len(fixed))]) + 1)
+
+    named: _NamedTree | None = None
+    slack = max(slack_ratio * vocab_size, 0)
+    while True:
+        threshold = (upper + lower) // 2
+        is_last = lower >= upper or threshold <= 1
+        size = len(fixed) + len(whole) - int(np.searchsorted(whole, threshold))
+        if is_last or size <= vocab_size:
+            if named is None or threshold < named.tree.threshold:
+                named = _grow(remainders, min(threshold, lowest), reserved_tokens, joiner)
+            is_kept, left = _keep(named, threshold, num_iterations)
+            size = len(fixed) + named.count_new(is_kept)
+            if is_last or 0 <= vocab_size - size <= slack:
+                break
+        if size > vocab_size:
+            lower = threshold + 1
+        else:
+            upper = threshold - 1
+    return LearnedVocabulary(
+        tokens=_list_tokens(named, is_kept, left, reserved_tokens, joiner),
+        threshold=threshold,
+        alphabet=selected.alphabet,
+        alphabet_dropped=selected.alphabet_dropped,
+        words_cut=selected.words_cut,
+        occurrences_cut=selected.occurrences_cut,
+        reason_smaller=(
+            f"the search for a threshold ended at {threshold}, which leaves {size} tokens"
+            if size < vocab_size
+            else None
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _NamedTree:
+    """A piece tree, and what reads alike in it.
+
+    ``is_new`` bool[N]: pieces that are neither single characters nor reserved nor read like one
+    of these. ``plain_twins`` and ``continued_twins``: pairs of pieces that are the same token,
+    because a word begins with the joiner: plain "##a" and continued "a".
+    """
+
+    tree: PieceTree
+    is_new: NDArray[np.bool_]
+    plain_twins: NDArray[np.int64]
+    continued_twins: NDArray[np.int64]
+
+    def count_new(self, is_kept: NDArray[np.bool_]) -> int:
+        """How many different tokens these pieces add to the fixed ones."""
+        kept = is_kept & self.is_new
+        both = kept[self.plain_twins] & kept[self.continued_twins]
+        return int(kept.sum()) - int(both.sum())
+
+
+def _single_tokens(alphabet: list[str], joiner: str) -> list[str]:
+    """All single characters, and all of them with the joiner if there is one."""
+    return alphabet + [joiner + character for character in alphabet if joiner]
+
+
+def _is_new_token(words: SelectedWords, joiner: str) -> NDArray[np.bool_]:
+    """Words that are tokens of their own for sure, bool[n]; reserved ones are not among them."""
+    is_new = words.lengths > 1
+    return is_new & ~words.beginning_with(joiner) if joiner else is_new
+
+
+def _grow(
+    remainders: Remainders, threshold: int, reserved_tokens: Sequence[str], joiner: str
+) -> _NamedTree:
+    """The tree of pieces down to a threshold, or of all pieces where some read alike."""
+    has_twins = bool(joiner) and bool(remainders.words.beginning_with(joiner).any())
+    tree = build_tree(remainders, 1 if has_twins else threshold, joined=not joiner)
+    is_new = tree.length > 1
+    is_new[tree.find_tokens(reserved_tokens, joiner)] = False
+    twins = []
+    if has_twins:
+        for piece in np.flatnonzero(tree.plain_beginning_with(joiner)).tolist():
+            (token,) = tree.tokens(np.array([piece]), joiner)
+            twin = tree.find(token.removeprefix(joiner), continued=True)
+            twins.append((piece, twin))
+            is_new[piece] &= bool(is_new[twin])
+    pairs = np.array(twins, np.int64).reshape(-1, 2)
+    return _NamedTree(tree, is_new, pairs[:, 0], pairs[:, 1])
+
+
+def _keep(
+    named: _NamedTree, threshold: int, num_iterations: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Runs all iterations: the pieces kept in the last, bool[N], and their counts, int64[N]."""
+    tree = named.tree
+    words, remainders = tree.remainders.words, tree.remainders
+    whole_words = np.flatnonzero(tree.length[tree.word_leaf] == words.lengths)
+    endings = np.flatnonzero(tree.length[tree.remainder_leaf] == remainders.lengths())
+    plain_counts = np.zeros(len(tree.length), np.int64)
+    np.add.at(plain_counts, tree.word_leaf[whole_words], words.counts[whole_words])
+    is_kept, counts = np.zeros(len(tree.length), np.bool_), plain_counts
+    stops = remainders.counts
+    for iteration in range(num_iterations):
+        if iteration:
+            in_vocabulary = is_kept | (tree.length == 1)
+            alike = in_vocabulary[named.plain_twins] | in_vocabulary[named.continued_twins]
+            in_vocabulary[named.plain_twins] = in_vocabulary[named.continued_twins] = alike
+            stops = split_words(tree, in_vocabulary)
+        counts = plain_counts.copy()
+        np.add.at(counts, tree.remainder_leaf[endings], stops[endings])
+        is_kept = counts >= threshold
+    return is_kept, counts
+
+
+def _list_tokens(
+    named: _NamedTree,
+    is_kept: NDArray[np.bool_],
+    counts: NDArray[np.int64],
+    reserved_tokens: Sequence[str],
+    joiner: str,
+) -> list[str]:
+    """Reserved tokens, characters, then all others by count, ties alphabetically."""
+    alphabet = named.tree.remainders.words.alphabet
+    counted = dict.fromkeys(_single_tokens(alphabet, joiner), 1)
+    # Where two pieces read alike the continued one's count stands.
+    for continued in (False, True):
+        pieces = np.flatnonzero(is_kept & (named.tree.continued == continued))
+        tokens = named.tree.tokens(pieces, joiner)
+        counted.update(zip(tokens, counts[pieces].tolist(), strict=True))
+    ordered = sorted(counted, key=lambda token: (-counted[token], token))
+    return list(dict.fromkeys([*reserved_tokens, *alphabet, *ordered]))

@@ -1,0 +1,215 @@
+"""Flags, YAML, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import yaml
+
+from pipelines.command import dump_config, parse_command
+from pipelines.errors import UserError
+from pipelines.mask.config import MaskingConfig
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.vocab.config import VocabConfig
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Do something."""
+
+    input: tuple[str, ...]
+    """Files."""
+
+    seq_length: int = 512
+    """Tokens."""
+
+    rate: float = 0.15
+    """Share."""
+
+    lowercase: bool | None = None
+    """Fold case."""
+
+    kind: Literal["one", "two"] = "one"
+    """Which."""
+
+
+def parse(*arguments: str, beam: bool = False):
+    return parse_command(Config, "vocab", "pipelines.vocab", arguments, beam=beam)
+
+
+def test_flags():
+    config, options, _ = parse(
+        *"--input a b --seq_length 128 --lowercase false --kind two --overwrite".split()
+    )
+    assert config == Config(input=("a", "b"), seq_length=128, lowercase=False, kind="two")
+    assert options.overwrite
+    assert not options.dry_run
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "vocab:\n  input: [x, 'y z']\n  seq_length: 64\n  lowercase: true\n  rate: 1e-3\n"
+        "mask:\n  copies: 3\n"
+    )
+    config, _, _ = parse("--config", str(path), "--seq_length", "32")
+    assert config == Config(input=("x", "y z"), seq_length=32, lowercase=True, rate=0.001)
+
+
+def test_what_is_printed_can_be_read_again(tmp_path):
+    config = Config(input=("a", "b"), lowercase=False, rate=0.2)
+    path = tmp_path / "c.yaml"
+    path.write_text(dump_config(config, "vocab"))
+    assert parse("--config", str(path))[0] == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--input a --seq_lenght 3", r"unknown option --seq_lenght; did you mean --seq_length\?"),
+        ("--input a --seq_length x", "--seq_length: invalid int value: 'x'"),
+        ("--input a --kind three", "invalid choice: 'three'.*'one', 'two'"),
+        ("--seq_length 3", "required: --input"),
+        ("--config missing.yaml", "cannot read missing.yaml: No such file"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse(*arguments.split())
+    assert "\n" not in str(caught.value)
+
+
+def test_beam_options_pass_and_misspelt_ones_do_not():
+    pytest.importorskip("apache_beam")
+    arguments = ("--input", "a", "--runner", "DataflowRunner", "--project=p", "--streaming")
+    assert parse(*arguments, beam=True)[1].beam_args == arguments[2:]
+    with pytest.raises(UserError, match=r"--runer; did you mean --runner\?"):
+        parse("--input", "a", "--runer", "DataflowRunner", beam=True)
+    with pytest.raises(UserError, match="unknown option --runner"):
+        parse("--input", "a", "--runner", "DataflowRunner")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("vocab:\n  inptu: a\n", r"section vocab: unknown key 'inptu'; did you mean input\?"),
+        ("vocabs:\n  input: a\n", r"unknown section 'vocabs'; did you mean vocab\?"),
+        ("- a\n", "expected sections named after stages"),
+        ("vocab: 3\n", "section vocab: expected 'key: value' lines"),
+        ("vocab:\n  a: [1\nb: 2\n", "c.yaml, line 3: not valid YAML"),
+        ("vocab:\n  input: ['${NO_SUCH_VARIABLE}/x']\n", "NO_SUCH_VARIABLE is not set"),
+        ("vocab:\n  input: [a]\n  kind: three\n", "invalid choice: 'three'"),
+    ],
+)
+def test_mistakes_in_the_file_are_one_line(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        parse("--config", str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_variables_in_the_file_are_filled_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_DATA", "/data")
+    path = tmp_path / "c.yaml"
+    path.write_text("vocab:\n  input: ['${SOME_DATA}/x', y]\n")
+    assert parse("--config", str(path))[0].input == ("/data/x", "y")
+
+
+def all_configs() -> list[type]:
+    from trainer.export import ExportConfig
+
+    from pipelines.demo_task import DemoTaskConfig
+    from pipelines.docstrings import DocstringsConfig
+    from trainer.evaluate import EvaluateConfig
+    from trainer.finetune import FinetuneConfig
+    from trainer.predict import PredictConfig
+    from trainer.pretrain_config import PretrainConfig
+
+    return [
+        *(VocabConfig, TokenizeConfig, MaskingConfig, PretrainConfig, ExportConfig),
+        *(FinetuneConfig, EvaluateConfig, PredictConfig, DocstringsConfig, DemoTaskConfig),
+    ]
+
+
+def test_every_field_is_documented():
+    for config in all_configs():
+        arguments = ["--help"]
+        with pytest.raises(SystemExit) as stopped:
+            parse_command(config, "vocab", "x", arguments)
+        assert stopped.value.code == 0
+        source = Path(sys.modules[config.__module__].__file__ or "").read_text("utf-8")
+        for field in fields(config):
+            if not any(hasattr(base, field.name) for base in config.__bases__):
+                documented = rf'^    {field.name}: [^\n]*\n    """'
+                assert re.search(documented, source, re.MULTILINE), (config, field.name)
+
+
+# The fields that users and other programs rely on.
+FIELDS = {
+    "vocab": "input input_format text_field output vocab_size algorithm lowercase strip_accents "
+    "reserved_tokens suffix_indicator",
+    "tokenize": "input input_format text_field vocab lowercase strip_accents output seq_length "
+    "packing num_shards format validation_fraction deduplicate seed",
+    "mask": "input output copies mask_selection_rate mask_selection_length mask_token_rate "
+    "random_token_rate strategy seed format",
+    "pretrain": "data output model steps batch_size learning_rate warmup_steps optimizer dtype seed "
+    "checkpoint_every eval_every grad_accumulation",
+    "export": "run output hf_output",
+    "finetune": "preset train validation task text_field text_pair_field label_field output epochs "
+    "batch_size learning_rate seq_length seed",
+    "evaluate": "preset data output",
+    "predict": "preset data output",
+}
+
+
+def test_promised_fields_exist():
+    configs = dict(zip(FIELDS, all_configs(), strict=False))
+    for stage, names in FIELDS.items():
+        have = {field.name for field in fields(configs[stage])}
+        assert set(names.split()) <= have, stage
+
+
+@pytest.mark.parametrize("path", sorted((_ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_config_file_is_valid(path, monkeypatch):
+    monkeypatch.setenv("BERTMILL_DATA", "data")
+    monkeypatch.setenv("QUICKSTART", "runs/quickstart")
+    configs = dict(zip(FIELDS, all_configs(), strict=False))
+    required = ["--input", "x", "--output", "x", "--train", "x"]
+    for stage in yaml.safe_load(path.read_text()):
+        names = {field.name for field in fields(configs[stage])}
+        missing = [
+            word
+            for flag, value in zip(required[::2], required[1::2], strict=True)
+            for word in (flag, value)
+            if flag[2:] in names
+        ]
+        parse_command(configs[stage], stage, stage, ["--config", str(path), *missing])
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=_ROOT, capture_output=True, text=True
+    )
+
+
+def test_the_command_exits_with_2_and_one_line():
+    done = run("pipelines.tokenize", "--input", "x", "--vocab", "no/such", "--output", "y")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("pipelines.tokenize: --vocab: no/such does not exist")
+    assert done.stderr.count("\n") == 1
+
+
+def test_print_config():
+    done = run("pipelines.mask", "--input", "a", "--output", "b", "--copies", "2", "--print_config")
+    assert done.returncode == 0
+    assert yaml.safe_load(done.stdout)["mask"]["copies"] == 2

@@ -1,0 +1,358 @@
+"""The WordPiece learner: a hand-worked example, slow transcriptions, and what must always hold."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import UserError
+from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
+from pipelines.vocab.tf_text_learn import learn_tf_text
+
+RESERVED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+word_counts = st.dictionaries(
+    st.one_of(
+        st.text("ab", min_size=1, max_size=6),
+        st.text("abcd#", min_size=1, max_size=5),
+        st.text("aé漢😀", min_size=1, max_size=4),
+        st.sampled_from(["walk", "walks", "walked", "walking", "talk", "talks", "talking", "talked"]),
+    ),
+    st.one_of(st.integers(1, 12), st.sampled_from([50, 2**40])),
+    min_size=1,
+    max_size=25,
+)
+
+
+def learn(words: dict[str, int], vocab_size: int, **options: object) -> LearnedVocabulary:
+    options = {"reserved_tokens": ["[UNK]"], **options}
+    counts = np.array(list(words.values()), np.int64)
+    return learn_wordpiece(list(words), counts, vocab_size=vocab_size, **options)  # type: ignore[arg-type]
+
+
+# A piece in the transcriptions is (continued, characters).
+Piece = tuple[bool, str]
+
+
+def token(piece: Piece) -> str:
+    return "##" + piece[1] if piece[0] else piece[1]
+
+
+def split_slowly(word: str, kept: set[Piece]) -> list[Piece]:
+    pieces, start = [], 0
+    while start < len(word):
+        ends = range(len(word), start, -1)
+        end = next(e for e in ends if e == start + 1 or (start > 0, word[start:e]) in kept)
+        pieces.append((start > 0, word[start:end]))
+        start = end
+    return pieces
+
+
+def all_pieces(words: dict[str, int]) -> Counter[Piece]:
+    counts: Counter[Piece] = Counter()
+    for word, count in words.items():
+        for start in range(len(word)):
+            for end in range(start + 1, len(word) + 1):
+                counts[start > 0, word[start:end]] += count
+    return counts
+
+
+def keep_slowly(
+    words: dict[str, int], threshold: int, iterations: int = 4
+) -> tuple[dict[Piece, int], set[Piece]]:
+    """The guide's algorithm: what the last iteration keeps and its count, and what any keeps."""
+    kept: dict[Piece, int] = {}
+    ever: set[Piece] = set()
+    for iteration in range(iterations):
+        counts: Counter[Piece] = Counter()
+        for word, count in words.items():
+            starts = list(range(len(word)))
+            if iteration:
+                lengths = [len(piece[1]) for piece in split_slowly(word, set(kept))]
+                starts = [sum(lengths[:i]) for i in range(len(lengths))]
+            for start in starts:
+                for end in range(start + 1, len(word) + 1):
+                    counts[start > 0, word[start:end]] += count
+        kept = {}
+        for continued, text in sorted(counts, key=lambda piece: -len(piece[1])):
+            count = counts[continued, text]
+            reads_as_continued = not continued and text.startswith("##") and len(text) > 2
+            if count >= threshold and not reads_as_continued:
+                kept[continued, text] = count
+                for end in range(1, len(text)):
+                    counts[continued, text[:end]] -= count
+        ever |= set(kept)
+    return kept, ever
+
+
+def is_new(piece: Piece, reserved: list[str]) -> bool:
+    continued, text = piece
+    reads_as_continued = not continued and text.startswith("##") and len(text) > 2
+    return len(text) > 1 and not reads_as_continued and token(piece) not in reserved
+
+
+def fixed_tokens(words: dict[str, int], reserved: list[str]) -> list[str]:
+    alphabet = sorted(set("".join(words)))
+    joined = sorted(set("".join(word for word in words if len(word) > 1)))
+    return list(dict.fromkeys([*reserved, *alphabet, *("##" + letter for letter in joined)]))
+
+
+def by_count(counts: dict[Piece, int]) -> list[str]:
+    return [token(piece) for piece in sorted(counts, key=lambda p: (-counts[p], token(p)))]
+
+
+def gains_slowly(words: dict[str, int], kept: set[Piece]) -> Counter[Piece]:
+    gains: Counter[Piece] = Counter()
+
+    def shorter(piece: Piece) -> Piece | None:
+        continued, text = piece
+        ends = range(len(text) - 1, 0, -1)
+        return next(
+            ((continued, text[:e]) for e in ends if e == 1 or (continued, text[:e]) in kept), None
+        )
+
+    def pieces_after(word: str, start: int) -> int:
+        return len(split_slowly("." + word[start:], kept | {(False, ".")})) - 1
+
+    for word, count in words.items():
+        whole = (False, word)
+        runs = [(split_slowly(word, kept), count)]
+        if whole in kept and len(word) > 1:
+            first = shorter(whole)
+            assert first
+            rest = split_slowly("." + word[len(first[1]) :], kept)[1:]
+            runs = [([whole], count - 1), ([first, *rest], 1)]
+        for pieces, mass in runs:
+            start = 0
+            for piece in pieces:
+                instead = shorter(piece)
+                if instead:
+                    without = pieces_after(word, start + len(instead[1]))
+                    saved = without - pieces_after(word, start + len(piece[1]))
+                    gains[piece] += mass * saved
+                start += len(piece[1])
+    return gains
+
+
+def prune_slowly(
+    words: dict[str, int], pool: set[Piece], always: set[Piece], number: int
+) -> set[Piece]:
+    chosen = set(pool)
+    alphabetically = sorted(pool, key=lambda piece: (len(piece[1]), piece))
+    while len(chosen) > number:
+        excess = len(chosen) - number
+        gains = gains_slowly(words, chosen | always)
+        going = min(excess, max(-(-excess // 4), -(-number // 100), 1))
+        order = [piece for piece in reversed(alphabetically) if piece in chosen]
+        chosen -= set(sorted(order, key=lambda piece: gains[piece])[:going])
+    return chosen
+
+
+def test_learns_a_vocabulary_worked_out_by_hand() -> None:
+    words = {"hug": 10, "pug": 5, "pun": 12, "bun": 4, "hugs": 5}
+    characters = ["b", "g", "h", "n", "p", "s", "u"]
+    fixed = ["[UNK]", *characters, *("##" + character for character in characters)]
+    # At 5: hugs (5) takes 5 off hug, 15, and both take all 15 off hu; pun (12) and pug (5) all 17
+    # off pu; bun (4) is not kept and takes nothing. ##un and ##ug are kept at first, but then
+    # bun is the only word they still split. At 6, hugs and pug are lost too.
+    learned = learn(words, len(fixed) + 4, prune=False)
+    assert learned.threshold == 5
+    assert learned.tokens == [*fixed, "pun", "hug", "hugs", "pug"]
+    learned = learn(words, len(fixed) + 3, prune=False)
+    assert learned.threshold == 5
+    assert learned.tokens == [*fixed, "pun", "hug", "hugs"]
+
+
+def test_pruning_worked_out_by_hand() -> None:
+    words = {"aab": 9, "aac": 8, "ab": 1}
+    fixed = ["[UNK]", "a", "b", "c", "##a", "##b", "##c"]
+    # At 4, the iterations keep aab, aac, ##ab and ##ac; aab saves 8 x 2 pieces and for its spared
+    # occurrence ##ab saves 1; aac saves 7 x 1 as long as ##ac makes up for it, else 7 x 2.
+    learned = learn(words, len(fixed) + 2)
+    assert learned.tokens == [*fixed, "aab", "aac"]
+    assert learned.threshold == 4
+
+
+@settings(deadline=None, max_examples=150)
+@given(word_counts, st.integers(0, 40), st.sampled_from([["[UNK]"], [], ["ab", "##ab", "a"]]))
+def test_equals_a_slow_transcription_of_the_published_algorithm(
+    words: dict[str, int], room: int, reserved: list[str]
+) -> None:
+    used = {word: count for word, count in words.items() if word not in reserved}
+    fixed = fixed_tokens(used, reserved)
+    learned = learn(words, len(fixed) + room, reserved_tokens=reserved, prune=False)
+
+    def new_pieces(threshold: int) -> dict[Piece, int]:
+        kept, _ = keep_slowly(used, threshold)
+        return {piece: count for piece, count in kept.items() if is_new(piece, reserved)}
+
+    pieces = new_pieces(learned.threshold)
+    if len(pieces) >= room:
+        assert len(new_pieces(learned.threshold + 1)) < room or room == 0
+    else:
+        assert learned.threshold == 1
+    others = {
+        piece: count
+        for piece, count in all_pieces(used).items()
+        if is_new(piece, reserved) and piece not in pieces
+    }
+    assert learned.tokens == fixed + (by_count(pieces) + by_count(others))[:room]
+
+
+@settings(deadline=None, max_examples=150)
+@given(word_counts, st.integers(0, 25), st.sampled_from([["[UNK]"], ["ab", "##ab", "a"]]))
+def test_equals_a_slow_transcription_of_pruning(
+    words: dict[str, int], room: int, reserved: list[str]
+) -> None:
+    used = {word: count for word, count in words.items() if word not in reserved}
+    fixed = fixed_tokens(used, reserved)
+    learned = learn(words, len(fixed) + room, reserved_tokens=reserved)
+
+    def keep_new(threshold: int) -> tuple[int, set[Piece]]:
+        last, ever = keep_slowly(used, threshold)
+        return (
+            sum(is_new(piece, reserved) for piece in last),
+            {piece for piece in ever if is_new(piece, reserved)},
+        )
+
+    number, pool = keep_new(learned.threshold)
+    if learned.threshold > 4:
+        assert number >= 2 * room > keep_new(learned.threshold + 1)[0] or room == 0
+    elif learned.threshold < 4:
+        assert len(keep_new(learned.threshold + 1)[1]) < room
+        assert len(pool) >= room or learned.threshold == 2
+    counts = all_pieces(used)
+    always = {piece for piece in counts if token(piece) in reserved and len(piece[1]) > 1}
+    always = {piece for piece in always if not token(piece).startswith("##") or piece[0]}
+    chosen = prune_slowly(used, pool, always, room)
+    uses: Counter[Piece] = Counter()
+    for word, count in used.items():
+        for piece in split_slowly(word, chosen | always):
+            uses[piece] += count
+    others = {p: n for p, n in counts.items() if is_new(p, reserved) and p not in chosen}
+    expected = by_count({piece: uses[piece] for piece in chosen}) + by_count(others)
+    assert learned.tokens == fixed + expected[:room]
+
+
+@settings(deadline=None, max_examples=100)
+@given(word_counts, st.integers(0, 60), st.booleans(), st.randoms(use_true_random=False))
+def test_size_is_exact_and_order_does_not_matter(
+    words: dict[str, int], room: int, prune: bool, random: object
+) -> None:
+    vocab_size = len(fixed_tokens(words, ["[UNK]"])) + room
+    learned = learn(words, vocab_size, prune=prune)
+    candidates = sum(is_new(piece, ["[UNK]"]) for piece in all_pieces(words))
+    assert len(learned.tokens) == len(set(learned.tokens)) == vocab_size - max(0, room - candidates)
+    assert (learned.reason_smaller is not None) == (room > candidates)
+    items = list(words.items())
+    random.shuffle(items)  # type: ignore[attr-defined]
+    assert learn(dict(items), vocab_size, prune=prune) == learned
+
+
+def test_limit_on_words_breaks_ties_by_the_word_and_counts_what_is_cut() -> None:
+    words = {"d": 5, "ca": 2, "cb": 2, "aa": 2, "é": 1, "[UNK]": 7, "x" * 51: 3, "": 9}
+    learned = learn(words, 15, max_input_tokens=4, max_unique_chars=4)
+    # The empty word takes one of the four places; "a" and "c" commonest, then "d", then "b".
+    assert learned.alphabet == ["a", "c", "d"]
+    assert learned.alphabet_dropped == ["b", "é"]
+    cut = {"reserved": 1, "too_long": 1, "character_not_in_alphabet": 1}
+    assert learned.words_cut == {**cut, "over_max_input_tokens": 1, "empty": 1}
+    assert learned.occurrences_cut == {
+        "reserved": 7,
+        "too_long": 3,
+        "character_not_in_alphabet": 1,
+        "over_max_input_tokens": 2,
+        "empty": 9,
+    }
+    assert learned.tokens == ["[UNK]", "a", "c", "d", "##a", "##c", "aa", "ca"]
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "message"),
+    [
+        ({}, {}, "no words"),
+        ({"a": 0}, {}, "word 'a' has the count 0"),
+        ({"a": -3}, {}, "word 'a' has the count -3"),
+        ({"a": 2**62}, {}, "64 bits"),
+        ({"ab": 1}, {"reserved_tokens": ["[UNK]", "[UNK]"]}, r"'\[UNK\]' is given twice"),
+        ({"ab": 1}, {"reserved_tokens": ["[UNK]", ""]}, "number 2 is empty"),
+        ({"ab": 1}, {"vocab_size": 4}, "give 5 or more"),
+        ({"ab": 1}, {"suffix_indicator": ""}, "suffix_indicator"),
+        ({"ab": 1}, {"num_iterations": 0}, "num_iterations is 0"),
+    ],
+)
+def test_says_what_is_wrong_in_one_line(
+    words: dict[str, int], options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        learn(words, **{"vocab_size": 50, **options})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_words_given_twice_and_missing_counts_are_errors() -> None:
+    with pytest.raises(UserError, match="'b' is counted more than once"):
+        learn_wordpiece(["a", "b", "b"], np.array([1, 2, 3]), vocab_size=9, reserved_tokens=[])
+    with pytest.raises(UserError, match="2 words but counts"):
+        learn_wordpiece(["a", "b"], np.array([1]), vocab_size=9, reserved_tokens=[])
+    with pytest.raises(UserError, match="whole numbers"):
+        learn_wordpiece(["a"], np.array([1.5]), vocab_size=9, reserved_tokens=[])
+
+
+def read_texts(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
+        return [json.loads(line)["text"] for line in lines]
+
+
+def count_words(texts: list[str]) -> Counter[str]:
+    return Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower()))
+
+
+def pieces_per_word(tokens: list[str], words: Counter[str]) -> float:
+    kept = {(t.startswith("##") and len(t) > 2, t.removeprefix("##") or t) for t in tokens}
+    return sum(n * len(split_slowly(word, kept)) for word, n in words.items()) / words.total()
+
+
+def check_quality(learning: list[str], held_out: list[str], vocab_size: int) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    trained = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
+    trained.pre_tokenizer = tokenizers.pre_tokenizers.Split(" ", "removed")
+    trainer = tokenizers.trainers.WordPieceTrainer(
+        vocab_size=vocab_size, limit_alphabet=1000, special_tokens=RESERVED, show_progress=False
+    )
+    words, unseen = count_words(learning), count_words(held_out)
+    trained.train_from_iterator((" ".join(words_of(text)) for text in learning), trainer)
+    counts = np.array(list(words.values()))
+    sized = {"vocab_size": vocab_size, "reserved_tokens": RESERVED}
+    ours = pieces_per_word(learn_wordpiece(list(words), counts, **sized).tokens, unseen)
+    assert ours <= pieces_per_word(list(trained.get_vocab()), unseen)
+    assert ours <= pieces_per_word(learn_tf_text(list(words), counts, **sized).tokens, unseen)
+
+
+def words_of(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text.lower())
+
+
+def test_splits_reviews_into_fewer_pieces_than_other_learners(data_dir: Path) -> None:
+    texts = read_texts(data_dir / "imdb" / "train-00000-of-00008.jsonl.gz")
+    check_quality(texts[:1000], texts[1000:1500], 4000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("language", ["de", "es", "ja", "ko", "zh"])
+@pytest.mark.parametrize("vocab_size", [8000, 16000])
+def test_splits_any_language_into_fewer_pieces(
+    data_dir: Path, language: str, vocab_size: int
+) -> None:
+    texts = read_texts(data_dir / "multilingual" / f"{language}.jsonl.gz")
+    paragraphs = [line for text in texts for line in text.split("\n") if line]
+    held_out = paragraphs[::5]
+    del paragraphs[::5]
+    check_quality(paragraphs, held_out, vocab_size)

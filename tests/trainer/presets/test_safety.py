@@ -1,0 +1,160 @@
+"""Damaged, hostile and mistaken presets give one clear line and run nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import trainer
+from pipelines.errors import UserError
+from trainer.models.sizes import dimensions_of
+
+_VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("preset")
+    tokenizer = trainer.models.BertTokenizer(_VOCABULARY, lowercase=True)
+    preprocessor = trainer.models.BertPreprocessor(tokenizer, sequence_length=8)
+    backbone = trainer.models.BertBackbone(7, 1, 2, 8, 16, max_sequence_length=8)
+    trainer.models.BertClassifier(backbone, 2, preprocessor=preprocessor).save_to_preset(str(folder))
+    return folder
+
+
+@pytest.fixture
+def preset(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def _edit(path: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def _message(preset: Path | str, load: Callable | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        (load or trainer.models.TextClassifier.from_preset)(str(preset))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.weights.h5", "tokenizer.json", "assets/tokenizer/vocabulary.txt"]
+)
+def test_missing_file_is_named(preset: Path, name: str) -> None:
+    (preset / name).unlink()
+    assert name in _message(preset)
+
+
+def test_class_outside_the_list_is_refused(preset: Path) -> None:
+    def change(content: dict) -> None:
+        content.update(module="os", class_name="system", registered_name=None)
+
+    _edit(preset / "config.json", change)
+    assert "'system'" in _message(preset)
+
+
+def test_lambda_in_the_configuration_is_not_built(preset: Path) -> None:
+    evil = {"class_name": "__lambda__", "config": {"value": ["4wEAAAA=", None, None]}}
+    _edit(preset / "task.json", lambda content: content["config"].update(activation=evil))
+    with pytest.raises((UserError, ValueError, TypeError)):
+        trainer.models.TextClassifier.from_preset(str(preset))
+
+
+def test_unknown_argument_is_refused(preset: Path) -> None:
+    _edit(preset / "config.json", lambda content: content["config"].update(bogus=1))
+    assert "no argument 'bogus'" in _message(preset)
+
+
+def test_vocabulary_elsewhere_is_refused(preset: Path) -> None:
+    secret = preset.parent / "secret.txt"
+    secret.write_text("secret\n")
+    for path in ("tokenizer.json",):
+        _edit(preset / path, lambda content: content["config"].update(vocabulary=str(secret)))
+    assert "refused" in _message(preset, trainer.models.Tokenizer.from_preset)
+
+
+def test_links_out_of_the_weights_are_refused(preset: Path) -> None:
+    with h5py.File(preset / "other.h5", "w") as file:
+        file["data"] = np.zeros((7, 8))
+    with h5py.File(preset / "model.weights.h5", "a") as file:
+        del file["layers/reversible_embedding/vars/0"]
+        file["layers/reversible_embedding/vars/0"] = h5py.ExternalLink("other.h5", "data")
+    assert "link" in _message(preset)
+
+
+def test_weights_of_another_shape(preset: Path) -> None:
+    _edit(preset / "config.json", lambda content: content["config"].update(vocabulary_size=9))
+    message = _message(preset)
+    assert "(7, 8)" in message
+    assert "(9, 8)" in message
+    _edit(preset / "config.json", lambda content: content["config"].update(vocabulary_size=7))
+    _edit(preset / "config.json", lambda content: content["config"].update(intermediate_dim=4))
+    assert "does not fit" in _message(preset)
+
+
+def test_weights_that_are_no_hdf5(preset: Path) -> None:
+    (preset / "model.weights.h5").write_bytes(b"\x80\x04pickle")
+    assert "HDF5" in _message(preset)
+
+
+def test_vocabulary_larger_than_the_embedding(preset: Path) -> None:
+    with (preset / "assets/tokenizer/vocabulary.txt").open("a") as file:
+        file.write("c\n")
+    message = _message(preset)
+    assert "8 pieces" in message
+    assert "7 rows" in message
+
+
+def test_path_out_of_the_preset_is_refused(preset: Path) -> None:
+    from trainer.presets.fetch import find_file
+
+    for path in ("../secret.txt", "/etc/passwd", "a/../../b"):
+        with pytest.raises(UserError, match="refused"):
+            find_file(str(preset), path)
+
+
+def test_unknown_name_gets_the_nearest() -> None:
+    message = _message("bert_tinny_en_uncased", trainer.models.BertBackbone.from_preset)
+    assert "did you mean 'bert_tiny_en_uncased'" in message
+    assert "bert_large_en" in message
+    with pytest.raises(UserError, match="did you mean 'bert_tiny'"):
+        dimensions_of("bert_tinny")
+
+
+def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    kagglehub = pytest.importorskip("kagglehub")
+
+    def offline(*arguments: object, **options: object) -> None:
+        raise OSError("Max retries exceeded\nwith url: https://…")
+
+    monkeypatch.setattr(kagglehub, "model_download", offline)
+    message = _message("bert_tiny_en_uncased", trainer.models.BertBackbone.from_preset)
+    assert "could not be downloaded from Kaggle" in message
+
+
+def test_built_in_architecture_without_network() -> None:
+    backbone = trainer.models.BertBackbone.from_preset("bert_tiny_en_uncased", load_weights=False)
+    assert backbone.count_params() == 4_385_920
+    presets = trainer.models.BertBackbone.presets
+    assert len(presets) == 9
+    for name, preset in presets.items():
+        d = preset["config"]
+        hidden, inner = d["hidden_dim"], d["intermediate_dim"]
+        layer = 4 * (hidden * hidden + hidden) + 2 * hidden * inner + inner + hidden + 4 * hidden
+        total = (d["vocabulary_size"] + 512 + 2 + 2) * hidden + d["num_layers"] * layer
+        assert total + hidden * hidden + hidden == preset["metadata"]["params"], name
+
+
+def test_task_on_a_preset_without_a_head(preset: Path) -> None:
+    (preset / "task.json").unlink()
+    assert "num_classes=" in _message(preset)

@@ -1,0 +1,308 @@
+"""Whole runs of ``python -m trainer.pretrain``: killed and resumed, refused, without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.command import RunOptions, parse_command
+from pipelines.errors import UserError
+from pipelines.manifest import read_manifest
+from trainer.checkpoints import Checkpoints
+from trainer.pretrain_config import PretrainConfig, describe_changes
+
+_ROOT = Path(__file__).resolve().parents[2]
+# Runs the command where importing these fails, as where they are not installed.
+_BLOCKED = """
+import sys
+for name in {blocked}:
+    sys.modules[name] = None
+import runpy
+sys.argv[0] = "trainer.pretrain"
+runpy.run_module("trainer.pretrain", run_name="__main__", alter_sys=True)
+"""
+_NOT_NEEDED = ["tensorflow", "tensorflow_text", "apache_beam", "keras_hub", "torch", "transformers"]
+_TINY = {
+    "num_layers": 1,
+    "num_heads": 2,
+    "hidden_dim": 16,
+    "intermediate_dim": 32,
+    "batch_size": 8,
+    "learning_rate": 0.01,
+    "log_every": 1,
+    "checkpoint_every": 10,
+}
+
+
+def command(blocked=(), **options):
+    flags = [f"--{name}={value}" for name, value in options.items() if name != "overwrite"]
+    flags += ["--overwrite"] if options.get("overwrite") else []
+    return [sys.executable, "-c", _BLOCKED.format(blocked=list(blocked)), *flags]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    # Compiled programs are kept between the processes of this test.
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    return {**os.environ, **cache, "KERAS_BACKEND": "jax"}
+
+
+@pytest.fixture(scope="module")
+def run(environment):
+    def start(check=0, blocked=(), **options):
+        done = subprocess.run(
+            command(blocked, **options), cwd=_ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == check, done.stderr
+        return done.stderr
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def start(environment):
+    def start(**options):
+        return subprocess.Popen(
+            command(**options), cwd=_ROOT, env=environment, stderr=subprocess.DEVNULL
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def whole(run, make_rows, tmp_path_factory):
+    """An uninterrupted run of 200 steps, on a machine with nothing but JAX."""
+    output = tmp_path_factory.mktemp("whole")
+    said = run(blocked=_NOT_NEEDED, data=make_rows(), output=output, steps=200, **_TINY)
+    return output, said
+
+
+def read_lines(output):
+    path = Path(output) / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def results(output):
+    """What must not depend on interruptions."""
+    timing = ("rows_per_second", "tokens_per_second", "data_wait")
+    lines = [
+        {name: value for name, value in line.items() if name not in timing}
+        for line in read_lines(output)
+    ]
+    _, arrays, _ = Checkpoints(str(output), keep=2).load_latest()
+    return lines, arrays
+
+
+def wait_for_step(output, step, process):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            lines = (Path(output) / "metrics.jsonl").read_bytes().count(b"\n")
+        except FileNotFoundError:
+            lines = 0
+        if lines >= step:
+            return
+        time.sleep(0.002)
+    pytest.fail(f"the process ended or hung before step {step}: {process.returncode}")
+
+
+def test_a_run_learns_and_publishes(whole, make_rows):
+    output, said = whole
+    lines = read_lines(output)
+    assert [line["step"] for line in lines] == list(range(1, 201))
+    assert np.mean([line["loss"] for line in lines[-10:]]) < lines[0]["loss"] - 0.3
+    assert lines[-1]["validation_loss"] < lines[0]["loss"]
+    assert 0 <= lines[-1]["validation_accuracy"] <= 1
+    assert all(line["rows_per_second"] > 0 and 0 <= line["data_wait"] <= 1 for line in lines)
+    assert lines[19]["learning_rate"] == pytest.approx(0.01)
+    assert "50 rows of 32 tokens, 200 steps of 8 (32.00 epochs)" in said
+    manifest = read_manifest(str(output), ("pretrain",))
+    assert manifest.facts["model"]["hidden_dim"] == 16
+    assert manifest.facts["model"]["max_sequence_length"] == 512
+    assert manifest.facts["metrics"]["validation_loss"] == lines[-1]["validation_loss"]
+    assert (output / "vocab.txt").read_bytes() == (make_rows() / "vocab.txt").read_bytes()
+
+
+def test_the_published_weights_are_the_last_ones(whole):
+    from trainer.models.bert_backbone import BertBackbone
+    from trainer.models.pretraining_model import PretrainingModel
+
+    output, _ = whole
+    model = PretrainingModel(BertBackbone(**read_manifest(str(output)).facts["model"]))
+    model.load_weights(output / "model.weights.h5")
+    _, arrays, _ = Checkpoints(str(output), keep=2).load_latest()
+    for i, variable in enumerate(model.trainable_variables):
+        np.testing.assert_array_equal(variable.numpy(), arrays[f"model/{i:04d}/{variable.path}"])
+
+
+def test_killed_again_and_again_gives_the_same_bits(whole, start, run, make_rows, tmp_path):
+    options = {"data": make_rows(), "output": tmp_path, "steps": 200, **_TINY}
+    seen = 0
+    # The last but one before any checkpoint of its own; where exactly each dies is chance.
+    for step in (3, 27, 61, 64, 130):
+        process = start(**options)
+        wait_for_step(tmp_path, step, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        steps = Checkpoints(str(tmp_path), keep=2).steps()
+        assert len(steps) <= 2
+        assert not steps or steps[-1] >= seen
+        seen = steps[-1] if steps else 0
+    said = run(**options)
+    assert f"going on after step {seen}" in said
+    lines, arrays = results(tmp_path)
+    expected_lines, expected_arrays = results(whole[0])
+    assert lines == expected_lines
+    assert arrays.keys() == expected_arrays.keys()
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(values, expected_arrays[name], err_msg=name)
+    mine, other = (read_manifest(str(folder)).to_json() for folder in (tmp_path, whole[0]))
+    assert mine == other
+
+
+def test_sigterm_saves_and_asks_to_be_started_again(start, run, make_rows, whole, tmp_path):
+    options = {"data": make_rows(), "output": tmp_path, "steps": 200, **_TINY}
+    options["checkpoint_every"] = 1000
+    process = start(**options)
+    wait_for_step(tmp_path, 20, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75
+    (step,) = Checkpoints(str(tmp_path), keep=2).steps()
+    assert step >= 20
+    assert read_lines(tmp_path)[-1]["step"] == step
+    # What only watches may change between the parts of a run; what decides may not.
+    message = run(check=2, **options | {"seed": 1, "batch_size": 4})
+    assert "batch_size was 8, now 4" in message
+    assert "seed was 0, now 1" in message
+    other = make_rows(seed=9)
+    assert "data was another" in run(check=2, **options | {"data": other})
+    assert f"going on after step {step}" in run(**options | {"keep_checkpoints": 1})
+    assert results(tmp_path)[0] == results(whole[0])[0]
+
+
+def test_finished_runs_are_recognised(whole, run, make_rows, tmp_path):
+    output, _ = whole
+    options = {"data": make_rows(), "output": output, "steps": 200, **_TINY}
+    before = (output / "metrics.jsonl").stat().st_mtime_ns
+    assert "finished already; nothing to do" in run(**options)
+    assert (output / "metrics.jsonl").stat().st_mtime_ns == before
+    assert "learning_rate was 0.01, now 0.02" in run(check=2, **options | {"learning_rate": 0.02})
+
+
+def test_a_shard_damaged_in_mid_run_is_named_and_nothing_is_lost(run, tmp_path, make_rows):
+    import shutil
+
+    data, output = tmp_path / "rows", tmp_path / "run"
+    shutil.copytree(make_rows(), data)
+    shard = next(data.glob("train-00002*"))
+    content = shard.read_bytes()
+    options = {"data": data, "output": output, "steps": 200, **_TINY}
+    shard.write_bytes(content[: len(content) // 2] + bytes(64) + content[len(content) // 2 + 64 :])
+    message = run(check=2, **options)
+    assert shard.name in message
+    assert "Traceback" not in message
+    done = read_lines(output)[-1]["step"] if read_lines(output) else 0
+    assert Checkpoints(str(output), keep=2).steps()[-1] >= done
+    shard.write_bytes(content)
+    run(**options)
+    assert [line["step"] for line in read_lines(output)] == list(range(1, 201))
+
+
+def test_divergence_stops_the_run_and_is_not_saved(run, make_rows, tmp_path):
+    options = _TINY | {"learning_rate": 1e38, "checkpoint_every": 1, "clip_norm": 0}
+    message = run(check=2, data=make_rows(), output=tmp_path, steps=50, warmup_steps=0, **options)
+    assert "diverged" in message
+    assert "--learning_rate" in message
+    _, arrays, _ = Checkpoints(str(tmp_path), keep=2).load_latest() or (0, {}, None)
+    assert all(np.isfinite(values).all() for values in arrays.values())
+
+
+def check(**options):
+    from trainer.pretrain import pretrain
+
+    _, arguments = None, [f"--{name}={value}" for name, value in options.items()]
+    config, _, _ = parse_command(PretrainConfig, "pretrain", "trainer.pretrain", arguments)
+    pretrain(config, RunOptions(dry_run=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "bert_tinny"}, "bert_tiny"),
+        ({"steps": 0}, "--steps 0: must be at least 1"),
+        ({"steps": 5, "epochs": 1}, "give one of them"),
+        ({"hidden_dim": 100, "num_heads": 3}, "cannot be shared evenly by 3 heads"),
+        ({"grad_accumulation": 3}, "cannot part a batch of 32"),
+        ({"max_sequence_length": 16}, "--max_sequence_length 16: the rows in"),
+        ({"mask_selection_length": 33}, "33, but a row has only 32 tokens"),
+        ({"mask_token_rate": 0.95}, "together they must be at most 1"),
+        ({"learning_rate": float("nan")}, "must be a positive number"),
+        ({"seed": -1}, "--seed -1"),
+        ({"dropout": 1}, "--dropout 1"),
+    ],
+)
+def test_impossible_options(make_rows, tmp_path, options, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        check(data=make_rows(), output=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_masking_options_are_refused_for_examples(make_rows, make_examples, tmp_path):
+    examples = make_examples(make_rows())
+    check(data=examples, output=tmp_path / "run")
+    with pytest.raises(UserError, match=r"--strategy: the examples in .* are masked already"):
+        check(data=examples, output=tmp_path / "run", strategy="whole_word")
+
+
+def test_mixtures_are_read_with_their_weights(make_rows, tmp_path):
+    both = (str(make_rows()), str(make_rows(seed=1)))
+    config = PretrainConfig(data=(f"{both[0]}=2", f"{both[1]}=0.5"), output="x")
+    assert config.folders() == (list(both), [2.0, 0.5])
+    assert PretrainConfig(data=both, output="x").folders() == (list(both), None)
+    odd = tmp_path / "rate=3"
+    odd.mkdir()
+    assert PretrainConfig(data=(str(odd),), output="x").folders() == ([str(odd)], None)
+    with pytest.raises(UserError, match="every folder a weight, or none"):
+        PretrainConfig(data=(f"{both[0]}=2", both[1]), output="x").folders()
+    with pytest.raises(UserError, match="must be a positive number"):
+        PretrainConfig(data=("a=0",), output="x").folders()
+
+
+def test_changes_are_described():
+    old = {"seed": 0, "model": {"num_layers": 2, "dropout": 0.1}, "data": [1], "same": 1}
+    new = {"seed": 1, "model": {"num_layers": 4, "dropout": 0.1}, "data": [2], "same": 1}
+    assert describe_changes(old, new) == (
+        "data was another, num_layers was 2, now 4, seed was 0, now 1"
+    )
+    assert describe_changes(old, old) == ""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_other_backends_train_alike(environment, make_rows, tmp_path, backend):
+    losses = {}
+    for name in ("jax", backend):
+        options = _TINY | {"dropout": 0.0, "learning_rate": 0.001}
+        done = subprocess.run(
+            command(data=make_rows(), output=tmp_path / name, steps=20, **options),
+            cwd=_ROOT,
+            env=environment | {"KERAS_BACKEND": name},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        losses[name] = [line["loss"] for line in read_lines(tmp_path / name)]
+        losses[name].append(read_lines(tmp_path / name)[-1]["validation_loss"])
+    np.testing.assert_allclose(losses["jax"], losses[backend], rtol=1e-3)

@@ -1,0 +1,86 @@
+"""WordPieceTokenizer gives KerasHub's ids; BertTokenizer gives BERT's."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.errors import UserError
+from trainer.tokenizers.bert_tokenizer import BertTokenizer
+from trainer.tokenizers.word_piece_tokenizer import WordPieceTokenizer
+
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_VOCABULARY = [*_SPECIAL, "the", "qu", "##ick", "br", "##own", "fox", ".", "haus", "ha", "中", "##s"]
+
+
+def _reference(data_dir: Path, count: int) -> list[dict]:
+    with gzip.open(data_dir / "tokenizer" / "bert_reference_ids.jsonl.gz", "rt") as file:
+        lines = file.read().split("\n")
+    return [json.loads(line) for line in lines[:: max(1, len(lines) // count)] if line]
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("strip_accents", [True, False])
+@pytest.mark.parametrize("split_on_cjk", [True, False])
+def test_word_piece_equals_keras_hub(
+    data_dir: Path, lowercase: bool, strip_accents: bool, split_on_cjk: bool
+) -> None:
+    keras_hub = pytest.importorskip("keras_hub")
+    vocabulary = (data_dir / "vocab" / "bert-base-uncased-vocab.txt").read_text().split("\n")[:-1]
+    options = {
+        "lowercase": lowercase,
+        "strip_accents": strip_accents,
+        "split_on_cjk": split_on_cjk,
+    }
+    ours = WordPieceTokenizer(vocabulary, **options)
+    theirs = keras_hub.tokenizers.WordPieceTokenizer(vocabulary, **options)
+    texts = [row["text"] for row in _reference(data_dir, 300)]
+    for text in texts:
+        assert list(ours(text)) == list(map(int, theirs(text))), text
+
+
+def test_pieces_and_back_by_hand() -> None:
+    tokenizer = WordPieceTokenizer(_VOCABULARY, lowercase=True)
+    assert tokenizer("The quick brown fox.").tolist() == [5, 6, 7, 8, 9, 10, 11]
+    assert tokenizer(["the fox", "QUICK"]) == [[5, 10], [6, 7]]
+    assert tokenizer.detokenize(tokenizer("The quick brown fox.")) == "the quick brown fox ."
+    pieces = WordPieceTokenizer(_VOCABULARY, lowercase=True, dtype="string")
+    assert pieces("quick") == ["qu", "##ick"]
+    padded = WordPieceTokenizer(_VOCABULARY, lowercase=True, sequence_length=3)
+    assert padded(["the", "quick brown"]).tolist() == [[5, 0, 0], [6, 7, 8]]
+    assert WordPieceTokenizer(_VOCABULARY)("x" * 200).tolist() == [1]
+    with pytest.raises(UserError, match=r"lacks \[NOPE\]"):
+        WordPieceTokenizer(_VOCABULARY, oov_token="[NOPE]")
+    with pytest.raises(ValueError, match="99 is not in"):
+        tokenizer.id_to_token(99)
+
+
+def test_bert_tokenizer_gives_the_reference_ids(data_dir: Path) -> None:
+    rows = _reference(data_dir, 400)
+    for name, lowercase in (("uncased", True), ("cased", False)):
+        path = data_dir / "vocab" / f"bert-base-{name}-vocab.txt"
+        tokenizer = BertTokenizer(str(path), lowercase=lowercase)
+        for row in rows:
+            expected = row.get(f"hf_{name}") or row[name]
+            assert list(tokenizer(row["text"])) == expected, row["text"]
+
+
+def test_bert_tokenizer_special_tokens() -> None:
+    tokenizer = BertTokenizer(_VOCABULARY, lowercase=True)
+    assert tokenizer.cls_token_id == tokenizer.start_token_id == 2
+    assert (tokenizer.sep_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id) == (3, 0, 4)
+    assert sorted(tokenizer.special_token_ids) == [0, 2, 3, 4]
+    assert tokenizer("Häus").tolist() == [12], "accents go with case"
+    assert 4 not in tokenizer("the [MASK] fox")
+    marked = BertTokenizer(_VOCABULARY, lowercase=True, special_tokens_in_strings=True)
+    assert marked("the [MASK] fox").tolist() == [5, 4, 10]
+    copy = BertTokenizer.from_config(marked.get_config())
+    copy.set_vocabulary(_VOCABULARY)
+    assert copy("the [MASK] fox").tolist() == [5, 4, 10]
+    np.testing.assert_array_equal(tokenizer(np.array(["the", "fox"])), [[5], [10]])
+    with pytest.raises(UserError, match=r"lacks \[MASK\]"):
+        BertTokenizer(_VOCABULARY[:4])
