@@ -7,7 +7,7 @@
 # Installs into .venv, writes to runs/, needs no network after the installation, and may be stopped
 # and run again: finished stages are recognised. Environment:
 #   TEXT_FIELD=body   the field that holds the text (default: text)
-#   STEPS=500         training steps (default: 2000, about five minutes on two cores)
+#   STEPS=500         training steps (default: 1500, some four minutes on two cores)
 set -euo pipefail
 
 # The user's files are named from where the user stands.

@@ -32,7 +32,7 @@ FORMATS = ("auto", "text", "jsonl", "parquet", "wikiextractor")
 BOUNDARIES = ("line", "blank_line", "file")
 
 # A block is large enough that the cost per block vanishes, small enough that a worker holds many.
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 # Uncompressed files of lines are cut into ranges of this size, so that workers share one file.
 RANGE_BYTES = 32 << 20
 

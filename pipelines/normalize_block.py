@@ -26,6 +26,7 @@ from pipelines.utf8 import decode_characters, find_characters, find_wide_and_con
 # character and to rebuild the text from what they become than to splice in what changes.
 _MANY = 1 / 16
 _PART = 1 << 18  # bytes worked on at a time: temporary arrays stay in the cache
+_WINDOW = 1 << 12  # bytes after that in which to look for a place to cut
 
 
 @dataclass(frozen=True)
@@ -184,18 +185,17 @@ class BlockNormalizer:
 
 
 def _cut_in_parts(text: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """Cuts a buffer before ASCII characters, where nothing depends on what comes before."""
+    """Cuts a buffer where nothing depends on what comes before: in front of ASCII or ideographs."""
     start = 0
     while start < len(text):
         stop = start
         while stop < len(text):
-            window = text[stop + _PART : stop + 2 * _PART]
+            window = text[stop + _PART : stop + _PART + _WINDOW]
             stop = min(stop + _PART, len(text))
-            ascii_at = np.flatnonzero(window[:4096] < 0x80)
-            if not len(ascii_at):
-                ascii_at = np.flatnonzero(window < 0x80)
-            if len(ascii_at):
-                stop += int(ascii_at[0])
+            # E4 to E9 begin U+4000 to U+9FFF, ideographs but for 64 hexagrams.
+            safe = np.flatnonzero((window < 0x80) | (window - np.uint8(0xE4) < 6))
+            if len(safe):
+                stop += int(safe[0])
                 break
         yield start, stop
         start = stop

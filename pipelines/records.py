@@ -72,9 +72,7 @@ def encode_records(columns: Columns, schema: Schema) -> list[bytes]:
             values = column.values.astype(_little_endian(field.dtype), copy=False)
             ends = (column.offsets * values.itemsize).tolist()
             data = values.tobytes()
-            pieces.append(
-                [data[start:end] for start, end in itertools.pairwise(ends)]
-            )
+            pieces.append([data[start:end] for start, end in itertools.pairwise(ends)])
         else:
             header[field.name] = column
     size = header.dtype.itemsize
@@ -100,8 +98,7 @@ def decode_records(records: Sequence[bytes], schema: Schema) -> Columns:
         lengths = header[field.name].astype(np.int64)
         end = start + lengths * value_dtype.itemsize
         data = b"".join(
-            record[a:b]
-            for record, a, b in zip(records, start.tolist(), end.tolist(), strict=True)
+            record[a:b] for record, a, b in zip(records, start.tolist(), end.tolist(), strict=True)
         )
         if len(data) != int((end - start).sum()):
             raise DamagedRecordError(f"a record ends inside its field {field.name}")

@@ -7,6 +7,7 @@ come from here.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +20,8 @@ from pipelines.normalize_block import BlockNormalizer
 from pipelines.utf8 import decode_characters, find_characters, join_texts
 
 MAX_WORD_CHARACTERS = 100
+_CHUNK = 48  # bytes, a multiple of 8; any stretch of 2 * 48 - 1 bytes covers one that is aligned
+_PART = 1 << 18  # bytes decoded at a time
 
 
 def split_words(text: str, *, lowercase: bool, strip_accents: bool) -> list[str]:
@@ -81,17 +84,27 @@ def find_long_words(text: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list
     return found
 
 
-_CHUNK = 48  # bytes, a multiple of 8; any stretch of 2 * 48 - 1 bytes covers one that is aligned
-
-
-def _long_words(text: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    starts = find_characters(text)
-    _, codes = decode_characters(text, starts)
-    ends = np.flatnonzero(_stands_alone()[codes])
-    ends = np.concatenate([[-1], ends, [len(codes)]])
-    long = np.flatnonzero(np.diff(ends) - 1 > MAX_WORD_CHARACTERS)
-    starts = np.append(starts, len(text))
-    return list(zip(starts[ends[long] + 1].tolist(), starts[ends[long + 1]].tolist(), strict=True))
+def _long_words(text: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+    """The long words of one document, which is read in parts that end where a word ends."""
+    start, size = 0, _PART
+    while start < len(text):
+        part = text[start : start + size]
+        is_last = start + len(part) == len(text)
+        places = find_characters(part)
+        if not is_last:  # the last character may not be whole
+            part, places = part[: places[-1]], places[:-1]
+        _, codes = decode_characters(part, places)
+        places = np.append(places, len(part))
+        ends = np.flatnonzero(_stands_alone()[codes])
+        if is_last:
+            ends = np.append(ends, len(codes))
+        if not len(ends):  # all one word so far
+            size *= 2
+            continue
+        begins = np.concatenate([[0], ends[:-1] + 1])
+        for i in np.flatnonzero(ends - begins > MAX_WORD_CHARACTERS).tolist():
+            yield start + int(places[begins[i]]), start + int(places[ends[i]])
+        start, size = start + int(places[min(ends[-1] + 1, len(codes))]), _PART
 
 
 def _is_long(word: bytes) -> bool:

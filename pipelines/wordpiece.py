@@ -12,7 +12,7 @@ from functools import cached_property
 from pipelines.text import MAX_WORD_CHARACTERS, split_normalized, split_words
 from pipelines.vocabulary import Vocabulary
 
-_MAX_KNOWN_WORDS = 1_000_000
+_MAX_KNOWN_WORDS = 500_000
 
 
 def encode_exact(
@@ -30,7 +30,7 @@ def encode_exact(
 class WordIds(dict[str, tuple[int, ...]]):
     """The ids of words: a dict that fills itself when asked for a word it does not hold.
 
-    Forgets everything at a million words, so that its memory is bounded. Threads may share it.
+    Forgets everything at half a million words, so that its memory is bounded. Threads may share it.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:

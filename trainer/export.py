@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def export(config: ExportConfig, options: RunOptions) -> None:
     )
     for flag, folder in missing:
         write = _write_preset if flag == "output" else _write_huggingface
-        _publish_folder(folder, lambda path, write=write: write(path, trained, config, manifest))
+        _publish_folder(folder, partial(write, trained=trained, config=config, manifest=manifest))
         _say(f"wrote {folder}")
 
 

@@ -1,10 +1,10 @@
 """BERT to and from Hugging Face's layout: ``config.json``, ``model.safetensors``, ``vocab.txt``, ….
 
-Written and read with ``safetensors.numpy``; neither torch nor transformers is needed. A backbone is a
-``BertModel``, a ``BertMaskedLM`` a ``BertForMaskedLM``, a ``BertTextClassifier`` a
-``BertForSequenceClassification``. Theirs has one activation and one epsilon for the encoder and the masked-LM
-head. KerasNLP's head has its own (exact GELU, 1e-5), which no config of theirs can say: the logits of
-an exported masked LM differ by up to about 1e-3. Encoders, classifiers and all imports are exact.
+Neither torch nor transformers is needed. A backbone is a ``BertModel``, a ``BertMaskedLM`` a
+``BertForMaskedLM``, a ``BertTextClassifier`` a ``BertForSequenceClassification``. Theirs has one
+activation and one epsilon for encoder and masked-LM head; KerasNLP's head has its own (exact GELU,
+1e-5), which no config of theirs can say, so the logits of an exported masked LM may differ by about
+1e-3. Encoders, classifiers, heads with theirs as ``head_options``, and all imports are exact.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def load_huggingface_backbone(preset: str, load_weights: bool = True, **kwargs: 
         raise UserError(f"{source}: {error} is missing; the directory is damaged") from None
     activation = config.get("hidden_act", "gelu")
     if activation != "gelu" and activation not in _TANH_GELUS:
-        raise UserError(f"{source}: hidden_act {activation!r} is no GELU; such a BERT is not supported")
+        raise UserError(
+            f"{source}: hidden_act {activation!r} is no GELU; such a BERT is not supported"
+        )
     position = config.get("position_embedding_type", "absolute")
     if position != "absolute":
         raise UserError(f"{source}: position_embedding_type {position!r} is not supported")
@@ -190,7 +192,9 @@ def _config(backbone: Any, architecture: str, tokenizer: Any) -> dict[str, Any]:
 def _read_config(preset: str) -> dict[str, Any]:
     config = read_json(fetch_file(preset, "config.json"))
     if config.get("model_type") != "bert":
-        raise UserError(f"{preset}/config.json: model_type {config.get('model_type')!r} is not 'bert'")
+        raise UserError(
+            f"{preset}/config.json: model_type {config.get('model_type')!r} is not 'bert'"
+        )
     return config
 
 
@@ -208,4 +212,6 @@ def _assign(names: dict[str, Any], tensors: dict[str, NDArray], preset: str) -> 
             raise UserError(f"{preset}/model.safetensors: {name} is missing; the file is damaged")
         problem = entry.assign(np.asarray(found, np.float32))
         if problem:
-            raise UserError(f"{preset}/model.safetensors: {name} {problem}; is config.json its own?")
+            raise UserError(
+                f"{preset}/model.safetensors: {name} {problem}; is config.json its own?"
+            )

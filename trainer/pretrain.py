@@ -190,6 +190,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         progress.close()
         log.close()
         checkpoints.wait()
+        stop.restore()
     if done < steps:
         stop.leave(done)
 
@@ -305,13 +306,19 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self._number: int | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+        self._before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
+        }
 
     def _note(self, number: int, frame: Any) -> None:
         self._number = number
-        for again in (signal.SIGTERM, signal.SIGINT):
+        for again in self._before:
             signal.signal(again, signal.SIG_DFL)
+
+    def restore(self) -> None:
+        """Puts back what was to happen on signals before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     @property
     def asked(self) -> bool:

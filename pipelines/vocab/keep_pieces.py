@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.vocab.piece_tree import PieceTree
-from pipelines.vocab.split_words import split_words
+from pipelines.vocab.split_by_pieces import count_word_stops
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def keep_pieces(
     plain_counts = np.where(tree.continued, 0, tree.counts)
     for _ in range(num_iterations - 1):
         counts = plain_counts.copy()
-        np.add.at(counts, tree.remainder_leaf, split_words(tree, last))
+        np.add.at(counts, tree.remainder_leaf, count_word_stops(tree, last))
         for level in tree.levels_from_longest():
             continued = np.flatnonzero(tree.continued[level]) + level.start
             np.add.at(counts, tree.parent[continued], counts[continued])

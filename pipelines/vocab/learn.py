@@ -20,8 +20,8 @@ from pipelines.vocab.piece_tree import PieceTree, build_tree, find_remainders
 from pipelines.vocab.prune_pieces import count_uses, prune_pieces
 from pipelines.vocab.select_words import SelectedWords, select_words
 
-# Pruning begins with what a threshold keeps that would give twice the pieces asked for, but
-# pieces this rare say little about text not seen.
+# Pruning begins with what a threshold keeps that gives this many times the pieces asked for; but
+# the rarest pieces say little about text not seen, and are left out unless there are too few.
 _CANDIDATES_PER_PIECE = 2
 _RAREST_CANDIDATE = 4
 
@@ -116,7 +116,7 @@ def learn_wordpiece(
         return _name_candidates(tree, reserved_tokens, suffix_indicator)
 
     choose = _choose_shortest if prune else _choose_commonest
-    threshold, pieces = choose(grow, selected, room, num_iterations)
+    threshold, pieces = choose(grow, selected, suffix_indicator, room, num_iterations)
     return LearnedVocabulary(
         tokens=fixed + pieces,
         threshold=threshold,
@@ -134,14 +134,17 @@ def learn_wordpiece(
 
 @dataclass(frozen=True)
 class _Candidates:
-    """The pieces of a tree, bool[N] each: ``may_keep`` as candidates; ``is_new``, those that are
-    not in the vocabulary anyway; ``is_reserved``, those that are because they are reserved."""
+    """The pieces of a tree, bool[N] each: ``may_keep``, those that a threshold may keep, and
+    ``is_new``, those of them that are neither reserved nor single characters."""
 
     tree: PieceTree
     suffix_indicator: str
     may_keep: NDArray[np.bool_]
     is_new: NDArray[np.bool_]
-    is_reserved: NDArray[np.bool_]
+
+    def number_new(self, among: NDArray[np.bool_]) -> int:
+        """How many of these pieces would be new tokens."""
+        return int((among & self.is_new).sum())
 
     def top(self, among: NDArray[np.bool_], counts: NDArray[np.int64], number: int) -> list[str]:
         """The ``number`` pieces with the highest counts, ties alphabetically, as tokens."""
@@ -161,17 +164,20 @@ def _name_candidates(
 ) -> _Candidates:
     """Marks what may become a token of its own."""
     may_keep = ~tree.plain_beginning_with(suffix_indicator)
-    is_reserved = np.zeros(len(may_keep), np.bool_)
-    is_reserved[tree.find_tokens(reserved_tokens, suffix_indicator)] = True
-    is_new = may_keep & ~is_reserved & (tree.length > 1)
-    return _Candidates(tree, suffix_indicator, may_keep, is_new, is_reserved & may_keep)
+    is_new = may_keep & (tree.length > 1)
+    is_new[tree.find_tokens(reserved_tokens, suffix_indicator)] = False
+    return _Candidates(tree, suffix_indicator, may_keep, is_new)
 
 
 def _choose_commonest(
-    grow: Callable[[int], _Candidates], words: SelectedWords, room: int, num_iterations: int
+    grow: Callable[[int], _Candidates],
+    words: SelectedWords,
+    suffix_indicator: str,
+    room: int,
+    num_iterations: int,
 ) -> tuple[int, list[str]]:
     """The pieces that the published algorithm gives the highest counts, and its threshold."""
-    found = grow(_sufficient_threshold(words, room))
+    found = grow(_sufficient_threshold(words, suffix_indicator, room))
     kept = search_threshold(found.tree, found.may_keep, found.is_new, room, num_iterations)
     pieces = found.top(kept.last & found.is_new, kept.counts, room)
     others = found.is_new & ~kept.last
@@ -179,21 +185,27 @@ def _choose_commonest(
 
 
 def _choose_shortest(
-    grow: Callable[[int], _Candidates], words: SelectedWords, room: int, num_iterations: int
+    grow: Callable[[int], _Candidates],
+    words: SelectedWords,
+    suffix_indicator: str,
+    room: int,
+    num_iterations: int,
 ) -> tuple[int, list[str]]:
     """The pieces that shorten the words most, by use, and the threshold of the candidates."""
     wanted = _CANDIDATES_PER_PIECE * room
-    found = grow(max(_sufficient_threshold(words, wanted), _RAREST_CANDIDATE))
+    found = grow(max(_sufficient_threshold(words, suffix_indicator, wanted), _RAREST_CANDIDATE))
     kept = search_threshold(found.tree, found.may_keep, found.is_new, wanted, num_iterations)
-    while int((kept.ever & found.is_new).sum()) < room and kept.threshold > 2:
-        found = grow(1) if found.tree.threshold > 1 else found
+    while found.number_new(kept.ever) < wanted and kept.threshold > 2:
+        found = grow(2) if found.tree.threshold > 2 else found
         kept = keep_pieces(found.tree, found.may_keep, kept.threshold - 1, num_iterations)
+    if found.number_new(kept.ever) < room:
+        found = grow(1)
+        kept = keep_pieces(found.tree, found.may_keep, kept.threshold, num_iterations)
     tree = found.tree
-    chosen = prune_pieces(tree, kept.ever & found.is_new, found.is_reserved, room)
-    pieces = found.top(chosen, count_uses(tree, chosen | found.is_reserved), room)
-    return kept.threshold, pieces + found.top(
-        found.is_new & ~chosen, tree.counts, room - len(pieces)
-    )
+    chosen = prune_pieces(tree, kept.ever & found.is_new, room)
+    pieces = found.top(chosen, count_uses(tree, chosen), room)
+    others = found.is_new & ~chosen
+    return kept.threshold, pieces + found.top(others, tree.counts, room - len(pieces))
 
 
 def _joined_characters(words: SelectedWords) -> list[str]:
@@ -203,13 +215,13 @@ def _joined_characters(words: SelectedWords) -> list[str]:
     return [words.alphabet[rank] for rank in np.flatnonzero(is_joined)]
 
 
-def _sufficient_threshold(words: SelectedWords, number: int) -> int:
+def _sufficient_threshold(words: SelectedWords, suffix_indicator: str, number: int) -> int:
     """A threshold that surely keeps ``number`` pieces, from the counts of whole words alone.
 
     What is taken off a word's count never exceeds the occurrences of longer words, so every word
     that occurs as often as the threshold is kept. 1, sure or not, where there are fewer words.
     """
-    counts = words.counts[words.lengths > 1]
+    counts = words.counts[(words.lengths > 1) & ~words.beginning_with(suffix_indicator)]
     if number == 0 or len(counts) < number:
         return 1
     return int(np.partition(counts, len(counts) - number)[len(counts) - number])

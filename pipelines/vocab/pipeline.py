@@ -152,17 +152,16 @@ def describe_learned(learned: LearnedVocabulary, config: VocabConfig) -> dict[st
 
 def learn_pieces(words: list[str], counts: Any, config: VocabConfig) -> LearnedVocabulary:
     """Runs the algorithm that the config names."""
-    learn = learn_wordpiece if config.algorithm == "wordpiece" else learn_tf_text
-    return learn(
-        words,
-        counts,
-        vocab_size=config.vocab_size,
-        reserved_tokens=config.reserved_tokens,
-        suffix_indicator=config.suffix_indicator,
-        max_input_tokens=config.max_input_tokens,
-        max_token_length=config.max_token_length,
-        max_unique_chars=config.max_unique_chars,
-    )
+    common: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "reserved_tokens": config.reserved_tokens,
+        "max_input_tokens": config.max_input_tokens,
+        "max_token_length": config.max_token_length,
+        "max_unique_chars": config.max_unique_chars,
+    }
+    if config.algorithm == "tf_text":
+        return learn_tf_text(words, counts, joiner=config.suffix_indicator, **common)
+    return learn_wordpiece(words, counts, suffix_indicator=config.suffix_indicator, **common)
 
 
 def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.vocab.piece_tree import PieceTree
-from pipelines.vocab.split_words import count_stops, longest_kept, rests_after
+from pipelines.vocab.split_by_pieces import count_stops, longest_kept, rests_after
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,16 @@ class _Split:
     shorter: NDArray[np.int32]
 
 
-def prune_pieces(
-    tree: PieceTree, pool: NDArray[np.bool_], always: NDArray[np.bool_], number: int
-) -> NDArray[np.bool_]:
+def prune_pieces(tree: PieceTree, pool: NDArray[np.bool_], number: int) -> NDArray[np.bool_]:
     """Keeps ``number`` pieces of the pool: bool[N]; all of it where it has no more.
 
-    The pieces in ``always``, and single characters, take part in splitting but are not counted.
-    Of equal gains longer pieces go first, then continued ones, then alphabetically later ones.
+    Single characters are always there and not counted. Of equal gains longer pieces go first,
+    then continued ones, then alphabetically later ones.
     """
     chosen = pool.copy()
     while (excess := int(chosen.sum()) - number) > 0:
         candidates = np.flatnonzero(chosen)
-        gains = _count_gains(tree, chosen | always)[candidates]
+        gains = _count_gains(tree, chosen)[candidates]
         going = min(excess, max(-(-excess // 4), -(-number // 100), 1))
         chosen[candidates[np.lexsort((-candidates, gains))[:going]]] = False
     return chosen

@@ -19,7 +19,7 @@ from pipelines.errors import UserError
 from pipelines.vocab.learn import LearnedVocabulary
 from pipelines.vocab.piece_tree import PieceTree, Remainders, build_tree, find_remainders
 from pipelines.vocab.select_words import SelectedWords, select_words
-from pipelines.vocab.split_words import split_words
+from pipelines.vocab.split_by_pieces import count_word_stops
 
 
 def learn_tf_text(
@@ -170,7 +170,7 @@ def _keep(
             in_vocabulary = is_kept | (tree.length == 1)
             alike = in_vocabulary[named.plain_twins] | in_vocabulary[named.continued_twins]
             in_vocabulary[named.plain_twins] = in_vocabulary[named.continued_twins] = alike
-            stops = split_words(tree, in_vocabulary)
+            stops = count_word_stops(tree, in_vocabulary)
         counts = plain_counts.copy()
         np.add.at(counts, tree.remainder_leaf[endings], stops[endings])
         is_kept = counts >= threshold

@@ -50,8 +50,10 @@ def main() -> None:
         for result in results:
             print(json.dumps(result))
         return
-    print(f"{'backend':12}{'size':12}{'rows':>10}{'ours ms':>10}{'theirs ms':>11}{'tokens/s':>11}"
-          f"{'theirs':>10}{'ratio':>8}")
+    print(
+        f"{'backend':12}{'size':12}{'rows':>10}{'ours ms':>10}{'theirs ms':>11}{'tokens/s':>11}"
+        f"{'theirs':>10}{'ratio':>8}"
+    )
     for r in results:
         print(
             f"{r['backend']:12}{r['size']:12}{r['rows']:>10}{r['ours_ms']:>10.1f}"
@@ -126,9 +128,7 @@ def _their_step(size: str, batch: dict[str, Any]) -> Callable[[], Any]:
     )
     positions = keras.Input((None,), dtype="int32", name="mask_positions")
     encoded = backbone(backbone.input)["sequence_output"]
-    model = keras.Model(
-        {**backbone.input, "mask_positions": positions}, head(encoded, positions)
-    )
+    model = keras.Model({**backbone.input, "mask_positions": positions}, head(encoded, positions))
     model.compile(
         optimizer=keras.optimizers.Adam(1e-4),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

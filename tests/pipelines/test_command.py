@@ -125,11 +125,10 @@ def test_variables_in_the_file_are_filled_in(tmp_path, monkeypatch):
 
 
 def all_configs() -> list[type]:
-    from trainer.export import ExportConfig
-
     from pipelines.demo_task import DemoTaskConfig
     from pipelines.docstrings import DocstringsConfig
     from trainer.evaluate import EvaluateConfig
+    from trainer.export import ExportConfig
     from trainer.finetune import FinetuneConfig
     from trainer.predict import PredictConfig
     from trainer.pretrain_config import PretrainConfig

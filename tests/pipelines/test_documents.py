@@ -55,8 +55,10 @@ def as_jsonl(texts) -> bytes:
         (".gz", lambda data: gzip.compress(data[:40]) + gzip.compress(data[40:])),
         (
             ".zst",
-            lambda data: zstandard.ZstdCompressor().compress(data[:40])
-            + zstandard.ZstdCompressor().compress(data[40:]),
+            lambda data: (
+                zstandard.ZstdCompressor().compress(data[:40])
+                + zstandard.ZstdCompressor().compress(data[40:])
+            ),
         ),
     ],
 )

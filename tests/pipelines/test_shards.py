@@ -108,6 +108,4 @@ def test_stock_tensorflow_reads_the_tfrecords(tmp_path):
     write_shard(str(tmp_path), "shard", columns, schema_of(columns), "tfrecord")
     records = list(tf.data.TFRecordDataset(str(tmp_path / "shard")).as_numpy_iterator())
     parsed = tf.io.parse_example(records, {"row_id": tf.io.FixedLenFeature([], tf.int64)})
-    np.testing.assert_array_equal(
-        parsed["row_id"].numpy().astype(np.uint64), columns["row_id"]
-    )
+    np.testing.assert_array_equal(parsed["row_id"].numpy().astype(np.uint64), columns["row_id"])

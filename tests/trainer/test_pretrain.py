@@ -150,8 +150,8 @@ def test_the_published_weights_are_the_last_ones(whole):
 def test_killed_again_and_again_gives_the_same_bits(whole, start, run, make_rows, tmp_path):
     options = {"data": make_rows(), "output": tmp_path, "steps": 200, **_TINY}
     seen = 0
-    # The last but one before any checkpoint of its own; where exactly each dies is chance.
-    for step in (3, 27, 61, 64, 130):
+    # The first dies before any checkpoint; where exactly each one dies is chance.
+    for step in (3, 64, 130):
         process = start(**options)
         wait_for_step(tmp_path, step, process)
         process.send_signal(signal.SIGKILL)

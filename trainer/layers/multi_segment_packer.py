@@ -135,12 +135,16 @@ class MultiSegmentPacker(PreprocessingLayer):
         return tokens, padded(packed_ids, length, 0, self.padding_side)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | self._values | {
-            "sequence_length": self.sequence_length,
-            "pad_value": self.pad_value,
-            "truncate": self.truncate,
-            "padding_side": self.padding_side,
-        }
+        return (
+            super().get_config()
+            | self._values
+            | {
+                "sequence_length": self.sequence_length,
+                "pad_value": self.pad_value,
+                "truncate": self.truncate,
+                "padding_side": self.padding_side,
+            }
+        )
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         shape = (*inputs_shape[:-1], self.sequence_length)

@@ -39,7 +39,7 @@ class PositionEmbedding(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
-        """Gives float[batch, sequence, features]; ``positions`` is int[sequence] or [batch, sequence]."""
+        """Vectors of the inputs' shape; ``positions`` is int[sequence] or int[batch, sequence]."""
         shape = ops.shape(inputs)
         table = ops.convert_to_tensor(self.position_embeddings)
         if positions is not None:

@@ -35,7 +35,7 @@ class PreprocessingLayer(keras.layers.Layer):
 
 def tracing_tensorflow() -> bool:
     """True inside ``tf.data``'s ``map`` or a ``tf.function``; never imports TensorFlow."""
-    tensorflow = sys.modules.get("tensorflow")
+    tensorflow: Any = sys.modules.get("tensorflow")
     return hasattr(tensorflow, "executing_eagerly") and not tensorflow.executing_eagerly()
 
 
@@ -67,7 +67,7 @@ def sequences_of(inputs: Any) -> tuple[list[list[Any]], bool]:
         inputs = inputs.to_list()
     elif not isinstance(inputs, (list, tuple)):
         inputs = np.asarray(inputs).tolist()
-    values = [
+    values: list[Any] = [
         value if isinstance(value, (str, bytes, int)) else _listed(value) for value in inputs
     ]
     if any(isinstance(value, list) for value in values):

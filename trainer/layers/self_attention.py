@@ -23,9 +23,7 @@ class SelfAttention(keras.layers.MultiHeadAttention):
     def _build_attention(self, rank: int) -> None:
         super()._build_attention(rank)
         # Same class name and state as the layer it replaces, cheaper random bits.
-        self._dropout_layer = Dropout(
-            self._dropout, dtype=self.dtype_policy, seed=self.seed, name=self._dropout_layer.name
-        )
+        self._dropout_layer: Any = Dropout(self._dropout, dtype=self.dtype_policy, seed=self.seed)
 
     def _compute_attention(
         self,

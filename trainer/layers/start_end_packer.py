@@ -97,12 +97,16 @@ class StartEndPacker(PreprocessingLayer):
         return padded(packed, length, self.pad_value, self.padding_side), mask.astype(np.bool_)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | self._values | {
-            "sequence_length": self.sequence_length,
-            "pad_value": self.pad_value,
-            "return_padding_mask": self.return_padding_mask,
-            "padding_side": self.padding_side,
-        }
+        return (
+            super().get_config()
+            | self._values
+            | {
+                "sequence_length": self.sequence_length,
+                "pad_value": self.pad_value,
+                "return_padding_mask": self.return_padding_mask,
+                "padding_side": self.padding_side,
+            }
+        )
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         shape = (*inputs_shape[:-1], self.sequence_length)

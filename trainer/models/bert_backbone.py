@@ -167,9 +167,7 @@ class BertBackbone(Backbone):
         x = self.embeddings_layer_norm(x)
         x = self.embeddings_dropout(x, training=training)
         for layer in self.transformer_layers:
-            x = layer(
-                x, padding_mask=padding_mask, attention_mask=same_document, training=training
-            )
+            x = layer(x, padding_mask=padding_mask, attention_mask=same_document, training=training)
         return {
             "sequence_output": x,
             "pooled_output": self.pooled_dense(x[:, _CLS_TOKEN_INDEX, :]),
@@ -177,16 +175,20 @@ class BertBackbone(Backbone):
 
     def get_config(self) -> dict[str, Any]:
         own = {"exact_gelu": True} if self.exact_gelu else {}
-        return super().get_config() | own | {
-            "vocabulary_size": self.vocabulary_size,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "hidden_dim": self.hidden_dim,
-            "intermediate_dim": self.intermediate_dim,
-            "dropout": self.dropout,
-            "max_sequence_length": self.max_sequence_length,
-            "num_segments": self.num_segments,
-        }
+        return (
+            super().get_config()
+            | own
+            | {
+                "vocabulary_size": self.vocabulary_size,
+                "num_layers": self.num_layers,
+                "num_heads": self.num_heads,
+                "hidden_dim": self.hidden_dim,
+                "intermediate_dim": self.intermediate_dim,
+                "dropout": self.dropout,
+                "max_sequence_length": self.max_sequence_length,
+                "num_segments": self.num_segments,
+            }
+        )
 
 
 def _same_document(document_ids: Any) -> Any:

@@ -115,8 +115,8 @@ def _jax_sums() -> Any:
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
     def sums(*arguments: Any) -> tuple[Any, Any]:
-        *arrays, block_rows = arguments
-        _, embeddings, bias, _, _ = arrays = cast(tuple(arrays))
+        block_rows = arguments[-1]
+        _, embeddings, bias, _, _ = arrays = cast(arguments[:-1])
         (hidden, labels, weights), blocks = split(arrays, block_rows)
 
         def add_block(carry: tuple[Any, Any], block: Any) -> tuple[tuple[Any, Any], None]:
@@ -133,8 +133,7 @@ def _jax_sums() -> Any:
 
     def forward(*arguments: Any) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
         """Also the gradients of the loss: they cost two products while the logits are at hand."""
-        *arrays, block_rows = arguments
-        originals = tuple(arrays)
+        block_rows, originals = arguments[-1], arguments[:-1]
         _, embeddings, bias, _, _ = arrays = cast(originals)
         (hidden, labels, weights), blocks = split(arrays, block_rows)
 

@@ -103,7 +103,9 @@ def split_for_validation(x: Any, y: Any, sample_weight: Any, fraction: float) ->
 
 def _as_array(value: Any) -> NDArray:
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (str, bytes)):
-        array = np.empty(len(value), object)  # not a fixed-width string array as long as the longest
+        array = np.empty(
+            len(value), object
+        )  # not a fixed-width string array as long as the longest
         array[:] = value
         return array
     array = np.asarray(value)

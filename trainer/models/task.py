@@ -106,8 +106,8 @@ class Task(keras.Model):
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)):
                 validation_data = (validation_data,)
-            parts = keras.utils.unpack_x_y_sample_weight(tuple(validation_data))
-            validation_data = self._prepared(*parts, batch_size, shuffle=False)
+            vx, vy, weight = keras.utils.unpack_x_y_sample_weight(tuple(validation_data))
+            validation_data = self._prepared(vx, vy, weight, batch_size, shuffle=False)
         data = self._prepared(x, y, sample_weight, batch_size, shuffle)
         return super().fit(data, validation_data=validation_data, shuffle=False, **kwargs)
 

@@ -40,7 +40,9 @@ def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:
         with h5py.File(path, "r") as file:
             walk(file, "")
     except OSError as error:
-        raise UserError(f"{path}: not a readable HDF5 file ({error}); the preset is damaged") from None
+        raise UserError(
+            f"{path}: not a readable HDF5 file ({error}); the preset is damaged"
+        ) from None
     return shapes
 
 
@@ -82,4 +84,6 @@ def _load(model: Any, path: str, skipped: list[Any]) -> None:
         keras.saving.load_weights(model, path, objects_to_skip=skipped)
     except (ValueError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: does not fit the configuration beside it ({reason[:240]})") from None
+        raise UserError(
+            f"{path}: does not fit the configuration beside it ({reason[:240]})"
+        ) from None

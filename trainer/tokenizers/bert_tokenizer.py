@@ -84,10 +84,8 @@ class BertTokenizer(WordPieceTokenizer):
         vocabulary = self.loaded_vocabulary()
         marked = self._marked_tokens()
         strings = [decoded(text) for text in texts]
-        if marked:
-            rows = [self._ids_around(text, marked) for text in strings]
-        else:
-            rows = self._ids(strings)
+        whole = [self._ids_around(text, marked) for text in strings] if marked else None
+        rows = self._ids(strings) if whole is None else whole
         if self._gives_text:
             return [[vocabulary.tokens[i] for i in row] for row in rows]
         return rows

@@ -81,7 +81,7 @@ class WordPieceTokenizer(Tokenizer):
         required = [self.oov_token, *self.special_tokens]
         if isinstance(vocabulary, (str, os.PathLike)):
             self._vocabulary = Vocabulary.load(
-                vocabulary, required=required, suffix_indicator=self.suffix_indicator
+                os.fspath(vocabulary), required=required, suffix_indicator=self.suffix_indicator
             )
         else:
             self._vocabulary = Vocabulary(tuple(vocabulary), self.suffix_indicator)
@@ -217,7 +217,7 @@ def _pieces(word: str, vocabulary: Vocabulary, oov_token: str) -> tuple[int, ...
 
 @lru_cache(maxsize=1 << 16)
 def _kind(character: str, split_on_cjk: bool) -> str:
-    """"space" is dropped, "apart" is a word of its own, "word" belongs to a word."""
+    """ "space" is dropped, "apart" is a word of its own, "word" belongs to a word."""
     if character in " \t\n\r\f" or unicodedata.category(character) in ("Cc", "Cf"):
         return "space"
     code = ord(character)

@@ -120,6 +120,7 @@ def test_every_code_point_in_every_place(engine: str) -> None:
     uniform |= {*range(0x17100, 0x1BC00)}
     codes = [c for c in range(0x1FB00) if c not in uniform]
     codes += [*range(0x2B800, 0x2BA00), *range(0xE0000, 0xE0200), 0x10FFFF]
+    codes = codes if engine == "kernel" else codes[::4]
     texts = [f"{c} {c}a a{c}b b{c} .{c} 中{c}中 {c}{c}" for c in map(chr, codes)]
     found, expected = as_lists(*encoder.encode(texts)), exact(texts, words, True, True)
     assert [c for c, f, e in zip(codes, found, expected, strict=True) if f != e] == []

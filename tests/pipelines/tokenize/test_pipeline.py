@@ -95,9 +95,7 @@ def test_same_bytes_on_every_runner(tmp_path, rows_dir, corpus, vocab_dir, beam_
     assert run(make_config(corpus, vocab_dir, tmp_path / "rows"), *beam_args) == contents(rows_dir)
 
 
-def test_same_bytes_from_shuffled_renamed_and_resharded_input(
-    tmp_path, rows_dir, texts, vocab_dir
-):
+def test_same_bytes_from_shuffled_renamed_and_resharded_input(tmp_path, rows_dir, texts, vocab_dir):
     shuffled = list(texts)
     random.Random(1).shuffle(shuffled)
     for part in range(5):
@@ -146,9 +144,7 @@ def test_every_packing_in_every_format(tmp_path, corpus, vocab_dir, packing, for
     assert manifest.counts["rows"] > 100
     for shards in manifest.splits.values():
         for info in shards:
-            reader = ShardReader(
-                str(tmp_path / "rows" / info.name), info, manifest.schema, format
-            )
+            reader = ShardReader(str(tmp_path / "rows" / info.name), info, manifest.schema, format)
             rows = reader.read(np.arange(len(reader)))
             assert len(np.unique(rows["row_id"])) == len(reader)
             assert ("next_sentence_labels" in rows) == (packing == "pairs")
@@ -168,9 +164,7 @@ def test_validation_split_goes_by_content(rows_dir):
 
 
 def test_deduplicate_and_short_documents_are_counted(tmp_path, corpus, vocab_dir, texts):
-    config = make_config(
-        corpus, vocab_dir, tmp_path / "rows", deduplicate=True, min_tokens=10
-    )
+    config = make_config(corpus, vocab_dir, tmp_path / "rows", deduplicate=True, min_tokens=10)
     run(config)
     counts = read_manifest(config.output).counts
     assert counts["documents_dropped_duplicate"] >= 20

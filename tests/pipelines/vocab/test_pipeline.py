@@ -20,7 +20,9 @@ from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_
 
 def run(config: VocabConfig, *beam_args: str) -> dict[str, bytes]:
     learn_vocabulary(config, RunOptions(beam_args=beam_args))
-    return {name: (Path(config.output) / name).read_bytes() for name in ("vocab.txt", "manifest.json")}
+    return {
+        name: (Path(config.output) / name).read_bytes() for name in ("vocab.txt", "manifest.json")
+    }
 
 
 def test_one_vocabulary_however_the_corpus_is_cut(tmp_path, texts, vocab_dir, monkeypatch):

@@ -24,7 +24,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = trainer.models.BertTokenizer(_VOCABULARY, lowercase=True)
     preprocessor = trainer.models.BertPreprocessor(tokenizer, sequence_length=8)
     backbone = trainer.models.BertBackbone(7, 1, 2, 8, 16, max_sequence_length=8)
-    trainer.models.BertClassifier(backbone, 2, preprocessor=preprocessor).save_to_preset(str(folder))
+    trainer.models.BertClassifier(backbone, 2, preprocessor=preprocessor).save_to_preset(
+        str(folder)
+    )
     return folder
 
 

@@ -66,7 +66,8 @@ def check_gradients_equal_plain_cross_entropy(folder):
     expected = _gradients(lambda *v: _plain(*v, labels, ops.convert_to_tensor(weights)), variables)
     for block_rows in (1, 8, 64):
         found = _gradients(
-            lambda *v, b=block_rows: 3.0 * sum_masked_lm_loss(*v, labels, weights, b).loss, variables
+            lambda *v, b=block_rows: 3.0 * sum_masked_lm_loss(*v, labels, weights, b).loss,
+            variables,
         )
         for one, other in zip(found, expected, strict=True):
             one, other = np.asarray(one), np.asarray(other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 from keras import ops
+from outputs import outputs_of
 
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.pretraining_model import PretrainingModel
@@ -47,17 +48,16 @@ def _inputs(token_ids, segment_ids, padding_mask=None):
 def check_packed_documents_get_what_they_get_alone(folder):
     backbone = _backbone()
     documents, segments, tokens, types, owners = _packed_row()
-    packed = backbone({**_inputs(tokens, types, owners > 0), "document_ids": owners})
-    packed = ops.convert_to_numpy(packed["sequence_output"])[0]
+    inputs = {**_inputs(tokens, types, owners > 0), "document_ids": owners}
+    packed = outputs_of(backbone, inputs)["sequence_output"][0]
     start = 0
     for ids, segment in zip(documents, segments, strict=True):
-        alone = backbone(_inputs(ids[None], segment[None]))
-        alone = ops.convert_to_numpy(alone["sequence_output"])[0]
+        alone = outputs_of(backbone, _inputs(ids[None], segment[None]))["sequence_output"][0]
         np.testing.assert_allclose(packed[start : start + len(ids)], alone, atol=1e-5)
         start += len(ids)
     # Without document_ids the documents see each other: the test above can fail.
-    mixed = backbone(_inputs(tokens, types, (owners > 0).astype("int32")))["sequence_output"]
-    assert np.abs(ops.convert_to_numpy(mixed)[0, :21] - packed[:21]).max() > 1e-2
+    mixed = outputs_of(backbone, _inputs(tokens, types, (owners > 0).astype("int32")))
+    assert np.abs(mixed["sequence_output"][0, :21] - packed[:21]).max() > 1e-2
 
 
 def check_packed_loss_is_the_sum_over_documents(folder):
@@ -70,7 +70,7 @@ def check_packed_loss_is_the_sum_over_documents(folder):
         "mask_ids": np.array([[4, 5, 6, 0]], "int32"),
         "mask_weights": np.array([[1.0, 1.0, 1.0, 0.0]], "float32"),
     }
-    packed = float(model(batch)["loss_sum"])
+    packed = outputs_of(model, batch)["loss_sum"]
     alone = 0.0
     places = ((1, 4), (1, 5), (3, 6))
     for ids, segment, (position, label) in zip(documents, segments, places, strict=True):
@@ -80,7 +80,7 @@ def check_packed_loss_is_the_sum_over_documents(folder):
             "mask_ids": np.array([[label]], "int32"),
             "mask_weights": np.ones((1, 1), "float32"),
         }
-        alone += float(model(part)["loss_sum"])
+        alone += outputs_of(model, part)["loss_sum"]
     np.testing.assert_allclose(packed, alone, rtol=1e-5)
 
 
@@ -88,10 +88,11 @@ def check_one_document_a_row_changes_nothing(folder):
     backbone = _backbone()
     tokens = np.random.default_rng(4).integers(0, _WORDS, (3, 12)).astype("int32")
     mask = (np.arange(12) < np.array([[12], [7], [3]])).astype("int32")
-    plain = backbone(_inputs(tokens, 0 * tokens, mask))
-    packed = backbone({**_inputs(tokens, 0 * tokens, mask), "document_ids": mask})
+    inputs = _inputs(tokens, 0 * tokens, mask)
+    plain = outputs_of(backbone, inputs)
+    packed = outputs_of(backbone, {**inputs, "document_ids": mask})
     for name in ("sequence_output", "pooled_output"):
-        one, other = (ops.convert_to_numpy(outputs[name]) for outputs in (plain, packed))
+        one, other = plain[name], packed[name]
         if name == "sequence_output":
             one, other = one[mask > 0], other[mask > 0]
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -111,23 +112,25 @@ def check_pretraining_model_learns(folder):
         "mask_weights": np.ones((4, 5), "float32"),
         "row_id": np.arange(4, dtype="int64"),
     }
-    first = float(model(batch)["loss"])
+    first = outputs_of(model, batch)["loss"]
     for _ in range(40):
         model.reset_metrics()
         logs = model.train_on_batch(batch, return_dict=True)
     assert logs["loss"] < 0.5 * first, (first, logs)
     assert set(logs) == {"loss", "accuracy"}
     task = model.to_masked_lm()
-    logits = task({**_inputs(tokens, 0 * tokens), "mask_positions": batch["mask_positions"]})
-    right = ops.convert_to_numpy(logits).argmax(-1) == batch["mask_ids"]
-    np.testing.assert_allclose(right.mean(), float(model(batch)["accuracy"]), atol=1e-6)
+    inputs = {**_inputs(tokens, 0 * tokens), "mask_positions": batch["mask_positions"]}
+    right = outputs_of(task, inputs).argmax(-1) == batch["mask_ids"]
+    np.testing.assert_allclose(right.mean(), outputs_of(model, batch)["accuracy"], atol=1e-6)
 
 
 def check_mixed_precision_and_frozen_backbone(folder):
     backbone = _backbone(dtype="mixed_bfloat16")
     tokens = np.ones((2, 6), "int32")
-    output = backbone(_inputs(tokens, 0 * tokens))["sequence_output"]
+    output = backbone.compute_output_spec(_inputs(tokens, 0 * tokens))["sequence_output"]
     assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+    encoded = outputs_of(backbone, _inputs(tokens, 0 * tokens))["sequence_output"]
+    assert np.isfinite(encoded.astype("float32")).all()
     assert {w.dtype for w in backbone.trainable_weights} == {"float32"}
     backbone.trainable = False
     assert backbone.trainable_weights == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from keras import ops
+from outputs import outputs_of
 
 import trainer
 
@@ -65,11 +66,10 @@ def _outputs(task):
         "segment_ids": rng.integers(0, 2, (3, 16)).astype("int32"),
         "padding_mask": (np.arange(16) < np.array([[16], [9], [2]])).astype("int32"),
     }
-    encoded = task.backbone(inputs)
+    encoded = outputs_of(task.backbone, inputs)
     if "mask_positions" in task.input:
         inputs["mask_positions"] = np.array([[1, 2], [3, 0], [0, 1]], "int32")
-    parts = [task(inputs), encoded["sequence_output"], encoded["pooled_output"]]
-    return [ops.convert_to_numpy(part) for part in parts]
+    return [outputs_of(task, inputs), encoded["sequence_output"], encoded["pooled_output"]]
 
 
 def _assert_same(task, loaded):

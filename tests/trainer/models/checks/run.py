@@ -22,9 +22,9 @@ class _Blocked:
             raise ImportError(f"{name} is blocked")
 
 
-def main(backend: str) -> None:
+def main(backend: str, *modules: str) -> None:
     only = None
-    modules = MODULES
+    modules = modules or MODULES
     if backend.endswith("-without-tensorflow"):
         sys.meta_path.insert(0, _Blocked())
         only, modules = WITHOUT_TENSORFLOW, ("without_tensorflow",)
@@ -46,9 +46,10 @@ def main(backend: str) -> None:
                     outcomes[key] = f"skipped: {error}"
                 except Exception:
                     outcomes[key] = traceback.format_exc()
-            print(f"{time.perf_counter() - started:6.1f} s {key}", file=sys.stderr)
+            seconds = time.perf_counter() - started
+            print(f"{seconds:6.1f} s {key} {outcomes[key][-2000:]}", file=sys.stderr, flush=True)
     print(json.dumps(outcomes))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

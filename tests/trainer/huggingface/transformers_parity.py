@@ -1,4 +1,4 @@
-"""Hugging Face's transformers gives the logits and ids that we give, in both directions."""
+"""Run by test_huggingface.py: transformers gives the logits and ids that we give, both ways."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ from pipelines.errors import UserError
 from trainer.huggingface import load_huggingface, save_huggingface
 from trainer.layers.gelu import gelu_approximate
 
-_VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "fox", "##es", "haus", ".", "中"]
+_VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "fox",
+    "##es",
+    "haus",
+    ".",
+    "中",
+]
 _SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
 _HF_HEAD = {"intermediate_activation": "gelu_approximate", "layer_norm_epsilon": 1e-12}
 
@@ -36,7 +48,8 @@ def _inputs() -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
     }
     names = {"token_ids": "input_ids", "segment_ids": "token_type_ids"}
     theirs = {
-        names.get(name, "attention_mask"): torch.tensor(value).long() for name, value in ours.items()
+        names.get(name, "attention_mask"): torch.tensor(value).long()
+        for name, value in ours.items()
     }
     return ours, theirs, np.tile(np.arange(6, dtype="int32"), (2, 1))
 

@@ -53,7 +53,7 @@ def count_stops(
     return stops
 
 
-def split_words(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+def count_word_stops(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How often a word is split just before each remainder by these pieces, int64[R]."""
     words = tree.remainders.words
     longest = longest_kept(tree, is_kept)

@@ -1,0 +1,210 @@
+"""Exports load in KerasHub and transformers and give the trained model's outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+keras = pytest.importorskip("keras")
+
+from pipelines.command import RunOptions  # noqa: E402
+from pipelines.errors import UserError  # noqa: E402
+from pipelines.manifest import read_manifest  # noqa: E402
+from trainer.export import ExportConfig, export, load_pretrained  # noqa: E402
+from trainer.pretrain import pretrain  # noqa: E402
+from trainer.pretrain_config import PretrainConfig  # noqa: E402
+
+_TRANSFORMERS = """
+import sys, numpy, torch, transformers
+folder, place = sys.argv[1:]
+model = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+arrays = {n: torch.tensor(v).long() for n, v in numpy.load(place + "/inputs.npz").items()}
+with torch.no_grad():
+    outputs = model(
+        input_ids=arrays["token_ids"],
+        token_type_ids=arrays["segment_ids"],
+        attention_mask=arrays["padding_mask"],
+    )[0]
+numpy.save(place + "/outputs.npy", outputs.numpy())
+"""
+
+
+def train(data, output, seed=0):
+    config = PretrainConfig(
+        data=(str(data),),
+        output=str(output),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        batch_size=8,
+        learning_rate=0.01,
+        steps=12,
+        seed=seed,
+    )
+    pretrain(config, RunOptions())
+    return output
+
+
+@pytest.fixture(scope="module")
+def run(make_rows, tmp_path_factory):
+    return train(make_rows(), tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    config = ExportConfig(
+        run=str(run), output=str(folder / "preset"), hf_output=str(folder / "huggingface")
+    )
+    export(config, RunOptions())
+    return config
+
+
+@pytest.fixture(scope="module")
+def expected(run):
+    trained = load_pretrained(str(run), read_manifest(str(run)))
+    return trained, trained.outputs(trained.task)
+
+
+def inputs_of(trained):
+    names = ("token_ids", "segment_ids", "padding_mask")
+    return {name: trained.rows[name].astype(np.int32) for name in names}
+
+
+def test_keras_hub_loads_the_preset_with_the_same_outputs(exported, expected):
+    hub = pytest.importorskip("keras_hub")
+    trained, outputs = expected
+    assert trained.rows["token_ids"].shape == (8, 32)
+    backbone = hub.models.BertBackbone.from_preset(exported.output)
+    encoded = backbone(inputs_of(trained), training=False)
+    for name in ("sequence_output", "pooled_output"):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(encoded[name]), outputs[name], atol=1e-5
+        )
+    masked_lm = hub.models.BertMaskedLM.from_preset(exported.output)
+    positions = trained.rows["mask_positions"]
+    logits = masked_lm({**inputs_of(trained), "mask_positions": positions}, training=False)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(logits), outputs["head"], atol=1e-5)
+    tokenizer = masked_lm.preprocessor.tokenizer
+    assert tokenizer.vocabulary_size() == 120
+    assert tokenizer.lowercase
+    assert np.asarray(tokenizer(["W1##s2 w3"])[0]).tolist() != []
+    classifier = hub.models.BertTextClassifier.from_preset(exported.output, num_classes=2)
+    inner = classifier.backbone(inputs_of(trained), training=False)["pooled_output"]
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(inner), outputs["pooled_output"], atol=1e-5
+    )
+    assert classifier.predict(["w1 w2", "w3"], verbose=0).shape == (2, 2)
+
+
+@pytest.mark.long
+def test_transformers_loads_the_directory_with_the_same_outputs(exported, expected, tmp_path):
+    if (
+        importlib.util.find_spec("transformers") is None
+        or importlib.util.find_spec("torch") is None
+    ):
+        pytest.skip("transformers and torch are not installed")
+    trained, outputs = expected
+    np.savez(tmp_path / "inputs.npz", **inputs_of(trained))
+    # In a process of its own: torch and TensorFlow do not always go together in one.
+    done = subprocess.run(
+        [sys.executable, "-c", _TRANSFORMERS, exported.hf_output, str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    used = trained.rows["padding_mask"].astype(bool)
+    encoded = np.load(tmp_path / "outputs.npy")
+    np.testing.assert_allclose(encoded[used], outputs["sequence_output"][used], atol=1e-5)
+
+
+def test_the_card_says_what_was_done(exported, run):
+    manifest = read_manifest(str(run))
+    for folder in (exported.output, exported.hf_output):
+        with open(os.path.join(folder, "card.md"), encoding="utf-8") as file:
+            card = file.read()
+        assert manifest.fingerprint in card
+        assert manifest.config["data"][0]["fingerprint"] in card
+        assert "learning_rate: 0.01" in card
+        assert "python -m trainer.pretrain" in card
+        assert f"{manifest.facts['metrics']['validation_loss']:.6g}" in card
+        assert "greatest difference" in card
+
+
+def test_a_repeated_export_does_nothing(exported, capsys):
+    path = os.path.join(exported.output, "manifest.json")
+    before = os.stat(path).st_mtime_ns
+    export(exported, RunOptions())
+    assert os.stat(path).st_mtime_ns == before
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_an_export_of_another_run_is_only_replaced_when_told(make_rows, run, tmp_path):
+    other = train(make_rows(), tmp_path / "other", seed=1)
+    output = str(tmp_path / "preset")
+    export(ExportConfig(run=str(run), output=output), RunOptions())
+    (tmp_path / "preset" / "stale.txt").write_text("from the first export")
+    again = ExportConfig(run=str(other), output=output)
+    with pytest.raises(UserError, match="export of another run"):
+        export(again, RunOptions())
+    export(again, RunOptions(overwrite=True))
+    with open(os.path.join(output, "run.json"), encoding="utf-8") as file:
+        assert json.load(file)["inputs"] == {"run": read_manifest(str(other)).fingerprint}
+    assert not (tmp_path / "preset" / "stale.txt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "preset"]
+
+
+def test_nothing_else_is_ever_replaced(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for overwrite in (False, True):
+        config = ExportConfig(run=str(run), output=str(tmp_path))
+        with pytest.raises(UserError, match="no export"):
+            export(config, RunOptions(overwrite=overwrite))
+        with pytest.raises(UserError, match="written by stage pretrain"):
+            export(ExportConfig(run=str(run), output=str(run)), RunOptions(overwrite=overwrite))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_model_that_comes_back_different_is_not_published(run, tmp_path, monkeypatch):
+    from trainer.models.bert_masked_lm import BertMaskedLM
+
+    original = BertMaskedLM.save_to_preset
+
+    def save_damaged(task, folder):
+        kernel = task.backbone.pooled_dense.kernel
+        good = keras.ops.convert_to_numpy(kernel)
+        kernel.assign(good + 0.01)
+        original(task, folder)
+        kernel.assign(good)
+
+    monkeypatch.setattr(BertMaskedLM, "save_to_preset", save_damaged)
+    config = ExportConfig(run=str(run), output=str(tmp_path / "preset"))
+    with pytest.raises(RuntimeError, match="pooled_output of the reloaded model differs"):
+        export(config, RunOptions())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unfinished_and_damaged_runs(make_rows, run, tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        export(ExportConfig(run=str(tmp_path / "x"), output=str(tmp_path / "y")), RunOptions())
+    with pytest.raises(UserError, match="was written by stage tokenize"):
+        export(ExportConfig(run=str(make_rows()), output=str(tmp_path / "y")), RunOptions())
+    with pytest.raises(UserError, match="another folder than --output"):
+        export(
+            ExportConfig(run=str(run), output=str(tmp_path), hf_output=f"{tmp_path}/"), RunOptions()
+        )
+    damaged = tmp_path / "damaged"
+    shutil.copytree(run, damaged)
+    (damaged / "model.weights.h5").write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"damaged \(.*its last checkpoint"):
+        export(ExportConfig(run=str(damaged), output=str(tmp_path / "y")), RunOptions())
