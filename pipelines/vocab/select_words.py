@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 
-_UNICODE = 0x110000
-
 
 @dataclass(frozen=True)
 class SelectedWords:
@@ -120,12 +118,12 @@ def select_words(
     codes = _code_points(words)
     ends = np.cumsum(lengths)
     in_kept = np.repeat(kept, lengths)
-    totals = np.zeros(_UNICODE, np.int64)
+    totals = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
     np.add.at(totals, codes[in_kept], np.repeat(counts[kept], lengths[kept]))
     seen = np.flatnonzero(totals)
     by_count = seen[np.argsort(-totals[seen], kind="stable")]
     allowed = np.sort(by_count[: max(max_unique_chars, 0)])
-    is_allowed = np.zeros(_UNICODE, np.bool_)
+    is_allowed = np.zeros(len(totals), np.bool_)
     is_allowed[allowed] = True
 
     strange_at = np.flatnonzero(in_kept & ~is_allowed[codes])
@@ -196,7 +194,7 @@ def _gather_words(
 ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
     """Copies the words in this order into one flat array of ranks; also their new starts."""
     rank_type: np.dtype[Any] = np.dtype(np.uint16 if len(allowed) < 1 << 16 else np.uint32)
-    rank_of = np.zeros(_UNICODE, rank_type)
+    rank_of = np.zeros(int(allowed.max(initial=0)) + 1, rank_type)
     rank_of[allowed] = np.arange(len(allowed), dtype=rank_type)
     new_ends = np.cumsum(lengths[order])
     new_starts = new_ends - lengths[order]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -162,16 +161,18 @@ def test_prefetcher_hands_over_errors_in_their_place():
 
 
 def test_prefetcher_measures_waiting_and_can_be_stopped():
+    asked = threading.Event()
+
     def make(step):
-        time.sleep(0.02)
+        asked.wait()
         return step
 
-    before = threading.active_count()
     batches = Prefetcher(make, 0, 1000)
     iterator = iter(batches)
-    for _ in range(5):
-        next(iterator)
-    assert batches.take_waited() > 0.02
+    threading.Timer(0.05, asked.set).start()
+    assert next(iterator) == 0
+    assert batches.take_waited() > 0
     assert batches.take_waited() == 0
+    assert batches._thread.is_alive()
     batches.close()
-    assert threading.active_count() == before
+    assert not batches._thread.is_alive()

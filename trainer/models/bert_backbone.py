@@ -143,6 +143,10 @@ class BertBackbone(Backbone):
         mask: Any = None,
         document_ids: Any = None,
     ) -> dict[str, Any]:
+        # stateless_call comes here without passing through __call__.
+        if isinstance(inputs, dict) and "document_ids" in inputs:
+            inputs = dict(inputs)
+            document_ids = inputs.pop("document_ids")
         if document_ids is None:
             return super().call(inputs, training=training, mask=mask)
         return self._encode(inputs, document_ids=document_ids, training=training)
