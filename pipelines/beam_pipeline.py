@@ -6,6 +6,7 @@ an error raised in a worker, which Beam wraps in pages of traceback, back into i
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import threading
@@ -51,18 +52,37 @@ def run_pipeline(
 
     ``progress`` gives a short text for the heartbeat. Raises UserError where a worker raised one.
     """
-    try:
-        with _heartbeat(progress):
+    with _heartbeat(progress), _held_tracebacks():
+        try:
             pipeline = beam.Pipeline(options=pipeline_options(beam_args))
             build(pipeline)
             pipeline.run().wait_until_finish()
+        except UserError:
+            raise
+        except Exception as error:
+            found = _USER_ERROR.search(str(error))
+            if found:
+                raise UserError(found[1].strip()) from None
+            raise
+
+
+@contextmanager
+def _held_tracebacks() -> Iterator[None]:
+    """Holds back what worker threads print on standard error, pages for any exception in a DoFn.
+
+    Dropped where the cause is a UserError, whose line says it all; printed in every other case.
+    """
+    real, held = sys.stderr, io.StringIO()
+    sys.stderr = held
+    try:
+        yield
     except UserError:
+        held.truncate(0)
+        held.seek(0)
         raise
-    except Exception as error:
-        found = _USER_ERROR.search(str(error))
-        if found:
-            raise UserError(found[1].strip()) from None
-        raise
+    finally:
+        sys.stderr = real
+        real.write(held.getvalue())
 
 
 @contextmanager
@@ -72,7 +92,8 @@ def _heartbeat(progress: Callable[[], str] | None) -> Iterator[None]:
         yield
         return
     done = threading.Event()
-    terminal = sys.stderr.isatty()
+    screen = sys.stderr
+    terminal = screen.isatty()
     started = time.monotonic()
 
     def beat() -> None:
@@ -81,7 +102,7 @@ def _heartbeat(progress: Callable[[], str] | None) -> Iterator[None]:
             print(
                 f"\r\033[K{line}" if terminal else line,
                 end="" if terminal else "\n",
-                file=sys.stderr,
+                file=screen,
                 flush=True,
             )
 
@@ -93,4 +114,4 @@ def _heartbeat(progress: Callable[[], str] | None) -> Iterator[None]:
         done.set()
         thread.join()
         if terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print("\r\033[K", end="", file=screen, flush=True)

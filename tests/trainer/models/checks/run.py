@@ -34,7 +34,7 @@ def main(backend: str, *modules: str) -> None:
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        for key, function in vars(module).items():
+        for key, function in list(vars(module).items()):
             if not key.startswith("check_") or (only and key not in only):
                 continue
             started = time.perf_counter()
