@@ -20,9 +20,10 @@ from pipelines.vocab.piece_tree import PieceTree, build_tree, find_remainders
 from pipelines.vocab.prune_pieces import count_uses, prune_pieces
 from pipelines.vocab.select_words import SelectedWords, select_words
 
-# Pruning begins with what a threshold keeps that gives this many times the pieces asked for; but
-# the rarest pieces say little about text not seen, and are left out unless there are too few.
-_CANDIDATES_PER_PIECE = 2
+# Pruning begins with what a threshold keeps that gives three times the pieces asked for. The
+# rarest pieces say little about text not seen: they join only where there are not even twice.
+_CANDIDATES = 3
+_FEWEST_CANDIDATES = 2
 _RAREST_CANDIDATE = 4
 
 
@@ -192,10 +193,10 @@ def _choose_shortest(
     num_iterations: int,
 ) -> tuple[int, list[str]]:
     """The pieces that shorten the words most, by use, and the threshold of the candidates."""
-    wanted = _CANDIDATES_PER_PIECE * room
+    wanted = _CANDIDATES * room
     found = grow(max(_sufficient_threshold(words, suffix_indicator, wanted), _RAREST_CANDIDATE))
     kept = search_threshold(found.tree, found.may_keep, found.is_new, wanted, num_iterations)
-    while found.number_new(kept.ever) < wanted and kept.threshold > 2:
+    while found.number_new(kept.ever) < _FEWEST_CANDIDATES * room and kept.threshold > 2:
         found = grow(2) if found.tree.threshold > 2 else found
         kept = keep_pieces(found.tree, found.may_keep, kept.threshold - 1, num_iterations)
     if found.number_new(kept.ever) < room:

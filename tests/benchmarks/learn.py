@@ -234,7 +234,7 @@ def main() -> None:
     }
     results = {name: tables[name]() for name in arguments.tables}
     for name, rows in results.items():
-        print(f"\n{name}\n" + tabulate(rows, headers="keys", floatfmt=".4g"))
+        print(f"\n{name}\n" + tabulate(rows, headers="keys", floatfmt=".5g"))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -226,7 +226,7 @@ def test_equals_a_slow_transcription_of_pruning(
 
     number, pool = keep_new(learned.threshold)
     if learned.threshold > 4:
-        assert number >= 2 * room > keep_new(learned.threshold + 1)[0] or room == 0
+        assert number >= 3 * room > keep_new(learned.threshold + 1)[0] or room == 0
     elif learned.threshold < 4:
         assert len(keep_new(learned.threshold + 1)[1]) < 2 * room
         assert len(pool) >= 2 * room or learned.threshold == 2
