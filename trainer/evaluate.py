@@ -27,6 +27,7 @@ from pipelines.errors import UserError
 from pipelines.manifest import MANIFEST, Manifest, finish_output, prepare_output
 from pipelines.shards import file_sha256
 from trainer.labelled_data import LabelledTexts, as_class_ids, as_numbers, read_labelled
+from trainer.lean_keras import with_lean_keras
 from trainer.scores import class_f1, confusion_matrix, score_classes, score_numbers
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -297,4 +298,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(EvaluateConfig, evaluate, stage="evaluate", module="trainer.evaluate")
+    run_command(
+        EvaluateConfig, with_lean_keras(evaluate), stage="evaluate", module="trainer.evaluate"
+    )

@@ -37,6 +37,7 @@ from pipelines.manifest import (
 from pipelines.vocabulary_source import VOCABULARY_FILE
 from trainer.card import write_card
 from trainer.evaluate import PRESET_FOLDER, TASK_FILE
+from trainer.lean_keras import with_lean_keras
 
 CARD = "card.md"
 _TOLERANCE = 1e-5
@@ -316,4 +317,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(ExportConfig, export, stage="export", module="trainer.export")
+    run_command(ExportConfig, with_lean_keras(export), stage="export", module="trainer.export")

@@ -45,6 +45,7 @@ from trainer.evaluate import (
     score_each_class,
 )
 from trainer.labelled_data import LabelledTexts, class_names, read_labelled
+from trainer.lean_keras import with_lean_keras
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -364,4 +365,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(FinetuneConfig, finetune, stage="finetune", module="trainer.finetune")
+    run_command(
+        FinetuneConfig, with_lean_keras(finetune), stage="finetune", module="trainer.finetune"
+    )

@@ -29,6 +29,7 @@ from trainer.evaluate import (
     run_model,
 )
 from trainer.labelled_data import LabelledTexts, read_labelled
+from trainer.lean_keras import with_lean_keras
 
 
 @dataclass(frozen=True)
@@ -144,4 +145,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(PredictConfig, predict, stage="predict", module="trainer.predict")
+    run_command(PredictConfig, with_lean_keras(predict), stage="predict", module="trainer.predict")

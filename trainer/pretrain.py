@@ -28,6 +28,7 @@ from pipelines.mask.mask_rows import check as check_masking
 from pipelines.vocabulary_source import save_vocabulary
 from trainer.checkpoints import Checkpoints
 from trainer.dataset import TRAIN, Dataset, open_datasets
+from trainer.lean_keras import with_lean_keras
 from trainer.loader import BatchMaker, Prefetcher
 from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
 from trainer.pretrain_config import PretrainConfig, describe_changes
@@ -343,4 +344,6 @@ def _device() -> str:
 
 
 if __name__ == "__main__":
-    run_command(PretrainConfig, pretrain, stage="pretrain", module="trainer.pretrain")
+    run_command(
+        PretrainConfig, with_lean_keras(pretrain), stage="pretrain", module="trainer.pretrain"
+    )
