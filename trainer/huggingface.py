@@ -54,7 +54,10 @@ def save_huggingface(model: Any, tokenizer: Any, directory: str) -> None:
     names |= head_names(model, architecture)
     tensors = {name: entry.exported() for name, entry in names.items()}
     os.makedirs(directory, exist_ok=True)
-    save_file(tensors, os.path.join(directory, "model.safetensors"), metadata={"format": "pt"})
+    weights = os.path.join(directory, "model.safetensors")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    # safetensors makes a file for its owner alone; presets are for sharing.
+    os.chmod(weights, 0o644)
     config = _config(backbone, architecture, tokenizer)
     if architecture == "BertForSequenceClassification":
         config["id2label"] = {str(i): f"LABEL_{i}" for i in range(model.num_classes)}

@@ -218,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = ["reference", "growth", "quality"]
     parser.add_argument("--tables", nargs="+", choices=names, default=names)
-    parser.add_argument("--reference_sizes", type=int, nargs="+", default=[2000, 4000])
+    parser.add_argument("--reference_sizes", type=int, nargs="+", default=[4000, 16_000])
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--sizes", type=int, nargs="+", default=[30_000, 100_000, 300_000])
     corpora = ["imdb/train-00000-of-00008"]

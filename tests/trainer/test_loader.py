@@ -57,7 +57,7 @@ def test_a_batch_is_the_rows_of_its_step_masked(make_rows):
     assert (arrays["token_ids"] == 4).any()
 
 
-@pytest.mark.parametrize("strategy", ["token", "whole_word"])
+@pytest.mark.parametrize("strategy", ["token", "whole_word", "span"])
 def test_examples_equal_rows_masked_on_the_fly(make_rows, make_examples, strategy):
     rows = make_rows()
     options = vars(MASK) | {"strategy": strategy, "seed": 3}
