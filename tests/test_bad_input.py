@@ -40,9 +40,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], module: str, *parts:
 def test_bad_corpora(tmp_path, content, parts):
     (tmp_path / "corpus.jsonl").write_bytes(content)
     output = tmp_path / "vocab"
-    done = run(
-        *("pipelines.vocab", "--input", str(tmp_path / "*.jsonl"), "--output", str(output))
-    )
+    done = run(*("pipelines.vocab", "--input", str(tmp_path / "*.jsonl"), "--output", str(output)))
     assert_one_line(done, "pipelines.vocab", *parts)
     assert not (output / "manifest.json").exists()
     # A later stage does not accept what is left.

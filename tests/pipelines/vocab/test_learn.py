@@ -182,7 +182,7 @@ def test_pruning_worked_out_by_hand() -> None:
     assert learned.threshold == 4
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=400)
 @given(word_counts, st.integers(0, 40), st.sampled_from([["[UNK]"], [], ["ab", "##ab", "a"]]))
 def test_equals_a_slow_transcription_of_the_published_algorithm(
     words: dict[str, int], room: int, reserved: list[str]
@@ -208,7 +208,7 @@ def test_equals_a_slow_transcription_of_the_published_algorithm(
     assert learned.tokens == fixed + (by_count(pieces) + by_count(others))[:room]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=400)
 @given(word_counts, st.integers(0, 25), st.sampled_from([["[UNK]"], ["ab", "##ab", "a"]]))
 def test_equals_a_slow_transcription_of_pruning(
     words: dict[str, int], room: int, reserved: list[str]

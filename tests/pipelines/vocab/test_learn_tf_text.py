@@ -62,7 +62,7 @@ all_options = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=600)
 @given(st.data(), letters, all_options)
 def test_equals_the_reference_on_small_alphabets(
     reference: ModuleType, data: st.DataObject, letters: str, options: dict[str, Any]
@@ -76,6 +76,21 @@ def test_equals_the_reference_on_small_alphabets(
         )
     )
     # In this order the reference, too, breaks ties at max_input_tokens by the word.
+    assert learn(words, **options) == reference.learn(sorted(words.items()), **options)
+
+
+@settings(deadline=None, max_examples=600)
+@given(
+    st.dictionaries(st.text("a#", min_size=1, max_size=6), st.integers(1, 9), min_size=3),
+    st.integers(5, 30),
+    st.sampled_from(["#", "##", "a"]),
+    st.sampled_from([[], ["##a", "#a"]]),
+)
+def test_equals_the_reference_where_plain_and_continued_pieces_read_alike(
+    reference: ModuleType, words: dict[str, int], vocab_size: int, joiner: str, reserved: list[str]
+) -> None:
+    options: dict[str, Any] = {"vocab_size": vocab_size, "lower_thresh": 1, "slack_ratio": 0}
+    options |= {"joiner": joiner, "reserved_tokens": reserved}
     assert learn(words, **options) == reference.learn(sorted(words.items()), **options)
 
 
