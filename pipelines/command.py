@@ -192,14 +192,13 @@ def _check_rest(rest: Sequence[str], names: list[str], beam: bool) -> list[str]:
         if not option.startswith("-"):
             raise UserError(f"unexpected argument {option!r} (options begin with --)")
         name = option.split("=")[0]
-        hint = nearest(name, names, cutoff=0.6) or nearest(name, beam_names)
-        raise UserError(f"unknown option {name}{hint}")
+        raise UserError(f"unknown option {name}{nearest(name, names + beam_names)}")
     return list(rest)
 
 
-def nearest(name: str, names: Sequence[str], cutoff: float = 0.5) -> str:
+def nearest(name: str, names: Sequence[str]) -> str:
     """'; did you mean X?' for the valid name nearest to a wrong one, or the empty string."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# The backend of what the tests run in their own process, whichever of them is first.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 

@@ -196,12 +196,9 @@ def _choose_shortest(
     wanted = _CANDIDATES * room
     found = grow(max(_sufficient_threshold(words, suffix_indicator, wanted), _RAREST_CANDIDATE))
     kept = search_threshold(found.tree, found.may_keep, found.is_new, wanted, num_iterations)
-    while found.number_new(kept.ever) < _FEWEST_CANDIDATES * room and kept.threshold > 2:
-        found = grow(2) if found.tree.threshold > 2 else found
+    while found.number_new(kept.ever) < _FEWEST_CANDIDATES * room and kept.threshold > 1:
+        found = grow(kept.threshold - 1)
         kept = keep_pieces(found.tree, found.may_keep, kept.threshold - 1, num_iterations)
-    if found.number_new(kept.ever) < room:
-        found = grow(1)
-        kept = keep_pieces(found.tree, found.may_keep, kept.threshold, num_iterations)
     tree = found.tree
     chosen = prune_pieces(tree, kept.ever & found.is_new, room)
     pieces = found.top(chosen, count_uses(tree, chosen), room)
