@@ -23,6 +23,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
+from pipelines.direct_runner_guard import guard_direct_runner
 from pipelines.errors import UserError
 
 _USER_ERROR = re.compile(r"pipelines\.errors\.UserError: (.*?)(?: \[while running|\\n|\n|$)")
@@ -54,6 +55,7 @@ def run_pipeline(
     """
     with _heartbeat(progress), _held_tracebacks():
         try:
+            guard_direct_runner()
             pipeline = beam.Pipeline(options=pipeline_options(beam_args))
             build(pipeline)
             pipeline.run().wait_until_finish()

@@ -14,6 +14,7 @@ _HEAVY = ("tensorflow", "tensorflow_text", "keras", "apache_beam", "jax", "torch
 # Glue, and what exists to import something heavy.
 _BEAM_GLUE = {
     "pipelines.beam_pipeline",
+    "pipelines.direct_runner_guard",
     "pipelines.read_documents",
     "pipelines.report",
     "pipelines.vocab.pipeline",

@@ -21,9 +21,9 @@ from pipelines.vocab.prune_pieces import count_uses, prune_pieces
 from pipelines.vocab.select_words import SelectedWords, select_words
 
 # Pruning begins with what a threshold keeps that gives three times the pieces asked for. The
-# rarest pieces say little about text not seen: they join only where there are not even twice.
+# rarest pieces say little about text not seen: they join only where there are too few others.
 _CANDIDATES = 3
-_FEWEST_CANDIDATES = 2
+_FEWEST_CANDIDATES = 2.4
 _RAREST_CANDIDATE = 4
 
 
@@ -77,8 +77,8 @@ def learn_wordpiece(
     With ``prune``, pieces are those that shorten the words most, and count is how often the
     words use them. Without it they are those with the highest counts at the threshold that keeps
     enough where one more would keep too few: the published algorithm, made exact in size. Where
-    the words are too few for that, their commonest other pieces fill up the list. A plain piece
-    that would read as a continued one is never learned.
+    the words are too few for that, the commonest whole words and then the commonest other pieces
+    fill up the list. A plain piece that would read as a continued one is never learned.
 
     Words that are reserved or longer than ``max_token_length`` characters, that hold a character
     beyond the ``max_unique_chars`` commonest, or that are not among the ``max_input_tokens``
@@ -196,13 +196,18 @@ def _choose_shortest(
     wanted = _CANDIDATES * room
     found = grow(max(_sufficient_threshold(words, suffix_indicator, wanted), _RAREST_CANDIDATE))
     kept = search_threshold(found.tree, found.may_keep, found.is_new, wanted, num_iterations)
-    while found.number_new(kept.ever) < _FEWEST_CANDIDATES * room and kept.threshold > 1:
-        found = grow(kept.threshold - 1)
+    while found.number_new(kept.ever) < _FEWEST_CANDIDATES * room and kept.threshold > 2:
+        found = grow(2) if found.tree.threshold > 2 else found
         kept = keep_pieces(found.tree, found.may_keep, kept.threshold - 1, num_iterations)
+    if found.number_new(kept.ever) < room:
+        found = grow(1)
+        kept = keep_pieces(found.tree, found.may_keep, kept.threshold, num_iterations)
     tree = found.tree
     chosen = prune_pieces(tree, kept.ever & found.is_new, room)
     pieces = found.top(chosen, count_uses(tree, chosen), room)
-    others = found.is_new & ~chosen
+    whole_words = found.is_new & ~chosen & tree.whole_words()
+    pieces += found.top(whole_words, tree.counts, room - len(pieces))
+    others = found.is_new & ~chosen & ~whole_words
     return kept.threshold, pieces + found.top(others, tree.counts, room - len(pieces))
 
 

@@ -75,6 +75,13 @@ class PieceTree:
             for length in range(len(self.first) - 2, 1, -1)
         ]
 
+    def whole_words(self) -> NDArray[np.bool_]:
+        """Marks the pieces that are all of a word, bool[N]."""
+        marked = np.zeros(len(self.length), np.bool_)
+        lengths = self.remainders.words.lengths
+        marked[self.word_leaf[self.length[self.word_leaf] == lengths]] = True
+        return marked
+
     def tokens(self, pieces: NDArray[np.signedinteger], suffix_indicator: str) -> list[str]:
         """These pieces as vocabulary entries: continued ones with the suffix indicator."""
         words = self.remainders.words

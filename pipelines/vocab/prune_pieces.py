@@ -19,9 +19,6 @@ from pipelines.vocab.piece_tree import PieceTree
 from pipelines.vocab.split_by_pieces import count_stops, longest_kept, rests_after
 
 
-_QUARTERS, _SPARED = 4, 3
-
-
 @dataclass(frozen=True)
 class _Split:
     """How all words are split by some kept pieces: k places where a piece is taken.
@@ -71,8 +68,8 @@ def _split(tree: PieceTree, is_kept: NDArray[np.bool_], *, spare_one: bool) -> _
     if spare_one:
         spared = np.flatnonzero((tree.length[pieces] == words.lengths) & (words.lengths > 1))
         starts = np.concatenate([starts, starts[spared]])
-        counts = np.concatenate([_QUARTERS * counts, np.full(len(spared), _SPARED, np.int64)])
-        counts[spared] -= _SPARED
+        counts = np.concatenate([counts, np.ones(len(spared), np.int64)])
+        counts[spared] -= 1
         pieces = np.concatenate([pieces, shorter[pieces[spared]]])
     stops = count_stops(tree, longest, starts, pieces, counts)
     reached = np.flatnonzero(stops)
