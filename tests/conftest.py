@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # The backend of what the tests run in their own process, whichever of them is first.
 os.environ.setdefault("KERAS_BACKEND", "jax")
+
+# No test asserts a time, generated ones neither: machines are slow when they are busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
