@@ -3,9 +3,10 @@
 In Beam (2.77 and before) the local runner's data streams are flushed every second by a thread that
 takes what is in the buffer and then empties it, without a lock against the thread that writes
 (``TimeBasedBufferingClosableOutputStream``): what is written between the two is gone without a word.
-Over 300 MB of Wikipedia every run on two workers lost some of 17,229 documents. Without the timer the
-streams are flushed by size and at the end, which is all that a batch needs. A Beam without this
-setting is left alone: the counts, which must balance, still stand guard.
+Over 300 MB of Wikipedia on two workers, five runs lost 40 to 100 of 17,229 documents, or counts, or
+both alike. Without the timer the streams are flushed by size and at the end, which is all that a
+batch needs. A Beam without this setting is left alone; ``read_documents.check_reading`` keeps books
+that do not depend on what arrives.
 """
 
 from __future__ import annotations

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
 
-from pipelines.documents import DocumentBlock, FileRange, InputFormat, plan_ranges, read_blocks
+from pipelines.documents import (
+    DocumentBlock,
+    FileRange,
+    InputFormat,
+    make_block,
+    plan_ranges,
+    read_blocks,
+)
 from pipelines.files import FileInfo
+from pipelines.manifest import check_balance
+
+RANGES_READ, BLOCKS_SENT, BLOCKS_ARRIVED = "ranges_read", "blocks_sent", "blocks_arrived"
 
 
 class _ReadRange(beam.DoFn):
@@ -16,7 +27,25 @@ class _ReadRange(beam.DoFn):
         self._options = options
 
     def process(self, element: FileRange) -> Iterator[DocumentBlock]:
-        yield from read_blocks(element, self._options)
+        sent = 0
+        for block in read_blocks(element, self._options):
+            sent += 1
+            block.counts[BLOCKS_ARRIVED] += 1
+            yield block
+        # Last, so that neither a range nor a block can be lost together with its own counts.
+        yield make_block([], Counter({RANGES_READ: 1, BLOCKS_SENT: sent}))
+
+
+def check_reading(counts: Counter[str], planned: int) -> None:
+    """Raises RuntimeError unless every range and every block of it has been counted.
+
+    Counts that travel with the data can be lost with it and still balance; the number of ranges
+    is known before. Removes what it checks: it depends on how the input is cut into files.
+    """
+    check_balance({**counts, "planned": planned}, "file ranges", "planned", (RANGES_READ,))
+    check_balance(counts, "blocks", BLOCKS_SENT, (BLOCKS_ARRIVED,))
+    for name in (RANGES_READ, BLOCKS_SENT, BLOCKS_ARRIVED):
+        counts.pop(name, None)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from pipelines import files
 from pipelines.beam_pipeline import run_pipeline
 from pipelines.command import RunOptions
 from pipelines.corpus_config import describe_inputs
-from pipelines.documents import DocumentBlock
+from pipelines.documents import DocumentBlock, plan_ranges
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.manifest import (
@@ -36,7 +36,7 @@ from pipelines.manifest import (
     read_manifest,
     read_run,
 )
-from pipelines.read_documents import ReadDocuments
+from pipelines.read_documents import ReadDocuments, check_reading
 from pipelines.records import schema_of, token_dtype
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
 from pipelines.shards import shard_name, write_shard
@@ -135,10 +135,12 @@ def _finish(
     config: TokenizeConfig,
     vocabulary: Vocabulary,
     inputs: Any,
+    ranges: int,
     started: float,
 ) -> None:
     """Checks that everything balances, then publishes vocabulary, run.json and manifest."""
-    counts = add_counts(reports)
+    counts = Counter(add_counts(reports))
+    check_reading(counts, ranges)
     splits = collect_shards(reports)
     check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
     check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
@@ -157,7 +159,7 @@ def _finish(
     manifest = Manifest(
         stage="tokenize",
         config=config.deciding_fields(),
-        counts=counts,
+        counts=dict(sorted(counts.items())),
         facts={
             "format": config.format,
             "seq_length": config.seq_length,
@@ -199,6 +201,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     vocabulary = source.vocabulary
     config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)
     found = config.match_input()
+    ranges = len(plan_ranges(found, config.read_options()))
     inputs = {"files": describe_inputs(found), "vocabulary": vocabulary.fingerprint}
     size = sum(info.size for info in found)
     print(
@@ -245,7 +248,12 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
             | "Reports" >> beam.Flatten()
             | Finish(
                 partial(
-                    _finish, config=config, vocabulary=vocabulary, inputs=inputs, started=started
+                    _finish,
+                    config=config,
+                    vocabulary=vocabulary,
+                    inputs=inputs,
+                    ranges=ranges,
+                    started=started,
                 )
             )
         )

@@ -24,7 +24,7 @@ from pipelines import files
 from pipelines.beam_pipeline import run_pipeline
 from pipelines.command import RunOptions
 from pipelines.corpus_config import describe_inputs
-from pipelines.documents import DocumentBlock
+from pipelines.documents import DocumentBlock, plan_ranges
 from pipelines.errors import UserError
 from pipelines.manifest import (
     Manifest,
@@ -34,7 +34,7 @@ from pipelines.manifest import (
     read_manifest,
     read_run,
 )
-from pipelines.read_documents import ReadDocuments
+from pipelines.read_documents import ReadDocuments, check_reading
 from pipelines.report import Finish, Report, add_counts
 from pipelines.summary import print_summary
 from pipelines.text import count_block_words
@@ -99,12 +99,15 @@ class _AddUp(beam.DoFn):
         yield WordTable.of(words, counts.tolist())
 
 
-def _finish(elements: list[Any], config: VocabConfig, inputs: Any, started: float) -> None:
+def _finish(
+    elements: list[Any], config: VocabConfig, inputs: Any, ranges: int, started: float
+) -> None:
     """Learns from the gathered tables, checks the balance and publishes."""
     reports = [element for element in elements if isinstance(element, Report)]
     total = add_tables(element for element in elements if isinstance(element, WordTable))
     words, word_counts = most_frequent(total, config.max_input_tokens)
     counts = Counter(add_counts(reports))
+    check_reading(counts, ranges)
     counts["words_dropped_rare"] += sum(total.values()) - int(word_counts.sum())
     counts["words_counted"] = int(word_counts.sum())
     counts["distinct_words"] = len(words)
@@ -171,6 +174,7 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     if config.strip_accents is None:
         config = replace(config, strip_accents=config.lowercase)
     found = config.match_input()
+    ranges = len(plan_ranges(found, config.read_options()))
     inputs = {"files": describe_inputs(found)}
     size = sum(info.size for info in found)
     print(f"vocab: {len(found)} files, {size / 1e6:,.1f} MB", file=sys.stderr)
@@ -202,7 +206,7 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
         (
             (counted.reports, added.reports, added.tables)
             | beam.Flatten()
-            | Finish(partial(_finish, config=config, inputs=inputs, started=started))
+            | Finish(partial(_finish, config=config, inputs=inputs, ranges=ranges, started=started))
         )
 
     run_pipeline(build, options.beam_args, progress=lambda: "vocab: counting words and learning")
