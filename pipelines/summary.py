@@ -27,7 +27,7 @@ def _lines(name: str, value: Any) -> list[list[str]]:
     elif isinstance(value, int):
         text = f"{value:,}"
     elif isinstance(value, float):
-        text = f"{value:,.2f}"
+        text = f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
     else:
         text = str(value)
     return [[name.replace("_", " "), text]]

@@ -54,14 +54,29 @@ def count_block_words(
     text: NDArray[np.uint8], offsets: NDArray[np.int64], *, lowercase: bool, strip_accents: bool
 ) -> tuple[list[str], NDArray[np.int64]]:
     """``count_words`` of the documents ``text[offsets[i]:offsets[i + 1]]`` of a UTF-8 buffer."""
+    separated = separate_words(text, offsets, lowercase=lowercase, strip_accents=strip_accents)
+    counts = Counter(separated.split())
+    words = sorted(word for word in counts if not is_too_long(word))
+    return [word.decode() for word in words], np.array([counts[word] for word in words], np.int64)
+
+
+def separate_words(
+    text: NDArray[np.uint8], offsets: NDArray[np.int64], *, lowercase: bool, strip_accents: bool
+) -> bytes:
+    """The words of documents in a UTF-8 buffer, in order, apart by spaces (``.split()`` them)."""
     block = _separator(lowercase, strip_accents)(text, offsets)
     ends = block.offsets[1:-1]  # a word does not go on in the next document
-    separated = np.insert(block.text, ends, SPACE).tobytes()
-    counts = Counter(separated.split())
-    words = sorted(
-        word for word in counts if len(word) <= MAX_WORD_CHARACTERS or not _is_long(word)
-    )
-    return [word.decode() for word in words], np.array([counts[word] for word in words], np.int64)
+    return np.insert(block.text, ends, SPACE).tobytes()
+
+
+def is_too_long(word: bytes) -> bool:
+    """True for a word over ``MAX_WORD_CHARACTERS``: whatever the vocabulary, it is one [UNK]."""
+    return len(word) > MAX_WORD_CHARACTERS and len(word.decode()) > MAX_WORD_CHARACTERS
+
+
+def can_continue(character: str) -> bool:
+    """False for a character that is always a word of its own: punctuation and ideographs."""
+    return not _stands_alone()[ord(character)]
 
 
 def find_long_words(text: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -105,10 +120,6 @@ def _long_words(text: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
         for i in np.flatnonzero(ends - begins > MAX_WORD_CHARACTERS).tolist():
             yield start + int(places[begins[i]]), start + int(places[ends[i]])
         start, size = start + int(places[min(ends[-1] + 1, len(codes))]), _PART
-
-
-def _is_long(word: bytes) -> bool:
-    return len(word.decode()) > MAX_WORD_CHARACTERS
 
 
 @lru_cache(maxsize=1)

@@ -47,6 +47,12 @@ def load_vocabulary(
                 )
         lowercase = facts.get("lowercase", lowercase)
         strip_accents = facts.get("strip_accents", strip_accents)
+        mark = facts.get("suffix_indicator", "##")
+        if mark != "##":
+            raise UserError(
+                f"--vocab: {path} was learned with suffix_indicator {mark!r}, but in BERT's "
+                "vocabularies '##' continues a word; learn one with --suffix_indicator '##'"
+            )
     if lowercase is None:
         lowercase = not any(
             token != token.lower() for token in vocabulary.tokens if not token.startswith("[")

@@ -17,6 +17,7 @@ _BEAM_GLUE = {
     "pipelines.direct_runner_guard",
     "pipelines.read_documents",
     "pipelines.report",
+    "pipelines.vocab.count_words",
     "pipelines.vocab.pipeline",
     "pipelines.tokenize.pipeline",
     "pipelines.mask.pipeline",

@@ -9,7 +9,19 @@ from pipelines.corpus_config import CorpusConfig
 from pipelines.errors import UserError
 
 # Where the input lies decides nothing about the bytes.
-_PLACES = ("input", "output")
+_PLACES = ("input", "output", "word_counts")
+# What decides the words and their counts.
+_COUNTING = (
+    "input_format",
+    "text_field",
+    "document_boundary",
+    "on_bad_record",
+    "lowercase",
+    "strip_accents",
+    "held_out_fraction",
+    "min_count",
+    "max_input_tokens",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +50,42 @@ class VocabConfig(CorpusConfig):
     suffix_indicator: str = "##"
     """Marks a piece that continues a word."""
 
+    word_counts: str | None = None
+    """A file to keep the counted words in. Where it exists they are read from it instead of being
+    counted again: to try another vocabulary size or algorithm."""
+
+    held_out_fraction: float = 0.01
+    """Share of the documents on which the vocabulary is judged in the manifest: with one learned
+    without them, while the one that is written is learned from all; 0: not judged."""
+
+    min_count: int = 1
+    """Words that occur fewer times are left out of learning, and counted."""
+
     max_input_tokens: int = 5_000_000
     """Distinct words to learn from, the most frequent ones (ties by the word itself)."""
 
     max_token_length: int = 50
-    """Longer words are left out of learning, and counted."""
+    """Words of more characters are left out of learning, and counted."""
 
-    max_unique_chars: int = 1000
-    """Characters in the alphabet, the most frequent ones; words with others are left out."""
+    max_unique_chars: int | None = None
+    """Characters in the alphabet, the most frequent ones; words with others are left out. Default:
+    1000, and with wordpiece a quarter of vocab_size where that is more."""
+
+    num_iterations: int = 4
+    """Rounds of splitting the words by the pieces kept so far and counting again."""
+
+    upper_thresh: int | None = 10_000_000
+    """tf_text only: no higher count is ever asked of a piece."""
+
+    lower_thresh: int | None = 10
+    """tf_text only: no lower count is ever asked of a piece."""
+
+    slack_ratio: float = 0.05
+    """tf_text only: by how much of vocab_size the vocabulary may be smaller."""
+
+    prune: bool = True
+    """wordpiece only: of three times the pieces wanted keep those that shorten the words most;
+    without it, those with the highest counts, as the published algorithm does."""
 
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
@@ -68,10 +108,37 @@ class VocabConfig(CorpusConfig):
                 f"--vocab_size {self.vocab_size}: must be larger than the "
                 f"{len(self.reserved_tokens)} reserved tokens"
             )
-        for name in ("max_input_tokens", "max_token_length", "max_unique_chars"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
+        if not self.suffix_indicator or self.suffix_indicator.split() != [self.suffix_indicator]:
+            raise UserError(
+                f"--suffix_indicator {self.suffix_indicator!r}: must be characters without blanks, "
+                "such as ##"
+            )
+        for name in (
+            "min_count",
+            "max_input_tokens",
+            "max_token_length",
+            "max_unique_chars",
+            "num_iterations",
+            "upper_thresh",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} {value}: must be at least 1")
+        if not 0 <= self.held_out_fraction < 1:
+            raise UserError(
+                f"--held_out_fraction {self.held_out_fraction}: must be at least 0 and below 1"
+            )
 
     def deciding_fields(self) -> dict[str, Any]:
         """The fields that decide the bytes of the output."""
         return {name: value for name, value in asdict(self).items() if name not in _PLACES}
+
+    def counting_fields(self) -> dict[str, Any]:
+        """The fields that decide which words are counted, and how often."""
+        return {name: getattr(self, name) for name in _COUNTING}
+
+    def alphabet_limit(self) -> int:
+        """``max_unique_chars`` with its default filled in."""
+        if self.max_unique_chars is not None:
+            return self.max_unique_chars
+        return max(1000, self.vocab_size // 4) if self.algorithm == "wordpiece" else 1000

@@ -66,13 +66,14 @@ def learn_wordpiece(
     max_input_tokens: int | None = 5_000_000,
     max_token_length: int = 50,
     max_unique_chars: int = 1000,
+    can_continue: Callable[[str], bool] = lambda character: True,
     prune: bool = True,
 ) -> LearnedVocabulary:
     """Learns a vocabulary of exactly ``vocab_size`` tokens from counted words.
 
     ``words``: distinct words in any order; ``counts`` int64[n]: their occurrences. The tokens
-    are the reserved ones as given; all single characters, plain, then continued (these only of
-    characters that are ever part of a longer word); and pieces by count, ties alphabetically.
+    are the reserved ones as given; all single characters, plain, then continued (these without the
+    characters that ``can_continue`` no word); and pieces by count, ties alphabetically.
 
     With ``prune``, pieces are those that shorten the words most, and count is how often the
     words use them. Without it they are those with the highest counts at the threshold that keeps
@@ -101,7 +102,7 @@ def learn_wordpiece(
         max_unique_chars=max_unique_chars,
     )
     alphabet = selected.alphabet
-    continued = [suffix_indicator + character for character in _joined_characters(selected)]
+    continued = [suffix_indicator + character for character in alphabet if can_continue(character)]
     fixed = list(dict.fromkeys([*reserved_tokens, *alphabet, *continued]))
     room = vocab_size - len(fixed)
     if room < 0:
@@ -209,13 +210,6 @@ def _choose_shortest(
     pieces += found.top(whole_words, tree.counts, room - len(pieces))
     others = found.is_new & ~chosen & ~whole_words
     return kept.threshold, pieces + found.top(others, tree.counts, room - len(pieces))
-
-
-def _joined_characters(words: SelectedWords) -> list[str]:
-    """The characters that occur in words of two or more: all that could continue a word."""
-    is_joined = np.zeros(len(words.alphabet), np.bool_)
-    is_joined[words.ranks[np.repeat(words.lengths > 1, words.lengths)]] = True
-    return [words.alphabet[rank] for rank in np.flatnonzero(is_joined)]
 
 
 def _sufficient_threshold(words: SelectedWords, suffix_indicator: str, number: int) -> int:

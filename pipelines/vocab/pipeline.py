@@ -1,18 +1,16 @@
 """Stage ``vocab`` as a Beam pipeline.
 
-    blocks of documents -> words counted in the worker -> tables cut by word -> one sum per word
-    -> the most frequent words -> one learner on arrays -> vocab.txt, manifest
+    blocks of documents -> words counted (count_words.py) -> one learner on arrays, and one more to
+    judge it by (held_out.py) -> vocab.txt, manifest
 
-Counts are 64-bit and every cut has a total order, so neither the workers nor the order of the input
-can change the result.
+With ``--word_counts`` the counted words are kept in a file, and a later run begins there.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,120 +22,101 @@ from pipelines import files
 from pipelines.beam_pipeline import run_pipeline
 from pipelines.command import RunOptions
 from pipelines.corpus_config import describe_inputs
-from pipelines.documents import DocumentBlock, plan_ranges
+from pipelines.documents import plan_ranges
 from pipelines.errors import UserError
 from pipelines.manifest import (
     Manifest,
-    check_balance,
     finish_output,
     prepare_output,
     read_manifest,
     read_run,
 )
-from pipelines.read_documents import ReadDocuments, check_reading
-from pipelines.report import Finish, Report, add_counts
+from pipelines.read_documents import ReadDocuments
+from pipelines.report import Finish
 from pipelines.summary import print_summary
-from pipelines.text import count_block_words
+from pipelines.text import can_continue
 from pipelines.vocab.config import VocabConfig
+from pipelines.vocab.count_words import CountWords, gather_counts
+from pipelines.vocab.held_out import measure_pieces
 from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
 from pipelines.vocab.tf_text_learn import learn_tf_text
-from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_frequent
+from pipelines.vocab.word_counts import (
+    WordCounts,
+    load_word_counts,
+    save_word_counts,
+    select_counted,
+)
 from pipelines.vocabulary_source import VOCABULARY_FILE
 
-# A worker hands its counts on when it holds this many distinct words.
-_FLUSH_WORDS = 2_000_000
 
-
-class _CountWords(beam.DoFn):
-    """DocumentBlock -> (partition, WordTable), once per bundle, and tagged 'reports'."""
-
-    def __init__(self, lowercase: bool, strip_accents: bool):
-        self._lowercase, self._strip_accents = lowercase, strip_accents
-
-    def start_bundle(self) -> None:
-        self._words: Counter[str] = Counter()
-
-    def process(self, element: DocumentBlock) -> Iterator[Any]:
-        counts = Counter(element.counts)
-        counts["documents_out"] = len(element)
-        if len(element):
-            words, word_counts = count_block_words(
-                np.frombuffer(element.text, np.uint8),
-                element.offsets,
-                lowercase=self._lowercase,
-                strip_accents=self._strip_accents,
-            )
-            counts["words_in"] = int(word_counts.sum())
-            for word, count in zip(words, word_counts.tolist(), strict=True):
-                self._words[word] += count
-        yield beam.pvalue.TaggedOutput("reports", Report(counts))
-        if len(self._words) > _FLUSH_WORDS:
-            yield from cut_by_word(self._words).items()
-            self._words = Counter()
-
-    def finish_bundle(self) -> Iterator[Any]:
-        from apache_beam.transforms.window import GlobalWindow
-        from apache_beam.utils.windowed_value import WindowedValue
-
-        window = GlobalWindow()
-        for part in cut_by_word(self._words).items():
-            yield WindowedValue(part, window.max_timestamp(), (window,))
-
-
-class _AddUp(beam.DoFn):
-    """(partition, tables) -> WordTable of its most frequent words, and Report of those cut."""
-
-    def __init__(self, limit: int):
-        self._limit = limit
-
-    def process(self, element: tuple[int, Iterable[WordTable]]) -> Iterator[Any]:
-        total = add_tables(element[1])
-        # A word outside the first ``limit`` of its partition is outside those of all partitions.
-        words, counts = most_frequent(total, self._limit)
-        cut = Counter(words_dropped_rare=sum(total.values()) - int(counts.sum()))
-        yield beam.pvalue.TaggedOutput("reports", Report(cut))
-        yield WordTable.of(words, counts.tolist())
-
-
-def _finish(
+def _count_and_learn(
     elements: list[Any], config: VocabConfig, inputs: Any, ranges: int, started: float
 ) -> None:
-    """Learns from the gathered tables, checks the balance and publishes."""
-    reports = [element for element in elements if isinstance(element, Report)]
-    total = add_tables(element for element in elements if isinstance(element, WordTable))
-    words, word_counts = most_frequent(total, config.max_input_tokens)
-    counts = Counter(add_counts(reports))
-    check_reading(counts, ranges)
-    counts["words_dropped_rare"] += sum(total.values()) - int(word_counts.sum())
-    counts["words_counted"] = int(word_counts.sum())
-    counts["distinct_words"] = len(words)
-    check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
-    check_balance(counts, "words", "words_in", ("words_counted", "words_dropped_rare"))
-    if not words:
+    """What ends the pipeline, wherever it runs."""
+    counted = gather_counts(elements, ranges)
+    if config.word_counts:
+        save_word_counts(config.word_counts, counted, _origin(config, inputs))
+    _learn(counted, config, inputs, started)
+
+
+def _origin(config: VocabConfig, inputs: Any) -> dict[str, Any]:
+    return {"inputs": inputs["files"], **config.counting_fields()}
+
+
+def _learn(counted: WordCounts, config: VocabConfig, inputs: Any, started: float) -> None:
+    """Learns from counted words, judges and publishes the vocabulary."""
+    selected = select_counted(counted, config.max_input_tokens, config.min_count)
+    if not selected.words:
         raise UserError(
-            f"no words to learn from: read {counts['documents_in']} documents in "
+            f"no words to learn from: read {counted.totals['documents_in']} documents in "
             f"{', '.join(config.input)}; check --input, --input_format and --text_field"
+            + (f", or lower --min_count {config.min_count}" if config.min_count > 1 else "")
         )
-    learned = learn_pieces(words, word_counts, config)
+    # The second learner, for judging, runs beside the first: both are array operations.
+    with ThreadPoolExecutor(1) as beside:
+        judging = beside.submit(_judge, counted, selected, config)
+        learned = learn_pieces(selected.words, selected.counts, config)
+        held_out = judging.result()
     tokens = "\n".join([*learned.tokens, ""])
     manifest = Manifest(
         stage="vocab",
         config=config.deciding_fields(),
-        counts=dict(sorted(counts.items())),
+        counts=dict(sorted(selected.totals.items())),
         facts={
             "lowercase": config.lowercase,
             "strip_accents": config.strip_accents,
+            "suffix_indicator": config.suffix_indicator,
             "size": len(learned.tokens),
             **describe_learned(learned, config),
+            "held_out": held_out,
         },
     )
     seconds = time.time() - started
     run = {
         "seconds": round(seconds, 2),
-        "megabytes_per_second": round(counts["bytes_in"] / seconds / 1e6, 2),
+        "megabytes_per_second": round(selected.totals["bytes_in"] / seconds / 1e6, 2),
     }
     files.publish_bytes(files.join(config.output, VOCABULARY_FILE), tokens.encode())
     finish_output(config.output, manifest, inputs, run)
+
+
+def _judge(counted: WordCounts, selected: WordCounts, config: VocabConfig) -> dict[str, Any] | None:
+    """Learns without the held-out sample and measures on it; None where nothing is held out."""
+    learning = selected.counts - selected.held_out
+    rest, sampled = np.flatnonzero(learning), np.flatnonzero(counted.held_out)
+    if not len(rest) or not len(sampled):
+        return None
+    learned = learn_pieces([selected.words[i] for i in rest.tolist()], learning[rest], config)
+    return {
+        "words": int(counted.held_out.sum()),
+        **measure_pieces(
+            learned.tokens,
+            [counted.words[i] for i in sampled.tolist()],
+            counted.held_out[sampled],
+            suffix_indicator=config.suffix_indicator,
+            text_bytes=counted.totals["bytes_held_out"],
+        ),
+    }
 
 
 def describe_learned(learned: LearnedVocabulary, config: VocabConfig) -> dict[str, Any]:
@@ -158,13 +137,37 @@ def learn_pieces(words: list[str], counts: Any, config: VocabConfig) -> LearnedV
     common: dict[str, Any] = {
         "vocab_size": config.vocab_size,
         "reserved_tokens": config.reserved_tokens,
+        "num_iterations": config.num_iterations,
         "max_input_tokens": config.max_input_tokens,
         "max_token_length": config.max_token_length,
-        "max_unique_chars": config.max_unique_chars,
+        "max_unique_chars": config.alphabet_limit(),
     }
-    if config.algorithm == "tf_text":
-        return learn_tf_text(words, counts, joiner=config.suffix_indicator, **common)
-    return learn_wordpiece(words, counts, suffix_indicator=config.suffix_indicator, **common)
+    if config.algorithm == "wordpiece":
+        return learn_wordpiece(
+            words,
+            counts,
+            suffix_indicator=config.suffix_indicator,
+            can_continue=can_continue,
+            prune=config.prune,
+            **common,
+        )
+    learned = learn_tf_text(
+        words,
+        counts,
+        joiner=config.suffix_indicator,
+        upper_thresh=config.upper_thresh,
+        lower_thresh=config.lower_thresh,
+        slack_ratio=config.slack_ratio,
+        **common,
+    )
+    fixed = len(config.reserved_tokens) + 2 * len(learned.alphabet)
+    if fixed > config.vocab_size:
+        raise UserError(
+            f"vocab_size {config.vocab_size} is too small for {len(config.reserved_tokens)} "
+            f"reserved tokens and {len(learned.alphabet)} characters, plain and continued: give "
+            f"{fixed} or more, or lower max_unique_chars"
+        )
+    return learned
 
 
 def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
@@ -174,43 +177,54 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     if config.strip_accents is None:
         config = replace(config, strip_accents=config.lowercase)
     found = config.match_input()
-    ranges = len(plan_ranges(found, config.read_options()))
     inputs = {"files": describe_inputs(found)}
     size = sum(info.size for info in found)
     print(f"vocab: {len(found)} files, {size / 1e6:,.1f} MB", file=sys.stderr)
     if options.dry_run:
         print(f"would write {files.join(config.output, VOCABULARY_FILE)}")
         return
+    counted = _read_counted(config, inputs, recount=options.overwrite)
     if prepare_output(
         config.output, config.deciding_fields(), inputs, overwrite=options.overwrite, stage="vocab"
     ):
         print(f"vocab: {config.output} is finished already; nothing to do", file=sys.stderr)
         return
-
-    def build(pipeline: beam.Pipeline) -> None:
-        counted = (
-            pipeline
-            | ReadDocuments(found, config.read_options())
-            | "Count"
-            >> beam.ParDo(_CountWords(config.lowercase, bool(config.strip_accents))).with_outputs(
-                "reports", main="tables"
-            )
+    if counted:
+        print(f"vocab: words counted before, from {config.word_counts}", file=sys.stderr)
+        _learn(counted, config, inputs, started)
+    else:
+        run_pipeline(
+            partial(_build, config=config, found=found, inputs=inputs, started=started),
+            options.beam_args,
+            progress=lambda: "vocab: counting words and learning",
         )
-        added = (
-            counted.tables
-            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, WordTable])
-            | "ByPart" >> beam.GroupByKey()
-            | "Add"
-            >> beam.ParDo(_AddUp(config.max_input_tokens)).with_outputs("reports", main="tables")
-        )
-        (
-            (counted.reports, added.reports, added.tables)
-            | beam.Flatten()
-            | Finish(partial(_finish, config=config, inputs=inputs, ranges=ranges, started=started))
-        )
-
-    run_pipeline(build, options.beam_args, progress=lambda: "vocab: counting words and learning")
     manifest = read_manifest(config.output)
     print_summary(
         manifest.counts, manifest.facts, read_run(config.output), [("output", config.output)]
     )
+
+
+def _read_counted(config: VocabConfig, inputs: Any, *, recount: bool) -> WordCounts | None:
+    """The words as counted before; None where there is no such file, or where it may be replaced."""
+    path = config.word_counts
+    if not path or not files.exists(path):
+        return None
+    try:
+        return load_word_counts(path, _origin(config, inputs))
+    except UserError:
+        if recount:
+            return None
+        raise
+
+
+def _build(
+    pipeline: beam.Pipeline,
+    *,
+    config: VocabConfig,
+    found: list[files.FileInfo],
+    inputs: Any,
+    started: float,
+) -> None:
+    ranges = len(plan_ranges(found, config.read_options()))
+    finish = partial(_count_and_learn, config=config, inputs=inputs, ranges=ranges, started=started)
+    _ = pipeline | ReadDocuments(found, config.read_options()) | CountWords(config) | Finish(finish)

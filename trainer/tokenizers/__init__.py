@@ -7,6 +7,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "BertTokenizer": "trainer.tokenizers.bert_tokenizer",
         "Tokenizer": "trainer.tokenizers.tokenizer",
+        "compute_word_piece_vocabulary": "trainer.tokenizers.word_piece_vocabulary",
         "WordPieceTokenizer": "trainer.tokenizers.word_piece_tokenizer",
     },
 )

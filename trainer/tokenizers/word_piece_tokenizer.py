@@ -229,7 +229,7 @@ def _kind(character: str, split_on_cjk: bool) -> str:
 
 
 # The blocks of google-research/bert's tokenization.py, its last one as written there.
-_CJK_BLOCKS = (
+CJK_BLOCKS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
     (0x20000, 0x2A6DF),
@@ -242,7 +242,7 @@ _CJK_BLOCKS = (
 
 
 def _is_cjk(code: int) -> bool:
-    return any(low <= code <= high for low, high in _CJK_BLOCKS)
+    return any(low <= code <= high for low, high in CJK_BLOCKS)
 
 
 def _split_words(text: str, split_on_cjk: bool, marked: tuple[str, ...]) -> list[str]:

@@ -7,15 +7,23 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.command import RunOptions
+from pipelines.documents import make_block
 from pipelines.errors import UserError
+from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.manifest import read_manifest
 from pipelines.text import split_words
 from pipelines.vocab.config import VocabConfig
+from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.pipeline import learn_vocabulary
+from pipelines.vocab.tf_text_learn import learn_tf_text
 from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_frequent
+from pipelines.vocabulary import Vocabulary
+from pipelines.vocabulary_source import load_vocabulary
+from pipelines.wordpiece import encode_exact
 
 
 def run(config: VocabConfig, *beam_args: str) -> dict[str, bytes]:
@@ -34,7 +42,7 @@ def test_one_vocabulary_however_the_corpus_is_cut(tmp_path, texts, vocab_dir, mo
         lines = [json.dumps({"text": text}) + "\n" for text in shuffled[part::4]]
         (tmp_path / "parts" / f"{part}.jsonl").write_text("".join(lines))
     monkeypatch.setattr("pipelines.documents.BLOCK_BYTES", 1000)
-    monkeypatch.setattr("pipelines.vocab.pipeline._FLUSH_WORDS", 50)
+    monkeypatch.setattr("pipelines.vocab.count_words._FLUSH_WORDS", 50)
     for number, beam_args in enumerate(
         [("--direct_num_workers=3",), ("--runner=BundleBasedDirectRunner",)]
     ):
@@ -79,6 +87,11 @@ def test_a_corpus_too_small_says_so(tmp_path, vocab_dir):
         ({"vocab_size": 5}, "larger than the 5 reserved"),
         ({"vocab_size": 12}, "too small for"),
         ({"max_token_length": 0}, "--max_token_length 0"),
+        ({"min_count": 0}, "--min_count 0"),
+        ({"min_count": 10**9}, "lower --min_count"),
+        ({"held_out_fraction": 1.0}, "--held_out_fraction 1.0"),
+        ({"suffix_indicator": "# #"}, "--suffix_indicator '# #'"),
+        ({"algorithm": "tf_text", "vocab_size": 12}, "too small for"),
     ],
 )
 def test_impossible_options(tmp_path, corpus, fields, message):
@@ -96,12 +109,186 @@ def test_no_words_at_all(tmp_path):
 
 
 def test_word_tables_add_up():
-    left, right = Counter({"a": 2, "é": 1}), Counter({"a": 1, "b": 5})
+    left, right = Counter({b"a": 2, "é".encode(): 1}), Counter({b"a": 1, b"b": 5})
+    held_out = Counter({b"a": 1})
     tables: list[WordTable] = [
-        table for counter in (left, right) for table in cut_by_word(counter).values()
+        table
+        for counter, sample in ((left, held_out), (right, Counter()), (right, held_out))
+        for table in cut_by_word(counter, sample).values()
     ]
-    assert add_tables(tables) == left + right
-    words, counts = most_frequent(Counter({"b": 2, "a": 2, "c": 3}), 2)
-    assert words == ["c", "a"]
-    assert counts.tolist() == [3, 2]
-    assert add_tables([WordTable.of([], [])]) == Counter()
+    assert add_tables(tables) == (left + right + right, held_out + held_out)
+    words = most_frequent(Counter({b"b": 2, b"a": 2, b"c": 3, b"d": 1}), 2)
+    assert words == [b"c", b"a"]
+    assert most_frequent(Counter({b"b": 2, b"a": 2, b"c": 3}), 9, min_count=3) == [b"c"]
+    assert add_tables([WordTable.of([], Counter(), Counter())]) == (Counter(), Counter())
+
+
+def words_of(texts: list[str]) -> Counter[str]:
+    return Counter(
+        word for text in texts for word in split_words(text, lowercase=True, strip_accents=True)
+    )
+
+
+def test_words_are_counted_once_for_many_vocabularies(tmp_path, corpus, texts, monkeypatch):
+    saved = tmp_path / "words.tsv"
+    sizes = [{"vocab_size": 250}, {"vocab_size": 400, "algorithm": "tf_text", "lower_thresh": 2}]
+    common = {"input": (str(corpus),), "held_out_fraction": 0.1}
+    expected = [
+        run(VocabConfig(output=str(tmp_path / f"a{i}"), **common, **size))
+        for i, size in enumerate(sizes)
+    ]
+    for i, size in enumerate(sizes):
+        config = VocabConfig(
+            output=str(tmp_path / f"b{i}"), word_counts=str(saved), **common, **size
+        )
+        assert run(config) == expected[i]
+        # The second vocabulary needs no pipeline.
+        monkeypatch.setattr("pipelines.vocab.pipeline.run_pipeline", None)
+    lines = saved.read_text("utf-8").split("\n")[1:-1]
+    counted = {word: int(count) for word, count, _ in (line.split("\t") for line in lines)}
+    assert counted == words_of(texts)
+    assert list(counted.values()) == sorted(counted.values(), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-3], "do not match their checksum"),
+        (lambda data: data[: len(data) // 2], "do not match their checksum"),
+        (lambda data: data.replace(b"\t0\n", b"\t1\n", 1), "do not match their checksum"),
+        (lambda data: b"", "its first line"),
+        (lambda data: b"the\t5\t0\n" + data, "its first line"),
+        (lambda data: b"[1]\n" + data, "its first line"),
+    ],
+)
+def test_a_damaged_word_count_file_is_refused(tmp_path, corpus, damage, message):
+    saved = tmp_path / "words.tsv"
+    config = VocabConfig(
+        input=(str(corpus),), output=str(tmp_path / "a"), word_counts=str(saved), vocab_size=200
+    )
+    run(config)
+    saved.write_bytes(damage(saved.read_bytes()))
+    config = VocabConfig(
+        input=(str(corpus),), output=str(tmp_path / "b"), word_counts=str(saved), vocab_size=300
+    )
+    with pytest.raises(UserError, match=message) as caught:
+        run(config)
+    assert "\n" not in str(caught.value)
+    assert str(saved) in str(caught.value)
+    assert not (tmp_path / "b" / "manifest.json").exists()
+    learn_vocabulary(config, RunOptions(overwrite=True))
+    assert read_manifest(config.output).facts["size"] == 300
+
+
+def test_word_counts_of_something_else_are_refused(tmp_path, corpus):
+    saved = str(tmp_path / "words.tsv")
+    common = {"input": (str(corpus),), "word_counts": saved, "vocab_size": 200}
+    run(VocabConfig(output=str(tmp_path / "a"), **common))
+    with pytest.raises(UserError, match=r"something else \(lowercase, strip_accents changed\)"):
+        run(VocabConfig(output=str(tmp_path / "b"), lowercase=False, **common))
+
+
+def test_a_vocabulary_is_judged_by_documents_it_did_not_see(tmp_path, corpus, texts):
+    # A quarter is held out: every word of the sample is split by a vocabulary learned without it.
+    config = VocabConfig(
+        input=(str(corpus),), output=str(tmp_path / "a"), vocab_size=280, held_out_fraction=0.25
+    )
+    run(config)
+    manifest = read_manifest(config.output)
+    held_out = manifest.facts["held_out"]
+    number = manifest.counts["documents_held_out"]
+    assert 0.15 < number / len(texts) < 0.35
+    block = make_block([text.encode() for text in texts])
+    chosen = bernoulli(fold(purpose_key(0, "held-out documents"), block.doc_ids), 0.25)
+    sample = [text for text, is_chosen in zip(texts, chosen, strict=True) if is_chosen]
+    rest = words_of([t for t, is_chosen in zip(texts, chosen, strict=True) if not is_chosen])
+    words = words_of(sample)
+    learned = learn_wordpiece(
+        list(rest),
+        np.array(list(rest.values())),
+        vocab_size=280,
+        reserved_tokens=config.reserved_tokens,
+        can_continue=lambda character: character not in "三.!",
+    )
+    vocabulary = Vocabulary(tuple(learned.tokens))
+    pieces = {
+        word: encode_exact(word, vocabulary, lowercase=False, strip_accents=False) for word in words
+    }
+    total = sum(count * len(pieces[word]) for word, count in words.items())
+    marks = [token.startswith("##") for token in learned.tokens]
+    continued = sum(
+        count * sum(marks[piece] for piece in pieces[word]) for word, count in words.items()
+    )
+    unknown = sum(count for word, count in words.items() if 1 in pieces[word])
+    assert number == len(sample)
+    assert held_out["words"] == words.total()
+    assert held_out["pieces_per_word"] == pytest.approx(total / words.total(), abs=1e-4)
+    assert held_out["continued_share"] == pytest.approx(continued / total, abs=1e-4)
+    assert held_out["unknown_rate"] == pytest.approx(unknown / words.total(), abs=1e-6)
+    size = sum(len(text.encode()) for text in sample)
+    assert held_out["bytes_per_token"] == pytest.approx(size / total, abs=1e-4)
+    # The vocabulary itself is learned from all.
+    assert (
+        run(
+            VocabConfig(
+                input=config.input, output=str(tmp_path / "b"), vocab_size=280, held_out_fraction=0
+            )
+        )["vocab.txt"]
+        == (tmp_path / "a" / "vocab.txt").read_bytes()
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["wordpiece", "tf_text"])
+def test_every_option_of_the_learners_arrives(tmp_path, corpus, texts, algorithm):
+    ranked = sorted(words_of(texts).items(), key=lambda item: (-item[1], item[0]))
+    words = {word: count for word, count in ranked[:400] if count >= 3}
+    options = {
+        "vocab_size": 240,
+        "max_input_tokens": 400,
+        "max_token_length": 7,
+        "max_unique_chars": 18,
+        "num_iterations": 3,
+        "suffix_indicator": "@@",
+        "reserved_tokens": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ka"),
+    }
+    bounds = {"upper_thresh": 40, "lower_thresh": 5, "slack_ratio": 0.01}
+    config = VocabConfig(
+        input=(str(corpus),),
+        output=str(tmp_path / "a"),
+        algorithm=algorithm,
+        min_count=3,
+        prune=False,
+        **options,
+        **bounds,
+    )
+    mark = options.pop("suffix_indicator")
+    counts = np.array(list(words.values()))
+    if algorithm == "tf_text":
+        learned = learn_tf_text(list(words), counts, joiner=mark, **options, **bounds)
+    else:
+        learned = learn_wordpiece(
+            list(words),
+            counts,
+            suffix_indicator=mark,
+            prune=False,
+            can_continue=lambda character: character not in "三.!",
+            **options,
+        )
+    assert run(config)["vocab.txt"].decode().split("\n")[:-1] == learned.tokens
+    counted = read_manifest(config.output).counts
+    rare = words_of(texts).total() - sum(words.values())
+    assert counted["words_dropped_rare"] == rare
+    with pytest.raises(UserError, match="suffix_indicator '@@'"):
+        load_vocabulary(config.output)
+
+
+def test_words_over_a_hundred_characters_are_counted_as_dropped(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("ab " * 5 + "é" * 101 + " " + "x" * 100 + "\n" + "y" * 300 + " ab\n", "utf-8")
+    config = VocabConfig(input=(str(path),), output=str(tmp_path / "out"), vocab_size=50)
+    run(config)
+    counts = read_manifest(config.output).counts
+    assert counts["words_in"] == 9
+    assert counts["words_dropped_over_100_characters"] == 2
+    assert counts["words_counted"] == 7
+    assert read_manifest(config.output).facts["words_cut"]["too_long"] == 1
