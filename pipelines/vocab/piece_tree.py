@@ -14,6 +14,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -70,10 +72,12 @@ class PieceTree:
 
     def levels_from_longest(self) -> list[slice]:
         """The ids of all pieces of the same length, longest first, down to two characters."""
-        return [
-            slice(int(self.first[length]), int(self.first[length + 1]))
-            for length in range(len(self.first) - 2, 1, -1)
-        ]
+        return self._levels
+
+    @cached_property
+    def _levels(self) -> list[slice]:
+        bounds = self.first.tolist()
+        return [slice(*pair) for pair in reversed(list(pairwise(bounds))[2:])]
 
     def whole_words(self) -> NDArray[np.bool_]:
         """Marks the pieces that are all of a word, bool[N]."""

@@ -6,6 +6,8 @@ depends neither on how many words share a remainder nor on how often they occur.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,8 +47,7 @@ def count_stops(
     remainders = tree.remainders
     stops = np.zeros(len(remainders.counts), np.int64)
     _add_at(stops, rests_after(tree, starts, pieces), counts)
-    for length in range(len(remainders.first) - 2, 1, -1):
-        begin, end = remainders.first[length : length + 2]
+    for begin, end in reversed(list(pairwise(remainders.first.tolist()))[2:]):
         reached = begin + np.flatnonzero(stops[begin:end])
         taken = longest[tree.remainder_leaf[reached]]
         _add_at(stops, rests_after(tree, remainders.position[reached], taken), stops[reached])

@@ -108,13 +108,16 @@ class _NamedTree:
 
     ``is_new`` bool[N]: pieces that are neither single characters nor reserved nor read like one
     of these. ``plain_twins`` and ``continued_twins``: pairs of pieces that are the same token,
-    because a word begins with the joiner: plain "##a" and continued "a".
+    because a word begins with the joiner: plain "##a" and continued "a". ``word_counts`` int64[N]:
+    how often a piece is a whole word; ``endings``: the remainders that are pieces themselves.
     """
 
     tree: PieceTree
     is_new: NDArray[np.bool_]
     plain_twins: NDArray[np.int64]
     continued_twins: NDArray[np.int64]
+    word_counts: NDArray[np.int64]
+    endings: NDArray[np.intp]
 
     def count_new(self, is_kept: NDArray[np.bool_]) -> int:
         """How many different tokens these pieces add to the fixed ones."""
@@ -150,7 +153,12 @@ def _grow(
             twins.append((piece, twin))
             is_new[piece] &= bool(is_new[twin])
     pairs = np.array(twins, np.int64).reshape(-1, 2)
-    return _NamedTree(tree, is_new, pairs[:, 0], pairs[:, 1])
+    words, ends = remainders.words, tree.remainder_leaf
+    whole_words = np.flatnonzero(tree.length[tree.word_leaf] == words.lengths)
+    word_counts = np.zeros(len(tree.length), np.int64)
+    np.add.at(word_counts, tree.word_leaf[whole_words], words.counts[whole_words])
+    endings = np.flatnonzero(tree.length[ends] == remainders.lengths())
+    return _NamedTree(tree, is_new, pairs[:, 0], pairs[:, 1], word_counts, endings)
 
 
 def _keep(
@@ -158,22 +166,19 @@ def _keep(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Runs all iterations: the pieces kept in the last, bool[N], and their counts, int64[N]."""
     tree = named.tree
-    words, remainders = tree.remainders.words, tree.remainders
-    whole_words = np.flatnonzero(tree.length[tree.word_leaf] == words.lengths)
-    endings = np.flatnonzero(tree.length[tree.remainder_leaf] == remainders.lengths())
-    plain_counts = np.zeros(len(tree.length), np.int64)
-    np.add.at(plain_counts, tree.word_leaf[whole_words], words.counts[whole_words])
-    is_kept, counts = np.zeros(len(tree.length), np.bool_), plain_counts
-    stops = remainders.counts
+    is_kept, counts = np.zeros(len(tree.length), np.bool_), named.word_counts
+    stops = tree.remainders.counts
     for iteration in range(num_iterations):
         if iteration:
             in_vocabulary = is_kept | (tree.length == 1)
             alike = in_vocabulary[named.plain_twins] | in_vocabulary[named.continued_twins]
             in_vocabulary[named.plain_twins] = in_vocabulary[named.continued_twins] = alike
             stops = count_word_stops(tree, in_vocabulary)
-        counts = plain_counts.copy()
-        np.add.at(counts, tree.remainder_leaf[endings], stops[endings])
-        is_kept = counts >= threshold
+        counts = named.word_counts.copy()
+        np.add.at(counts, tree.remainder_leaf[named.endings], stops[named.endings])
+        kept_before, is_kept = is_kept, counts >= threshold
+        if iteration and np.array_equal(is_kept, kept_before):
+            break  # all later iterations would be the same
     return is_kept, counts
 
 

@@ -19,6 +19,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ from tabulate import tabulate
 
 from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.text import count_words
+from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
+from pipelines.vocab.pipeline import learn_pieces
 from pipelines.vocab.tf_text_learn import learn_tf_text
 
 RESERVED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -190,9 +193,10 @@ def compare_quality(corpora: list[str], sizes: list[int]) -> list[Row]:
         words, unseen = count(learning), count(held_out)
         for size in sizes:
             options: Row = {"vocab_size": size, "reserved_tokens": RESERVED}
-            pruned = learn_wordpiece(*words, **options)
+            config = VocabConfig(input=(), output="", vocab_size=size)
+            pruned = learn_pieces(*words, config)
             hugging_face = train_hugging_face(learning, size)
-            published = learn_wordpiece(*words, **options, prune=False)
+            published = learn_pieces(*words, replace(config, prune=False))
             ours, unknown = pieces_per_word(pruned.tokens, unseen)
             theirs, their_unknown = pieces_per_word(hugging_face, unseen)
             text = pieces_per_word(learn_tf_text(*words, **options).tokens, unseen)[0]
