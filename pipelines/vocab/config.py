@@ -67,9 +67,9 @@ class VocabConfig(CorpusConfig):
     max_token_length: int = 50
     """Words of more characters are left out of learning, and counted."""
 
-    max_unique_chars: int | None = None
-    """Characters in the alphabet, the most frequent ones; words with others are left out. Default:
-    1000, and with wordpiece a quarter of vocab_size where that is more."""
+    max_unique_chars: int = 1000
+    """Characters in the alphabet, the most frequent ones; words with others are left out, and are
+    [UNK] later. Chinese and Japanese need more, and a vocab_size to match."""
 
     num_iterations: int = 4
     """Rounds of splitting the words by the pieces kept so far and counting again."""
@@ -136,9 +136,3 @@ class VocabConfig(CorpusConfig):
     def counting_fields(self) -> dict[str, Any]:
         """The fields that decide which words are counted, and how often."""
         return {name: getattr(self, name) for name in _COUNTING}
-
-    def alphabet_limit(self) -> int:
-        """``max_unique_chars`` with its default filled in."""
-        if self.max_unique_chars is not None:
-            return self.max_unique_chars
-        return max(1000, self.vocab_size // 4) if self.algorithm == "wordpiece" else 1000

@@ -48,6 +48,9 @@ from pipelines.vocab.word_counts import (
 )
 from pipelines.vocabulary_source import VOCABULARY_FILE
 
+# From this share of unknown words on, the user is told how to have fewer.
+_MUCH_UNKNOWN = 0.01
+
 
 def _count_and_learn(
     elements: list[Any], config: VocabConfig, inputs: Any, ranges: int, started: float
@@ -140,7 +143,7 @@ def learn_pieces(words: list[str], counts: Any, config: VocabConfig) -> LearnedV
         "num_iterations": config.num_iterations,
         "max_input_tokens": config.max_input_tokens,
         "max_token_length": config.max_token_length,
-        "max_unique_chars": config.alphabet_limit(),
+        "max_unique_chars": config.max_unique_chars,
     }
     if config.algorithm == "wordpiece":
         return learn_wordpiece(
@@ -202,6 +205,14 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     print_summary(
         manifest.counts, manifest.facts, read_run(config.output), [("output", config.output)]
     )
+    unknown = (manifest.facts["held_out"] or {}).get("unknown_rate", 0.0)
+    dropped = manifest.facts["alphabet_dropped"]
+    if unknown > _MUCH_UNKNOWN and dropped:
+        print(
+            f"vocab: {unknown:.1%} of held-out words are [UNK]: {dropped:,} characters are beyond "
+            f"--max_unique_chars {config.max_unique_chars}; raise it (and --vocab_size) to keep them",
+            file=sys.stderr,
+        )
 
 
 def _read_counted(config: VocabConfig, inputs: Any, *, recount: bool) -> WordCounts | None:

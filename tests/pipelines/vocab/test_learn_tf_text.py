@@ -117,7 +117,8 @@ def commonest_words(texts: list[str], number: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "name", ["imdb/train-00000-of-00008", *(f"multilingual/{n}" for n in ("de", "es", "ja", "ko", "zh"))]
+    "name",
+    ["imdb/train-00000-of-00008", *(f"multilingual/{n}" for n in ("de", "es", "ja", "ko", "zh"))],
 )
 @pytest.mark.parametrize(("vocab_size", "lower_thresh"), [(1200, 2), (800, 10)])
 def test_equals_the_reference_on_real_words(
