@@ -90,19 +90,23 @@ class Checkpoints:
         for old in self.steps()[: -self._keep]:
             self.path(old).unlink(missing_ok=True)
 
-    def load_latest(self) -> tuple[int, dict[str, NDArray[Any]], Any] | None:
-        """(step, arrays, record) of the newest readable checkpoint, or None if there is none.
+    def newest(self) -> int:
+        """The step of the newest readable checkpoint, 0 if there is none.
 
         A damaged one is passed over with a line on standard error.
         """
         for step in reversed(self.steps()):
             try:
-                arrays, record = read_checkpoint(self.path(step))
+                self.load(step)
             except UserError as error:
                 print(f"pretrain: {error}; going back to the one before", file=sys.stderr)
                 continue
-            return step, arrays, record
-        return None
+            return step
+        return 0
+
+    def load(self, step: int) -> tuple[dict[str, NDArray[Any]], Any]:
+        """(arrays, record) of the checkpoint after ``step`` steps; UserError if it is damaged."""
+        return read_checkpoint(self.path(step))
 
     def delete_all(self) -> None:
         """Removes every checkpoint and what interrupted writers left."""

@@ -115,11 +115,13 @@ class Meter:
     """Reads what steps report, a little behind the device, and adds it up for the next logged step.
 
     ``window`` holds [loss, accuracy, weight, gradient norm] of each step since the last summary; it
-    is kept in checkpoints, so that means do not depend on where a run was interrupted.
+    is kept in checkpoints, so that means do not depend on where a run was interrupted. With
+    ``hosts`` > 1 processes each adds its part of every batch.
     """
 
-    def __init__(self, window: list[list[float]]):
+    def __init__(self, window: list[list[float]], hosts: int = 1):
         self.window = window
+        self._hosts = hosts
         self._in_flight: deque[tuple[int, Any]] = deque()
         self.restart()
 
@@ -136,8 +138,8 @@ class Meter:
         two steps of it. Raises DivergedError if a loss or gradient is not finite.
         """
         self._in_flight.append((batch.step + 1, values))
-        self._rows += len(batch.row)
-        self._tokens += batch.tokens
+        self._rows += len(batch.row) * self._hosts
+        self._tokens += batch.tokens * self._hosts
         self._waited += waited
         self._read(_STEPS_IN_FLIGHT)
 

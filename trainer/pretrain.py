@@ -27,6 +27,7 @@ from pipelines.manifest import MANIFEST, Manifest, finish_output, prepare_output
 from pipelines.mask.mask_rows import check as check_masking
 from pipelines.vocabulary_source import save_vocabulary
 from trainer.checkpoints import Checkpoints
+from trainer.cluster import join_cluster
 from trainer.dataset import TRAIN, Dataset, open_datasets
 from trainer.lean_keras import with_lean_keras
 from trainer.loader import BatchMaker, Prefetcher
@@ -55,12 +56,18 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     vocabulary, facts = datasets[0].vocabulary, datasets[0].manifest.facts
     rows = sum(dataset.rows(TRAIN) for dataset in datasets)
     steps = config.count_steps(rows)
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    cluster = join_cluster(config.model_parallel, distributed=config.distributed, seed=config.seed)
+    config.check_devices(cluster.devices)
+    say = _say_so if cluster.is_first else _say_nothing
     maker = BatchMaker(
         datasets,
         weights=weights,
         mask=config.mask_config(),
         seed=config.seed,
         batch_size=config.batch_size,
+        host=cluster.host,
+        hosts=cluster.hosts,
     )
     dimensions: dict[str, Any] = {
         "vocabulary_size": vocabulary.size,
@@ -71,7 +78,6 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     }
 
     # ------------------------------------------------------------------- What is asked for
-    os.environ.setdefault("KERAS_BACKEND", "jax")
     warmup_steps = config.warmup_steps if config.warmup_steps is not None else steps // 10
     deciding = {
         **config.deciding_fields(),
@@ -87,31 +93,41 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
             )
         ],
     }
-    _say(
+    say(
         f"{rows:,} rows of {facts['seq_length']} tokens, {steps:,} steps of {config.batch_size} "
         f"({steps * config.batch_size / rows:.2f} epochs), vocabulary of {vocabulary.size:,}"
     )
     if options.dry_run:
-        _say(f"would write {files.join(config.output, MANIFEST)}")
-        return
-    if prepare_output(config.output, deciding, {}, overwrite=options.overwrite, stage="pretrain"):
-        _say(f"{config.output} is finished already; nothing to do")
+        say(f"would write {files.join(config.output, MANIFEST)}")
         return
     checkpoints = Checkpoints(config.output, config.keep_checkpoints)
-    _claim(config.output, deciding, checkpoints, overwrite=options.overwrite)
+
+    def claim() -> int:
+        finished = prepare_output(
+            config.output, deciding, {}, overwrite=options.overwrite, stage="pretrain"
+        )
+        if not finished:
+            _claim(config.output, deciding, checkpoints, overwrite=options.overwrite)
+        return int(finished)
+
+    if cluster.agree(claim):
+        say(f"{config.output} is finished already; nothing to do")
+        return
 
     # --------------------------------------------------------------------------------- Model
     import keras
 
     from trainer.initial_weights import initialize_weights
     from trainer.models.bert_backbone import BertBackbone
+    from trainer.models.masked_lm_loss import default_block_rows
     from trainer.models.pretraining_model import PretrainingModel
     from trainer.optimizer import build_optimizer
     from trainer.schedule import WarmupThenDecay
     from trainer.train_step import build_train_step
 
     backbone = BertBackbone(**dimensions, dtype=config.dtype)
-    model = PretrainingModel(backbone)
+    block_rows = cluster.devices * default_block_rows() if cluster.devices > 1 else None
+    model = PretrainingModel(backbone, block_rows=block_rows)
     initialize_weights(model, config.seed)
 
     # ----------------------------------------------------------------------------- Optimizer
@@ -124,28 +140,36 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         clip_norm=config.clip_norm,
     )
     train_step = build_train_step(
-        model, optimizer, seed=config.seed, grad_accumulation=config.grad_accumulation
+        model,
+        optimizer,
+        seed=config.seed,
+        grad_accumulation=config.grad_accumulation,
+        cluster=cluster,
     )
 
     # -------------------------------------------------------------------------------- Resume
-    done, seconds_before, meter = 0, 0.0, Meter([])
-    if found := checkpoints.load_latest():
-        done, arrays, record = found
+    done, seconds_before, window = 0, 0.0, []
+    newest = cluster.agree(checkpoints.newest)
+    if newest:
+        arrays, record = checkpoints.load(newest)
         train_step.load(arrays)
-        seconds_before, meter = record["seconds"], Meter(record["window"])
-        del arrays, found
-        _say(f"going on after step {done:,}")
-    log = MetricsLog(config.output, done)
-    progress = Progress(steps, done)
+        done, seconds_before, window = newest, record["seconds"], record["window"]
+        del arrays
+        say(f"going on after step {done:,}")
+    meter = Meter(window, cluster.hosts)
+    log = MetricsLog(config.output, done) if cluster.is_first else None
+    progress = Progress(steps, done) if cluster.is_first else None
     stop = _StopSignals()
-    _say(f"{model.count_params():,} parameters, {keras.config.backend()} on {_device()}")
+    say(f"{model.count_params():,} parameters, {keras.config.backend()} on {_device()}")
 
     def seconds() -> float:
         return seconds_before + time.time() - started
 
     def save() -> None:
         record = {"seconds": seconds(), "window": meter.window, "config": deciding}
-        checkpoints.save(done, train_step.state(), record)
+        state = train_step.state()
+        if cluster.is_first:
+            checkpoints.save(done, state, record)
 
     # ---------------------------------------------------------------------------------- Loop
     batches = Prefetcher(maker.train_batch, done, steps)
@@ -156,7 +180,9 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
             values = train_step.run(batch.step, batch.arrays)
             meter.add(batch, values, batches.take_waited())
             done = batch.step + 1
-            progress.step(done)
+            stopping = cluster.any_asks(stop.asked, done)
+            if progress:
+                progress.step(done)
             evaluates = done == steps or _is_due(done, config.eval_every)
             logs = evaluates or _is_due(done, config.log_every)
             if batch.step == first and not logs:
@@ -171,13 +197,14 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
                     "learning_rate": float(schedule(batch.step)),
                     **(_evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
                 }
-                log.write(line)
-                progress.report(line)
+                if log and progress:
+                    log.write(line)
+                    progress.report(line)
                 meter.restart()
-            if done == steps or stop.asked or _is_due(done, config.checkpoint_every):
+            if done == steps or stopping or _is_due(done, config.checkpoint_every):
                 meter.settle()
                 save()
-            if stop.asked:
+            if stopping:
                 break
     except DivergedError:
         raise
@@ -188,15 +215,20 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         raise
     finally:
         batches.close()
-        progress.close()
-        log.close()
+        if log and progress:
+            progress.close()
+            log.close()
         checkpoints.wait()
         stop.restore()
+    cluster.wait_for_all("trained")
     if done < steps:
         stop.leave(done)
 
     # ----------------------------------------------------------------------------------- End
     train_step.update_model()
+    if not cluster.is_first:
+        cluster.wait_for_all("published")
+        return
     with files.publish(files.join(config.output, WEIGHTS)) as temporary:
         model.save_weights(temporary)
     _save_sample(config.output, maker)
@@ -226,11 +258,16 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         "keras": keras.__version__,
     }
     finish_output(config.output, manifest, {}, run)
-    _say(f"finished in {run['seconds']:,} s: {config.output}")
+    cluster.wait_for_all("published")
+    say(f"finished in {run['seconds']:,} s: {config.output}")
 
 
-def _say(text: str) -> None:
+def _say_so(text: str) -> None:
     print(f"pretrain: {text}", file=sys.stderr, flush=True)
+
+
+def _say_nothing(text: str) -> None:
+    """What processes other than the first say."""
 
 
 def _is_due(done: int, every: int | None) -> bool:
@@ -330,7 +367,7 @@ class _StopSignals:
         """Ends the process as the signal wants: 75 after SIGTERM, 130 after Ctrl-C."""
         if self._number == signal.SIGINT:
             raise KeyboardInterrupt
-        _say(f"stopped after step {done:,}, with a checkpoint; the same command goes on")
+        _say_so(f"stopped after step {done:,}, with a checkpoint; the same command goes on")
         sys.exit(EXIT_RESTART)
 
 

@@ -32,6 +32,8 @@ _NOT_DECIDING = (
     "epochs",
     "warmup_steps",
     *_MASKING,
+    "distributed",
+    "model_parallel",
     "checkpoint_every",
     "keep_checkpoints",
     "eval_every",
@@ -87,6 +89,15 @@ class PretrainConfig:
 
     grad_accumulation: int = 1
     """Parts in which the rows of a step are worked through, to save memory (JAX only)."""
+
+    distributed: bool = False
+    """Join the other processes of this run (start the same command in each): on TPU VMs they find
+    each other; elsewhere KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID say
+    where they are. Every process needs the same data and output folders."""
+
+    model_parallel: int = 1
+    """Devices that share each row's attention heads and feed-forward units; all others share the
+    rows of a batch."""
 
     learning_rate: float = 1e-4
     """The highest."""
@@ -148,7 +159,14 @@ class PretrainConfig:
             raise UserError("--data: name at least one output folder of pipelines.tokenize")
         if self.steps is not None and self.epochs is not None:
             raise UserError(f"--steps {self.steps} and --epochs {self.epochs:g}: give one of them")
-        for name in ("steps", "batch_size", "grad_accumulation", "checkpoint_every", "eval_every"):
+        for name in (
+            "steps",
+            "batch_size",
+            "grad_accumulation",
+            "model_parallel",
+            "checkpoint_every",
+            "eval_every",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
@@ -179,6 +197,25 @@ class PretrainConfig:
                 f"--hidden_dim {dimensions['hidden_dim']}: cannot be shared evenly by "
                 f"{dimensions['num_heads']} heads (--num_heads)"
             )
+
+    def check_devices(self, devices: int) -> None:
+        """Raises UserError where so many devices cannot share the rows of a batch or the model."""
+        parts = devices * self.grad_accumulation
+        if self.batch_size % parts:
+            accumulated = (
+                f" in {self.grad_accumulation} parts" if self.grad_accumulation > 1 else ""
+            )
+            raise UserError(
+                f"--batch_size {self.batch_size}: cannot be shared evenly by {devices} devices"
+                f"{accumulated}; give a multiple of {parts}"
+            )
+        dimensions = self.dimensions()
+        for name in ("num_heads", "intermediate_dim"):
+            if dimensions[name] % self.model_parallel:
+                raise UserError(
+                    f"--model_parallel {self.model_parallel}: cannot share {dimensions[name]} "
+                    f"({name}) evenly; give a divisor of it"
+                )
 
     def dimensions(self) -> dict[str, int]:
         """num_layers, num_heads, hidden_dim and intermediate_dim of the model."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, halves, purpose_key
+from trainer.cluster import Cluster
 
 # What a step reports, in this order, as float32. (Only JAX tells the gradient's norm; else 0.)
 STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
@@ -111,9 +112,18 @@ class JaxTrainStep:
     is that of the whole batch: the sums over all masks, divided once by the number of masks.
     """
 
-    def __init__(self, model: Any, optimizer: Any, *, seed: int, grad_accumulation: int = 1):
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        *,
+        seed: int,
+        grad_accumulation: int = 1,
+        cluster: Cluster | None = None,
+    ):
         import jax
 
+        self._cluster = cluster or Cluster()
         self._model, self._optimizer, self._seed = model, optimizer, seed
         self._parts = grad_accumulation
         self._state = _State(model, optimizer)
@@ -121,8 +131,10 @@ class JaxTrainStep:
         self._split = len(model.trainable_variables)
         self._generators = len(model.non_trainable_variables)
         # Copies: the first step donates them, and the variables' own arrays must survive that.
-        self._arrays = [jax.numpy.array(v.value) for _, v in self._state.items()]
-        self._step = jax.jit(self._train, donate_argnums=0)
+        self._arrays = [self._cluster.place(n, np.asarray(v.value)) for n, v in self._state.items()]
+        self._step = jax.jit(
+            self._train, donate_argnums=0, out_shardings=self._cluster.shardings(self._arrays)
+        )
         self._evaluate = jax.jit(self._forward)
 
     def _loss_sum(self, weights: Any, states: Any, batch: Any) -> Any:
@@ -172,24 +184,25 @@ class JaxTrainStep:
         Returns at once: the device may still be computing.
         """
         states = dropout_states(self._seed, step, self._parts, self._generators)
-        self._arrays, values = self._step(self._arrays, states, dict(batch))
+        placed = self._cluster.place_batch(batch)
+        self._arrays, values = self._step(self._arrays, states, placed)
         return values
 
     def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
         """[loss_sum, correct_sum, weight_sum] of the batch, without dropout."""
         states = dropout_states(self._seed, 0, 1, self._generators)[0]
-        return np.asarray(self._evaluate(self._arrays[: self._split], states, dict(batch)))
+        placed = self._cluster.place_batch(batch)
+        return np.asarray(self._evaluate(self._arrays[: self._split], states, placed))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of all weights and optimizer variables."""
-        return {name: np.array(a) for name, a in zip(self._names, self._arrays, strict=True)}
+        gather = self._cluster.gather
+        return {name: gather(a) for name, a in zip(self._names, self._arrays, strict=True)}
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Puts the variables back. Raises UserError where they do not fit."""
-        import jax.numpy as jnp
-
         self._state.check(arrays)
-        self._arrays = [jnp.array(arrays[name]) for name in self._names]
+        self._arrays = [self._cluster.place(name, arrays[name]) for name in self._names]
 
     def update_model(self) -> None:
         """Makes the model's own variables current."""
@@ -198,8 +211,15 @@ class JaxTrainStep:
 
 
 def build_train_step(
-    model: Any, optimizer: Any, *, seed: int, grad_accumulation: int = 1
+    model: Any,
+    optimizer: Any,
+    *,
+    seed: int,
+    grad_accumulation: int = 1,
+    cluster: Cluster | None = None,
 ) -> JaxTrainStep | KerasTrainStep:
     """The train step for the backend in use, with the model's and optimizer's present state."""
-    step_class = JaxTrainStep if keras.config.backend() == "jax" else KerasTrainStep
-    return step_class(model, optimizer, seed=seed, grad_accumulation=grad_accumulation)
+    options: dict[str, Any] = {"seed": seed, "grad_accumulation": grad_accumulation}
+    if keras.config.backend() == "jax":
+        return JaxTrainStep(model, optimizer, cluster=cluster, **options)
+    return KerasTrainStep(model, optimizer, **options)

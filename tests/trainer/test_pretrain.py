@@ -101,8 +101,12 @@ def results(output):
         {name: value for name, value in line.items() if name not in timing}
         for line in read_lines(output)
     ]
-    _, arrays, _ = Checkpoints(str(output), keep=2).load_latest()
-    return lines, arrays
+    return lines, newest_arrays(output)
+
+
+def newest_arrays(output):
+    checkpoints = Checkpoints(str(output), keep=2)
+    return checkpoints.load(checkpoints.newest())[0]
 
 
 def wait_for_step(output, step, process):
@@ -142,7 +146,7 @@ def test_the_published_weights_are_the_last_ones(whole):
     output, _ = whole
     model = PretrainingModel(BertBackbone(**read_manifest(str(output)).facts["model"]))
     model.load_weights(output / "model.weights.h5")
-    _, arrays, _ = Checkpoints(str(output), keep=2).load_latest()
+    arrays = newest_arrays(output)
     for i, variable in enumerate(model.trainable_variables):
         np.testing.assert_array_equal(variable.numpy(), arrays[f"model/{i:04d}/{variable.path}"])
 
@@ -225,7 +229,7 @@ def test_divergence_stops_the_run_and_is_not_saved(run, make_rows, tmp_path):
     message = run(check=2, data=make_rows(), output=tmp_path, steps=50, warmup_steps=0, **options)
     assert "diverged" in message
     assert "--learning_rate" in message
-    _, arrays, _ = Checkpoints(str(tmp_path), keep=2).load_latest() or (0, {}, None)
+    arrays = newest_arrays(tmp_path)
     assert all(np.isfinite(values).all() for values in arrays.values())
 
 

@@ -58,7 +58,7 @@ def sum_masked_lm_loss(
     bias = ops.convert_to_tensor(bias)
     backend = keras.config.backend()
     if backend == "jax":
-        block_rows = block_rows or _default_block_rows()
+        block_rows = block_rows or default_block_rows()
         loss, correct = _jax_sums()(hidden, embeddings, bias, labels, weights, block_rows)
     else:
         table = ops.cast(ops.transpose(embeddings), hidden.dtype)
@@ -70,7 +70,8 @@ def sum_masked_lm_loss(
 
 
 @functools.cache
-def _default_block_rows() -> int:
+def default_block_rows() -> int:
+    """Rows of logits computed at a time by one device."""
     import jax
 
     return _BLOCK_ROWS_CPU if jax.default_backend() == "cpu" else _BLOCK_ROWS_ACCELERATOR

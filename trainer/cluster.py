@@ -1,0 +1,195 @@
+"""The devices and processes of a run: who reads which part of a batch, and where arrays lie.
+
+A step is one program over all devices (JAX's SPMD), so the same rows give the same step, up to the
+order of float sums, however many processes and devices share it. Every process reads only its part
+of each batch; the first one alone writes. With one device, arrays are left where they are.
+
+Processes find each other through ``keras.distribution.initialize``: on TPU VMs by themselves,
+elsewhere by KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import UserError
+
+_PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+# Processes ask each other whether to stop after every so many steps.
+_STEPS_BETWEEN_QUESTIONS = 8
+# How BERT's weights are shared by ``model_parallel`` devices, each working on some attention heads
+# and some of the feed-forward units (Shoeybi et al. 2019, section 3). All others are everywhere.
+_LAYOUT = {
+    "(query|key|value)/kernel": (None, "model", None),
+    "(query|key|value)/bias": ("model", None),
+    "attention_output/kernel": ("model", None, None),
+    "feedforward_intermediate_dense/kernel": (None, "model"),
+    "feedforward_intermediate_dense/bias": ("model",),
+    "feedforward_output_dense/kernel": ("model", None),
+}
+# An optimizer's slot of a/b/kernel is called a_b_kernel_momentum.
+_PATTERNS = {
+    re.compile(f".*{name.replace('/', '[/_]')}(_momentum|_velocity)?"): axes
+    for name, axes in _LAYOUT.items()
+}
+
+
+class Cluster:
+    """One process on one device, or what takes its place (``SharedCluster``).
+
+    Attributes: ``host`` of ``hosts`` processes; ``devices`` that share the rows of a batch;
+    ``is_first``: this process writes.
+    """
+
+    host, hosts, devices = 0, 1, 1
+    is_first = True
+
+    def agree(self, decide: Callable[[], int]) -> int:
+        """What the first process decides, for all; a UserError there ends all."""
+        return decide()
+
+    def place(self, name: str, array: NDArray[Any]) -> Any:
+        """A weight or optimizer variable on its devices."""
+        import jax.numpy as jnp
+
+        return jnp.array(array)
+
+    def place_batch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """This process's rows of a batch as its part of the whole."""
+        return dict(arrays)
+
+    def gather(self, array: Any) -> NDArray[Any]:
+        """The whole of a placed array, on the host."""
+        return np.array(array)
+
+    def shardings(self, arrays: list[Any]) -> Any:
+        """Where a step leaves these arrays and its values: None = the compiler's choice."""
+        return None
+
+    def any_asks(self, asks: bool, step: int) -> bool:
+        """Whether any process asks to stop; the answer is the same in all after the same step."""
+        return asks
+
+    def wait_for_all(self, name: str) -> None:
+        """Returns when all processes have come here."""
+
+
+class SharedCluster(Cluster):
+    """Several devices, of one process or of several."""
+
+    def __init__(self, model_parallel: int):
+        import jax
+
+        found = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        local = jax.local_device_count()
+        if local % model_parallel:
+            raise UserError(
+                f"--model_parallel {model_parallel}: the {local} devices of a process cannot be "
+                "shared out evenly; give a divisor of that"
+            )
+        self.host, self.hosts = jax.process_index(), jax.process_count()
+        self.devices = len(found) // model_parallel
+        self.is_first = self.host == 0
+        self._mesh = jax.sharding.Mesh(
+            np.array(found).reshape(self.devices, model_parallel), ("batch", "model")
+        )
+
+    def agree(self, decide: Callable[[], int]) -> int:
+        from jax.experimental import multihost_utils
+
+        error, decided = None, -1
+        if self.is_first:
+            try:
+                decided = decide()
+            except UserError as caught:
+                error = caught
+        decided = int(multihost_utils.broadcast_one_to_all(np.int64(decided)))
+        if error:
+            raise error
+        if decided < 0:
+            raise UserError("the first process stopped; its message says why")
+        return decided
+
+    def _sharding(self, *axes: str | None) -> Any:
+        import jax
+
+        return jax.sharding.NamedSharding(self._mesh, jax.sharding.PartitionSpec(*axes))
+
+    def place(self, name: str, array: NDArray[Any]) -> Any:
+        import jax
+
+        found = (axes for pattern, axes in _PATTERNS.items() if pattern.fullmatch(name))
+        sharding = self._sharding(*next(found, ()))
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    def place_batch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        import jax
+
+        sharding = self._sharding("batch")
+        return {
+            name: jax.make_array_from_process_local_data(
+                sharding, values, (len(values) * self.hosts, *values.shape[1:])
+            )
+            for name, values in arrays.items()
+        }
+
+    def gather(self, array: Any) -> NDArray[Any]:
+        if array.is_fully_replicated or array.is_fully_addressable:
+            return np.array(array)
+        from jax.experimental import multihost_utils
+
+        return np.array(multihost_utils.process_allgather(array, tiled=True))
+
+    def shardings(self, arrays: list[Any]) -> Any:
+        return [array.sharding for array in arrays], self._sharding()
+
+    def any_asks(self, asks: bool, step: int) -> bool:
+        if self.hosts == 1:
+            return asks
+        if step % _STEPS_BETWEEN_QUESTIONS:
+            return False
+        from jax.experimental import multihost_utils
+
+        return bool(np.any(multihost_utils.process_allgather(np.int32(asks))))
+
+    def wait_for_all(self, name: str) -> None:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def join_cluster(model_parallel: int = 1, *, distributed: bool = False, seed: int = 0) -> Cluster:
+    """Joins the other processes, if there are any, and finds the devices.
+
+    ``distributed``: there are others (implied by KERAS_DISTRIBUTION_NUM_PROCESSES). Call it before
+    anything touches a device. Raises UserError for backends other than JAX with more than one
+    process or device, and for ``model_parallel`` that the devices cannot be shared out by.
+    """
+    distributed = distributed or _PROCESSES in os.environ
+    if os.environ.get("KERAS_BACKEND", "jax") != "jax":
+        if distributed or model_parallel > 1:
+            raise UserError("several processes or --model_parallel need KERAS_BACKEND=jax")
+        return Cluster()
+    import jax
+
+    if distributed:
+        import keras
+
+        # Keras would have all processes draw a common seed: ours is common already.
+        keras.utils.set_random_seed(seed)
+        try:
+            keras.distribution.initialize()
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the processes did not find each other ({' '.join(str(error).split())}); check "
+                "KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID"
+            ) from None
+    if jax.device_count() == 1 and model_parallel == 1:
+        return Cluster()
+    return SharedCluster(model_parallel)
