@@ -116,9 +116,7 @@ class RowReader:
         Of examples, copy ``epoch`` modulo copies is read. Raises UserError that names the shard if
         one is missing or damaged.
         """
-        shard = np.searchsorted(self._ends, rows, side="right")
-        place = rows - np.concatenate([[0], self._ends])[shard]
-        shard += epochs % self._copies * len(self._ends)
+        shard, place = self._locate(rows, epochs)
         order = np.lexsort((place, shard))
         numbers, starts = np.unique(shard[order], return_index=True)
         parts = [
@@ -128,6 +126,21 @@ class RowReader:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return take(concatenate(parts), back)
+
+    def locate(self, rows: NDArray[np.int64], epochs: NDArray[np.int64]) -> list[tuple[str, int]]:
+        """The shard's file name and the record's number in it, of each of the given rows."""
+        shard, place = self._locate(rows, epochs)
+        return [
+            (self._shards[number].name, record)
+            for number, record in zip(shard.tolist(), place.tolist(), strict=True)
+        ]
+
+    def _locate(
+        self, rows: NDArray[np.int64], epochs: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        shard = np.searchsorted(self._ends, rows, side="right")
+        place = rows - np.concatenate([[0], self._ends])[shard]
+        return shard + epochs % self._copies * len(self._ends), place
 
     def _reader(self, number: int) -> ShardReader:
         if number in self._open:

@@ -48,6 +48,17 @@ class Batch:
     tokens: int
 
 
+@dataclass(frozen=True)
+class RowOrigin:
+    """Where a row of a batch comes from: ``record`` number of a ``shard`` (file) in ``folder``, and
+    the ids of the documents that are parts of it, in their order."""
+
+    folder: str
+    shard: str
+    record: int
+    doc_ids: list[int]
+
+
 class BatchMaker:
     """Makes the batch of any step: ``train_batch(k)``, ``validation_batch(k)``.
 
@@ -93,6 +104,21 @@ class BatchMaker:
             hosts=self._hosts,
         )
         return self._make(TRAIN, step, epoch, source, row, self._mask)
+
+    def find_origins(self, batch: Batch) -> list[RowOrigin]:
+        """Where each row of a training batch comes from."""
+        origins: dict[int, RowOrigin] = {}
+        for number, reader in enumerate(self._readers[TRAIN]):
+            chosen = np.flatnonzero(batch.source == number)
+            if not len(chosen):
+                continue
+            rows, epochs = batch.row[chosen], batch.epoch[chosen]
+            doc_ids: Any = reader.read(rows, epochs)["doc_ids"]
+            folder = self._datasets[number].folder
+            for i, (shard, record) in enumerate(reader.locate(rows, epochs)):
+                owners = doc_ids.values[doc_ids.offsets[i] : doc_ids.offsets[i + 1]]
+                origins[int(chosen[i])] = RowOrigin(folder, shard, record, owners.tolist())
+        return [origins[i] for i in range(len(batch.row))]
 
     @property
     def validation_steps(self) -> int:

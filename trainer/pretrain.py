@@ -14,7 +14,6 @@ import shlex
 import signal
 import sys
 import time
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +23,18 @@ from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.manifest import MANIFEST, Manifest, finish_output, prepare_output
-from pipelines.mask.mask_rows import check as check_masking
 from pipelines.vocabulary_source import save_vocabulary
 from trainer.checkpoints import Checkpoints
 from trainer.cluster import join_cluster
-from trainer.dataset import TRAIN, Dataset, open_datasets
 from trainer.lean_keras import with_lean_keras
 from trainer.loader import BatchMaker, Prefetcher
 from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
 from trainer.pretrain_config import PretrainConfig, describe_changes
+from trainer.pretrain_plan import IDENTITY, PretrainPlan, plan_run, read_identity
 
 WEIGHTS = "model.weights.h5"
 SAMPLE = "sample.npz"
 _SAMPLE_ROWS = 8
-# What an unfinished run is, to recognise it: the fields that decide its weights.
-IDENTITY = "identity.json"
 # sysexits.h: a temporary failure; start the same command again.
 EXIT_RESTART = 75
 _FINAL_METRICS = ("loss", "mean_loss", "mean_accuracy", "validation_loss", "validation_accuracy")
@@ -50,49 +46,13 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     config.check()
 
     # ---------------------------------------------------------------------------------- Data
-    folders, weights = config.folders()
-    datasets = open_datasets(folders)
-    _check_data(config, datasets)
-    vocabulary, facts = datasets[0].vocabulary, datasets[0].manifest.facts
-    rows = sum(dataset.rows(TRAIN) for dataset in datasets)
-    steps = config.count_steps(rows)
-    os.environ.setdefault("KERAS_BACKEND", "jax")
+    plan = plan_run(config)
+    steps, rows = plan.steps, plan.rows
+    vocabulary, facts = plan.datasets[0].vocabulary, plan.datasets[0].manifest.facts
     cluster = join_cluster(config.model_parallel, distributed=config.distributed, seed=config.seed)
     config.check_devices(cluster.devices)
     say = _say_so if cluster.is_first else _say_nothing
-    maker = BatchMaker(
-        datasets,
-        weights=weights,
-        mask=config.mask_config(),
-        seed=config.seed,
-        batch_size=config.batch_size,
-        host=cluster.host,
-        hosts=cluster.hosts,
-    )
-    dimensions: dict[str, Any] = {
-        "vocabulary_size": vocabulary.size,
-        **config.dimensions(),
-        "dropout": config.dropout,
-        "max_sequence_length": config.max_sequence_length or max(512, facts["seq_length"]),
-        "num_segments": 2,
-    }
-
-    # ------------------------------------------------------------------- What is asked for
-    warmup_steps = config.warmup_steps if config.warmup_steps is not None else steps // 10
-    deciding = {
-        **config.deciding_fields(),
-        "model": dimensions,
-        "steps": steps,
-        "warmup_steps": warmup_steps,
-        "mask": None if datasets[0].is_masked else vars(config.mask_config()),
-        "backend": os.environ["KERAS_BACKEND"],
-        "data": [
-            {"fingerprint": dataset.manifest.fingerprint, "weight": weight}
-            for dataset, weight in zip(
-                datasets, weights or repeat(None, len(datasets)), strict=True
-            )
-        ],
-    }
+    maker = plan.batch_maker(cluster)
     say(
         f"{rows:,} rows of {facts['seq_length']} tokens, {steps:,} steps of {config.batch_size} "
         f"({steps * config.batch_size / rows:.2f} epochs), vocabulary of {vocabulary.size:,}"
@@ -100,6 +60,9 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     if options.dry_run:
         say(f"would write {files.join(config.output, MANIFEST)}")
         return
+
+    # ------------------------------------------------------------------- What is asked for
+    deciding = plan.deciding()
     checkpoints = Checkpoints(config.output, config.keep_checkpoints)
 
     def claim() -> int:
@@ -107,7 +70,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
             config.output, deciding, {}, overwrite=options.overwrite, stage="pretrain"
         )
         if not finished:
-            _claim(config.output, deciding, checkpoints, overwrite=options.overwrite)
+            _claim(plan, checkpoints, overwrite=options.overwrite)
         return int(finished)
 
     if cluster.agree(claim):
@@ -117,35 +80,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     # --------------------------------------------------------------------------------- Model
     import keras
 
-    from trainer.initial_weights import initialize_weights
-    from trainer.models.bert_backbone import BertBackbone
-    from trainer.models.masked_lm_loss import default_block_rows
-    from trainer.models.pretraining_model import PretrainingModel
-    from trainer.optimizer import build_optimizer
-    from trainer.schedule import WarmupThenDecay
-    from trainer.train_step import build_train_step
-
-    backbone = BertBackbone(**dimensions, dtype=config.dtype)
-    block_rows = cluster.devices * default_block_rows() if cluster.devices > 1 else None
-    model = PretrainingModel(backbone, block_rows=block_rows)
-    initialize_weights(model, config.seed)
-
-    # ----------------------------------------------------------------------------- Optimizer
-    schedule = WarmupThenDecay(config.learning_rate, warmup_steps, steps, config.schedule)
-    optimizer = build_optimizer(
-        config.optimizer,
-        model.trainable_variables,
-        schedule=schedule,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-    )
-    train_step = build_train_step(
-        model,
-        optimizer,
-        seed=config.seed,
-        grad_accumulation=config.grad_accumulation,
-        cluster=cluster,
-    )
+    model, train_step, schedule = plan.build(cluster)
 
     # -------------------------------------------------------------------------------- Resume
     done, seconds_before, window = 0, 0.0, []
@@ -239,7 +174,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         config=deciding,
         counts={"steps": steps, "rows_seen": steps * config.batch_size},
         facts={
-            "model": dimensions,
+            "model": plan.dimensions,
             "vocabulary": facts["vocabulary"],
             "lowercase": facts["lowercase"],
             "strip_accents": facts["strip_accents"],
@@ -252,7 +187,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         "seconds": round(seconds(), 2),
         "rows_per_second": round(steps * config.batch_size / seconds(), 1),
         "command": shlex.join(["python", "-m", "trainer.pretrain", *sys.argv[1:]]),
-        "data": folders,
+        "data": plan.folders,
         "device": _device(),
         "backend": keras.config.backend(),
         "keras": keras.__version__,
@@ -274,40 +209,16 @@ def _is_due(done: int, every: int | None) -> bool:
     return every is not None and done % every == 0
 
 
-def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
-    """Raises UserError where data, masking and model do not fit together."""
-    vocabulary, seq_length = datasets[0].vocabulary, datasets[0].seq_length
-    positions = config.max_sequence_length
-    if positions is not None and positions < seq_length:
-        raise UserError(
-            f"--max_sequence_length {positions}: the rows in {datasets[0].folder} have "
-            f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
-        )
-    check_masking(
-        config.mask_config(),
-        vocabulary_size=vocabulary.size,
-        mask_token_id=vocabulary.mask_id,
-        seq_length=seq_length,
-    )
-    masked = [dataset.folder for dataset in datasets if dataset.is_masked]
-    if masked and (changed := config.changed_masking()):
-        raise UserError(
-            f"--{changed[0]}: the examples in {masked[0]} are masked already; leave it out, or "
-            "give the rows that they were made from"
-        )
-
-
-def _claim(
-    output: str, deciding: dict[str, Any], checkpoints: Checkpoints, *, overwrite: bool
-) -> None:
+def _claim(plan: PretrainPlan, checkpoints: Checkpoints, *, overwrite: bool) -> None:
     """Makes sure that what the output folder holds of an unfinished run is of this very run."""
+    output = plan.config.output
     path = Path(output) / IDENTITY
-    asked = json.loads(json.dumps(deciding))
+    asked = plan.identity()
     if overwrite:
         checkpoints.delete_all()
         files.delete([str(Path(output) / name) for name in (IDENTITY, METRICS, WEIGHTS, SAMPLE)])
     elif path.exists():
-        changes = describe_changes(json.loads(path.read_bytes()), asked)
+        changes = describe_changes(read_identity(output)["deciding"], asked["deciding"])
         if changes:
             raise UserError(
                 f"--output: {output} holds an unfinished run of another kind ({changes}); give "

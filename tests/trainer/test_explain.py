@@ -1,0 +1,118 @@
+"""A step explained afterwards is the step that was trained: rows, masks, origins and loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.command import RunOptions
+from pipelines.errors import UserError
+from pipelines.manifest import read_manifest
+from pipelines.shards import ShardReader
+from trainer.checkpoints import Checkpoints
+from trainer.explain import ExplainConfig, explain
+from trainer.metrics import read_metrics
+from trainer.pretrain import pretrain
+from trainer.pretrain_config import PretrainConfig
+
+_CONFIG = PretrainConfig(
+    data=("",),
+    output="",
+    num_layers=1,
+    num_heads=2,
+    hidden_dim=16,
+    intermediate_dim=32,
+    dropout=0.0,
+    batch_size=8,
+    steps=20,
+    learning_rate=0.01,
+    log_every=1,
+    checkpoint_every=7,
+    mask_selection_rate=0.3,
+)
+
+
+@pytest.fixture(scope="module")
+def run(make_rows, tmp_path_factory) -> str:
+    output = str(tmp_path_factory.mktemp("run"))
+    pretrain(dataclasses.replace(_CONFIG, data=(str(make_rows()),), output=output), RunOptions())
+    return output
+
+
+def test_a_replayed_step_has_the_logged_loss(run, capsys):
+    # Checkpoints are kept after steps 14 and 20: one replay begins there, one at the beginning.
+    assert Checkpoints(run, 2).steps() == [14, 20]
+    logged = {line["step"]: line["loss"] for line in read_metrics(run)}
+    for step in (17, 3, 15):
+        explained = explain(ExplainConfig(run=run, step=step, rows=0, replay=True), RunOptions())
+        assert explained.replayed_loss == explained.logged_loss == logged[step]
+        assert "equal to the last bit" in capsys.readouterr().out
+        # Without dropout the losses of all masks make up the loss of the step.
+        losses = [mask.loss for row in explained.rows for mask in row.masks]
+        assert np.mean(losses) == pytest.approx(logged[step], abs=1e-5)
+        assert explained.weights_of == step - 1
+
+
+def test_rows_are_those_in_the_shards(run, make_rows):
+    folder = str(make_rows())
+    manifest = read_manifest(folder)
+    shards = {shard.name: shard for shard in manifest.splits["train"]}
+    vocabulary = (Path(folder) / "vocab.txt").read_text().split("\n")
+    explained = explain(ExplainConfig(run=run, step=9, rows=0), RunOptions())
+    assert len(explained.rows) == 8
+    assert explained.weights_of == 14
+    assert explained.replayed_loss is None
+    for row in explained.rows:
+        assert row.copy == 1  # 50 rows, so step 9 of 8 is in the second epoch
+        reader = ShardReader(
+            f"{folder}/{row.origin.shard}",
+            shards[row.origin.shard],
+            manifest.schema,
+            manifest.facts["format"],
+        )
+        columns = reader.read(np.array([row.origin.record]))
+        assert columns["row_id"].tolist() == [row.row_id]
+        assert columns["doc_ids"].values.tolist() == row.origin.doc_ids
+        targets = {mask.position: mask.target for mask in row.masks}
+        assert targets
+        restored = [
+            targets.get(position, piece)
+            for document in row.documents
+            for position, piece in document
+        ]
+        assert restored == [vocabulary[token] for token in columns["token_ids"].values]
+        lengths = [len(document) for document in row.documents]
+        assert lengths == columns["segment_lengths"].values.tolist()
+
+
+def test_the_page_shows_every_mask_and_needs_nothing_else(run, tmp_path, capsys):
+    page = tmp_path / "step.html"
+    explained = explain(ExplainConfig(run=run, step=20, rows=2, output=str(page)), RunOptions())
+    html = page.read_text("utf-8")
+    assert html.count('<span class="mask') == sum(len(row.masks) for row in explained.rows)
+    assert not re.search(r"(src|href)=|https?://", html)
+    text = capsys.readouterr().out
+    for row in explained.rows:
+        assert f"{row.row_id:016x}" in html
+        assert f"{row.row_id:016x}" in text
+        for mask in row.masks:
+            assert f"[{mask.target}|{mask.guess}]" in text
+
+
+def test_problems_are_one_line(run, make_rows, tmp_path):
+    with pytest.raises(UserError, match=r"--step 21: the run in .* has steps 1 to 20"):
+        explain(ExplainConfig(run=run, step=21), RunOptions())
+    with pytest.raises(UserError, match="holds no pretraining run"):
+        explain(ExplainConfig(run=str(make_rows()), step=1), RunOptions())
+    damaged = tmp_path / "identity.json"
+    damaged.write_text("{}")
+    with pytest.raises(UserError, match="is damaged"):
+        explain(ExplainConfig(run=str(tmp_path), step=1), RunOptions())
+    content = (Path(run) / "identity.json").read_text()
+    damaged.write_text(content.replace(str(make_rows()), str(make_rows(seed=5))))
+    with pytest.raises(UserError, match="cannot be computed again: data was another"):
+        explain(ExplainConfig(run=str(tmp_path), step=1), RunOptions())

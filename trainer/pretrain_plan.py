@@ -1,0 +1,175 @@
+"""What a pretraining config means for the data that it names: everything about a run but the loop.
+
+The run itself, and whoever looks at one of its steps later, build the same things from here: the
+batches, the model with its initial weights, the optimizer and the training step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.mask.mask_rows import check as check_masking
+from trainer.cluster import Cluster
+from trainer.dataset import TRAIN, Dataset, open_datasets
+from trainer.loader import BatchMaker
+from trainer.pretrain_config import PretrainConfig
+
+# What a run is, in its output folder from the first step on.
+IDENTITY = "identity.json"
+
+
+@dataclass(frozen=True)
+class PretrainPlan:
+    """A config with its data.
+
+    ``folders`` and ``weights`` (None: one pool) name the ``datasets``; ``rows`` is the number of
+    their training rows; ``dimensions`` are ``BertBackbone``'s arguments.
+    """
+
+    config: PretrainConfig
+    folders: list[str]
+    weights: list[float] | None
+    datasets: list[Dataset]
+    rows: int
+    steps: int
+    warmup_steps: int
+    dimensions: dict[str, Any]
+
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the run's weights, as JSON."""
+        shares = self.weights or repeat(None, len(self.datasets))
+        masked = self.datasets[0].is_masked
+        fields = {
+            **self.config.deciding_fields(),
+            "model": self.dimensions,
+            "steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "mask": None if masked else vars(self.config.mask_config()),
+            "backend": os.environ["KERAS_BACKEND"],
+            "data": [
+                {"fingerprint": dataset.manifest.fingerprint, "weight": weight}
+                for dataset, weight in zip(self.datasets, shares, strict=True)
+            ],
+        }
+        return dict(json.loads(json.dumps(fields)))
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the run, and the config that it was started with, as JSON."""
+        return {"deciding": self.deciding(), "config": asdict(self.config)}
+
+    def batch_maker(self, cluster: Cluster) -> BatchMaker:
+        """The batches of this process."""
+        return BatchMaker(
+            self.datasets,
+            weights=self.weights,
+            mask=self.config.mask_config(),
+            seed=self.config.seed,
+            batch_size=self.config.batch_size,
+            host=cluster.host,
+            hosts=cluster.hosts,
+        )
+
+    def build(self, cluster: Cluster) -> tuple[Any, Any, Any]:
+        """The model with its initial weights, the training step, and the learning rate's schedule."""
+        from trainer.initial_weights import initialize_weights
+        from trainer.models.bert_backbone import BertBackbone
+        from trainer.models.masked_lm_loss import default_block_rows
+        from trainer.models.pretraining_model import PretrainingModel
+        from trainer.optimizer import build_optimizer
+        from trainer.schedule import WarmupThenDecay
+        from trainer.train_step import build_train_step
+
+        config = self.config
+        backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
+        block_rows = cluster.devices * default_block_rows() if cluster.devices > 1 else None
+        model = PretrainingModel(backbone, block_rows=block_rows)
+        initialize_weights(model, config.seed)
+        schedule = WarmupThenDecay(
+            config.learning_rate, self.warmup_steps, self.steps, config.schedule
+        )
+        optimizer = build_optimizer(
+            config.optimizer,
+            model.trainable_variables,
+            schedule=schedule,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+        )
+        train_step = build_train_step(
+            model,
+            optimizer,
+            seed=config.seed,
+            grad_accumulation=config.grad_accumulation,
+            cluster=cluster,
+        )
+        return model, train_step, schedule
+
+
+def plan_run(config: PretrainConfig) -> PretrainPlan:
+    """Opens the data and fits config and data together. Raises UserError where they do not fit."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    folders, weights = config.folders()
+    datasets = open_datasets(folders)
+    _check_data(config, datasets)
+    vocabulary, facts = datasets[0].vocabulary, datasets[0].manifest.facts
+    rows = sum(dataset.rows(TRAIN) for dataset in datasets)
+    steps = config.count_steps(rows)
+    dimensions: dict[str, Any] = {
+        "vocabulary_size": vocabulary.size,
+        **config.dimensions(),
+        "dropout": config.dropout,
+        "max_sequence_length": config.max_sequence_length or max(512, facts["seq_length"]),
+        "num_segments": 2,
+    }
+    return PretrainPlan(
+        config=config,
+        folders=folders,
+        weights=weights,
+        datasets=datasets,
+        rows=rows,
+        steps=steps,
+        warmup_steps=steps // 10 if config.warmup_steps is None else config.warmup_steps,
+        dimensions=dimensions,
+    )
+
+
+def read_identity(output: str) -> dict[str, Any]:
+    """What the run in this folder is. Raises UserError where there is none."""
+    path = Path(output) / IDENTITY
+    try:
+        found = json.loads(path.read_bytes())
+        return {"deciding": dict(found["deciding"]), "config": dict(found["config"])}
+    except FileNotFoundError:
+        raise UserError(
+            f"{output} holds no pretraining run: no {IDENTITY}; name the --output of one"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; start the run anew with --overwrite") from None
+
+
+def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
+    """Raises UserError where data, masking and model do not fit together."""
+    vocabulary, seq_length = datasets[0].vocabulary, datasets[0].seq_length
+    positions = config.max_sequence_length
+    if positions is not None and positions < seq_length:
+        raise UserError(
+            f"--max_sequence_length {positions}: the rows in {datasets[0].folder} have "
+            f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
+        )
+    check_masking(
+        config.mask_config(),
+        vocabulary_size=vocabulary.size,
+        mask_token_id=vocabulary.mask_id,
+        seq_length=seq_length,
+    )
+    masked = [dataset.folder for dataset in datasets if dataset.is_masked]
+    if masked and (changed := config.changed_masking()):
+        raise UserError(
+            f"--{changed[0]}: the examples in {masked[0]} are masked already; leave it out, or "
+            "give the rows that they were made from"
+        )
