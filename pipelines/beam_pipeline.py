@@ -18,14 +18,22 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     DirectOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
     StandardOptions,
 )
 
+from pipelines import files
 from pipelines.direct_runner_guard import guard_direct_runner
 from pipelines.errors import UserError
 
+_LOCAL_RUNNERS = (
+    "DirectRunner",
+    "BundleBasedDirectRunner",
+    "SwitchingDirectRunner",
+    "FnApiRunner",
+)
 _USER_ERROR = re.compile(r"pipelines\.errors\.UserError: (.*?)(?: \[while running|\\n|\n|$)")
 
 
@@ -41,7 +49,14 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
         if not any(argument.startswith("--direct_num_workers") for argument in beam_args):
             direct.direct_num_workers = 0
     options.view_as(SetupOptions).save_main_session = False
+    if files.uses_emulator():
+        options.view_as(GoogleCloudOptions).no_auth = True
     return options
+
+
+def runs_here(beam_args: Sequence[str]) -> bool:
+    """True if all workers are on this machine and share its disk."""
+    return str(pipeline_options(beam_args).view_as(StandardOptions).runner) in _LOCAL_RUNNERS
 
 
 def run_pipeline(

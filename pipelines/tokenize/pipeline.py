@@ -3,26 +3,31 @@
     blocks of documents -> blocks of token ids -> cut by key(doc_id) mod num_shards
     -> group by shard -> sort by key -> pack -> write that shard -> manifest
 
-Order, packing and bytes depend on keys alone; a worker holds one shard; the shuffle moves compact
-arrays; nothing is read twice.
+Order, packing and bytes depend on keys alone; a worker holds a part of one shard; the shuffle moves
+compact arrays, on one machine through files; nothing is read twice.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.window import GlobalWindows
 from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.beam_pipeline import run_pipeline
+from pipelines.beam_pipeline import run_pipeline, runs_here
+from pipelines.columns import Columns
 from pipelines.command import RunOptions
 from pipelines.corpus_config import describe_inputs
 from pipelines.documents import DocumentBlock, plan_ranges
@@ -39,13 +44,23 @@ from pipelines.manifest import (
 from pipelines.read_documents import ReadDocuments, check_reading
 from pipelines.records import schema_of, token_dtype
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
-from pipelines.shards import shard_name, write_shard
+from pipelines.shards import shard_name, write_shard_parts
 from pipelines.summary import print_summary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
-from pipelines.tokenize.shard import TokenBlock, build_shard, join_blocks
+from pipelines.tokenize.shard import build_shard
+from pipelines.tokenize.token_blocks import (
+    BlockFile,
+    StoredBlock,
+    StoredDocuments,
+    TokenBlock,
+    join_blocks,
+)
 from pipelines.vocabulary import Vocabulary
 from pipelines.vocabulary_source import load_vocabulary, save_vocabulary
+
+# Tokens that a worker gathers before it cuts them by shard: 16 or 32 MB.
+_HELD_TOKENS = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -85,49 +100,100 @@ def _shared_encoder(vocabulary: Vocabulary, lowercase: bool, strip_accents: bool
     return Encoder(vocabulary, lowercase, strip_accents)
 
 
-class _TokenizeBlock(beam.DoFn):
-    """DocumentBlock -> (shard key, TokenBlock) and, tagged 'reports', what was read and dropped."""
+class _TokenizeBlocks(beam.DoFn):
+    """DocumentBlocks -> (shard key, its documents) and, tagged 'reports', what was read and dropped.
 
-    def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary):
-        self._config, self._vocabulary = config, vocabulary
+    Documents are held until there are enough to be worth cutting by shard. Where the workers share
+    this machine's disk, ``folder`` is where their tokens go; Beam then moves only their places.
+    """
 
-    def process(self, element: DocumentBlock) -> Iterator[Any]:
-        config = self._config
+    def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary, folder: str | None):
+        self._config, self._vocabulary, self._folder = config, vocabulary, folder
+
+    def start_bundle(self) -> None:
+        self._held: list[TokenBlock] = []
+        self._counts: Counter[str] = Counter()
+        self._file = None if self._folder is None else BlockFile(self._folder)
+
+    def process(self, element: DocumentBlock) -> Iterator[tuple[int, TokenBlock | StoredBlock]]:
+        self._counts.update(element.counts)
+        if len(element):
+            self._held.append(self._encode(element))
+            if sum(len(block.token_ids) for block in self._held) >= _HELD_TOKENS:
+                yield from self._cut()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for pair in self._cut():
+            yield GlobalWindows.windowed_value(pair)
+        if self._file is not None:
+            self._file.close()
+        report = GlobalWindows.windowed_value(Report(self._counts))
+        yield beam.pvalue.TaggedOutput("reports", report)
+
+    def _encode(self, documents: DocumentBlock) -> TokenBlock:
+        config, counts = self._config, self._counts
         assert config.lowercase is not None
         assert config.strip_accents is not None
-        counts = Counter(element.counts)
-        if len(element):
-            encoder = _shared_encoder(self._vocabulary, config.lowercase, config.strip_accents)
-            token_ids, offsets = encoder.encode_block(element.text, element.offsets)
-            lengths = np.diff(offsets)
-            kept = lengths >= config.min_tokens
-            counts["documents_dropped_no_tokens"] += int((lengths == 0).sum())
-            short = ~kept & (lengths > 0)
-            counts["documents_dropped_short"] += int(short.sum())
-            counts["tokens_in"] += int(lengths.sum())
-            counts["tokens_dropped_short"] += int(lengths[short].sum())
-            shards = np.where(kept, assign_shards(element.doc_ids, config), -1)
-            narrow = token_ids.astype(token_dtype(self._vocabulary.size))
-            block = TokenBlock(narrow, offsets, element.doc_ids)
-            for shard in np.unique(shards[kept]).tolist():
-                yield shard, block.take(np.flatnonzero(shards == shard))
-        yield beam.pvalue.TaggedOutput("reports", Report(counts))
+        encoder = _shared_encoder(self._vocabulary, config.lowercase, config.strip_accents)
+        token_ids, offsets = encoder.encode_block(documents.text, documents.offsets)
+        lengths = np.diff(offsets)
+        kept = lengths >= config.min_tokens
+        counts["documents_dropped_no_tokens"] += int((lengths == 0).sum())
+        short = ~kept & (lengths > 0)
+        counts["documents_dropped_short"] += int(short.sum())
+        counts["tokens_in"] += int(lengths.sum())
+        counts["tokens_dropped_short"] += int(lengths[short].sum())
+        narrow = token_ids.astype(token_dtype(self._vocabulary.size))
+        block = TokenBlock(narrow, offsets, documents.doc_ids)
+        return block if kept.all() else block.take(np.flatnonzero(kept))
+
+    def _cut(self) -> Iterator[tuple[int, TokenBlock | StoredBlock]]:
+        """Cuts what is held by shard."""
+        if not self._held:
+            return
+        block = join_blocks(self._held)
+        self._held = []
+        shards = assign_shards(block.doc_ids, self._config)
+        order = np.argsort(shards, kind="stable")
+        keys, begins = np.unique(shards[order], return_index=True)
+        for key, documents in zip(keys.tolist(), np.split(order, begins[1:]), strict=True):
+            part = block.take(documents)
+            yield key, part if self._file is None else self._file.append(part)
 
 
 class _WriteShard(beam.DoFn):
-    """(shard key, its TokenBlocks) -> Report, after writing the shard."""
+    """(shard key, its documents) -> Report, after writing the shard."""
 
     def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary):
         self._config, self._vocabulary = config, vocabulary
 
-    def process(self, element: tuple[int, Iterable[TokenBlock]]) -> Iterator[Report]:
+    def process(self, element: tuple[int, Iterable[TokenBlock | StoredBlock]]) -> Iterator[Report]:
         key, blocks = element
         shard = plan_shards(self._config)[key]
-        columns, counts = build_shard(join_blocks(blocks), self._config, self._vocabulary)
         name = shard_name(shard.split, shard.index, shard.count, self._config.format)
-        schema = schema_of(columns)
-        info = write_shard(self._config.output, name, columns, schema, self._config.format)
+        counts: Counter[str] = Counter()
+
+        def count(parts: Iterable[tuple[Columns, Counter[str]]]) -> Iterator[Columns]:
+            for columns, part in parts:
+                counts.update(part)
+                yield columns
+
+        with tempfile.TemporaryDirectory(prefix="bertmill-") as own:
+            parts = count(build_shard(_store(blocks, own), self._config, self._vocabulary))
+            first = next(parts)
+            schema = schema_of(first)
+            info = write_shard_parts(
+                self._config.output, name, chain([first], parts), schema, self._config.format
+            )
         yield Report(counts, shard.split, info, schema)
+
+
+def _store(blocks: Iterable[TokenBlock | StoredBlock], folder: str) -> StoredDocuments:
+    """The documents of a shard, those that came through Beam stored in a folder of this worker."""
+    file = BlockFile(folder)
+    stored = [block if isinstance(block, StoredBlock) else file.append(block) for block in blocks]
+    file.close()
+    return StoredDocuments(stored)
 
 
 def _finish(
@@ -224,12 +290,17 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         print(f"tokenize: {config.output} is finished already; nothing to do", file=sys.stderr)
         return
 
+    # Workers on this machine share its disk, next to the output: no shuffle in memory.
+    folder = files.temporary_folder(config.output) if runs_here(options.beam_args) else None
+
     def build(pipeline: beam.Pipeline) -> None:
         tokenized = (
             pipeline
             | ReadDocuments(found, config.read_options())
             | "Tokenize"
-            >> beam.ParDo(_TokenizeBlock(config, vocabulary)).with_outputs("reports", main="blocks")
+            >> beam.ParDo(_TokenizeBlocks(config, vocabulary, folder)).with_outputs(
+                "reports", main="blocks"
+            )
         )
         keys = range(len(plan_shards(config)))
         # An empty block for every key: a shard without documents is written too.
@@ -239,7 +310,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         written = (
             (tokenized.blocks, seeds)
             | "All" >> beam.Flatten()
-            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, TokenBlock])
+            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
             | "ByShard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(_WriteShard(config, vocabulary))
         )
@@ -258,7 +329,11 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
             )
         )
 
-    run_pipeline(build, options.beam_args, progress=lambda: f"tokenize: {_written(config)}")
+    try:
+        run_pipeline(build, options.beam_args, progress=lambda: f"tokenize: {_written(config)}")
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
     _print_summary(config)
 
 
