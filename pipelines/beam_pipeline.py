@@ -7,6 +7,7 @@ an error raised in a worker, which Beam wraps in pages of traceback, back into i
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import threading
@@ -22,6 +23,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     SetupOptions,
     StandardOptions,
+    WorkerOptions,
 )
 
 from pipelines import files
@@ -57,6 +59,14 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
 def runs_here(beam_args: Sequence[str]) -> bool:
     """True if all workers are on this machine and share its disk."""
     return str(pipeline_options(beam_args).view_as(StandardOptions).runner) in _LOCAL_RUNNERS
+
+
+def count_workers(beam_args: Sequence[str]) -> int:
+    """How many cores will work: as the options say, else all of this machine; remotely at least 1."""
+    options = pipeline_options(beam_args)
+    if runs_here(beam_args):
+        return options.view_as(DirectOptions).direct_num_workers or os.cpu_count() or 1
+    return options.view_as(WorkerOptions).num_workers or 1
 
 
 def run_pipeline(

@@ -24,9 +24,12 @@ def split_extension(path: str) -> tuple[str, str]:
     return (name[dot:] if dot > 0 else ""), compression
 
 
-def open_content(path: str) -> IO[bytes]:
-    """Opens a file for reading its decompressed bytes (by extension: .gz, .bz2, .zst)."""
-    raw = files.open_read(path)
+def open_content(path: str, raw: IO[bytes] | None = None) -> IO[bytes]:
+    """Opens a file for reading its decompressed bytes (by extension: .gz, .bz2, .zst).
+
+    ``raw``: the file as it is stored, if the caller has opened it.
+    """
+    raw = files.open_read(path) if raw is None else raw
     compression = split_extension(path)[1]
     if compression == ".gz":
         return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]

@@ -156,6 +156,11 @@ class ShardReader:
         except (RuntimeError, ValueError, IndexError) as error:
             raise self._damaged(f"cannot be read ({_one_line(error)})") from None
 
+    def in_order(self, rows_a_time: int = 1024) -> Iterator[Columns]:
+        """All rows, some at a time; every record is read and decoded."""
+        for start in range(0, len(self), rows_a_time):
+            yield self.read(np.arange(start, min(start + rows_a_time, len(self)), dtype=np.int64))
+
     def _read_array_records(self, rows: list[int]) -> list[bytes]:
         return self._array_records.read(rows) if rows else []
 

@@ -26,7 +26,7 @@ from apache_beam.transforms.window import GlobalWindows
 from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.beam_pipeline import run_pipeline, runs_here
+from pipelines.beam_pipeline import count_workers, run_pipeline, runs_here
 from pipelines.columns import Columns
 from pipelines.command import RunOptions
 from pipelines.corpus_config import describe_inputs
@@ -48,6 +48,7 @@ from pipelines.shards import shard_name, write_shard_parts
 from pipelines.summary import print_summary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.estimate import estimate_run
 from pipelines.tokenize.shard import build_shard
 from pipelines.tokenize.token_blocks import (
     BlockFile,
@@ -276,9 +277,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         file=sys.stderr,
     )
     if options.dry_run:
-        for shard in plan_shards(config):
-            name = shard_name(shard.split, shard.index, shard.count, config.format)
-            print(f"would write {files.join(config.output, name)}")
+        _show_plan(found, config, vocabulary, options)
         return
     if prepare_output(
         config.output,
@@ -337,6 +336,35 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     _print_summary(config)
 
 
+def _show_plan(
+    found: list[files.FileInfo],
+    config: TokenizeConfig,
+    vocabulary: Vocabulary,
+    options: RunOptions,
+) -> None:
+    """What would be written, how large, how long it takes and how dear."""
+    for shard in plan_shards(config):
+        name = shard_name(shard.split, shard.index, shard.count, config.format)
+        print(f"would write {files.join(config.output, name)}")
+    estimate = estimate_run(found, config, vocabulary)
+    workers = count_workers(options.beam_args)
+    shuffled = estimate.tokens * np.dtype(token_dtype(vocabulary.size)).itemsize
+    shown: dict[str, Any] = {
+        "text, MB": round(estimate.text_bytes / 1e6, 1),
+        "documents": round(estimate.documents),
+        "tokens": round(estimate.tokens),
+        "rows": round(estimate.rows),
+        "output, MB": round(estimate.output_bytes / 1e6, 1),
+        "temporary files, MB": round(shuffled / 1e6, 1),
+        "workers": workers,
+        "time": f"{estimate.seconds(workers):,.0f} s",
+    }
+    if options.price is not None:
+        shown["price"] = f"{estimate.price(workers, options.price):,.2f}"
+    print("estimated from a sample:")
+    print_summary(shown)
+
+
 def _written(config: TokenizeConfig) -> str:
     names = plan_shards(config)
     done = sum(
@@ -353,4 +381,6 @@ def _print_summary(config: TokenizeConfig) -> None:
     counts = manifest.counts
     used = counts["tokens_out"] + counts["special_tokens"]
     fill = f"{used / (counts['rows'] * config.seq_length):.2%}"
-    print_summary(counts, [("fill", fill)], read_run(config.output), [("output", config.output)])
+    size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
+    ratios = {"fill": fill, "bytes a token": f"{size / used:.3f}"}
+    print_summary(counts, ratios, read_run(config.output), [("output", config.output)])
