@@ -155,6 +155,8 @@ def parse_command(
         parser.error(str(error))
     names = [name for action in parser._actions for name in action.option_strings]
     beam_args = _check_rest(rest, names, beam)
+    if getattr(found, "price", None) is not None and not found.dry_run:
+        raise UserError("--price is for an estimate: add --dry_run")
     options = RunOptions(
         overwrite=getattr(found, "overwrite", False),
         dry_run=getattr(found, "dry_run", False),

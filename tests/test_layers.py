@@ -19,6 +19,7 @@ _BEAM_GLUE = {
     "pipelines.report",
     "pipelines.vocab.pipeline",
     "pipelines.tokenize.pipeline",
+    "pipelines.tokenize.transforms",
     "pipelines.mask.pipeline",
 }
 

@@ -10,7 +10,7 @@ from pipelines.document_filter import load_filter
 from pipelines.documents import FileRange, InputFormat, read_blocks
 from pipelines.errors import UserError
 
-MODULE = '''
+MODULE = """
 def judge(text):
     if "spam" in text:
         return "looks like spam!"
@@ -21,7 +21,7 @@ def broken(text):
 
 def mute(text):
     pass
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

@@ -125,9 +125,9 @@ def test_parity_with_whichever_peer_is_installed(corpus, vocab_dir, capsys):
     inspect(InspectConfig(tokenizer=str(vocab_dir), sample=(str(corpus),), documents=200))
     shown = capsys.readouterr().out
     assert "200 documents" in shown
-    (line,) = [line for line in shown.splitlines() if line.startswith("transformers")]
+    (line,) = [line for line in shown.splitlines() if line.startswith("transformers ")]
     assert line.split()[2:] == ["200", "0", "100.000%"]
-    (line,) = [line for line in shown.splitlines() if line.startswith("keras_hub")]
+    (line,) = [line for line in shown.splitlines() if line.startswith("keras_hub ")]
     assert line.split()[-1].endswith("%") or "not installed" in line
 
 

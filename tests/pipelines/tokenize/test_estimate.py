@@ -78,7 +78,14 @@ def test_dry_run_says_it_and_writes_nothing(tmp_path, corpus, vocab_dir, capsys)
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     tokenize(config, RunOptions(dry_run=True, price=0.05, beam_args=("--direct_num_workers=2",)))
     shown = capsys.readouterr().out
-    for expected in ("would write", "train-00007-of-00008", "tokens", "output, MB", "time", "price"):
+    for expected in (
+        "would write",
+        "train-00007-of-00008",
+        "tokens",
+        "output, MB",
+        "time",
+        "price",
+    ):
         assert expected in shown
     assert not (tmp_path / "rows").exists()
 

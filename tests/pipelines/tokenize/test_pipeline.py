@@ -17,7 +17,7 @@ from pipelines.documents import content_id
 from pipelines.errors import UserError
 from pipelines.manifest import read_manifest
 from pipelines.shards import ShardReader
-from pipelines.tokenize import pipeline as stage
+from pipelines.tokenize import transforms
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.pipeline import tokenize
@@ -117,7 +117,7 @@ def test_a_bundle_that_fails_and_is_retried_changes_nothing(
 ):
     """The runner retries a bundle whose first attempt dies after its shard was published."""
     attempts: list[str] = []
-    real = stage.write_shard_parts
+    real = transforms.write_shard_parts
 
     def failing_once(folder, name, *rest):
         info = real(folder, name, *rest)
@@ -126,7 +126,7 @@ def test_a_bundle_that_fails_and_is_retried_changes_nothing(
             raise OSError("the disk went away for a moment")
         return info
 
-    monkeypatch.setattr(stage, "write_shard_parts", failing_once)
+    monkeypatch.setattr(transforms, "write_shard_parts", failing_once)
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     # BundleBasedDirectRunner retries a failed bundle up to four times.
     assert run(config, "--runner=BundleBasedDirectRunner") == contents(rows_dir)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.columns import Columns, Ragged, offsets_of, row_count
-from pipelines.shards import ShardReader, write_shard, write_shard_parts
 from pipelines.records import schema_of
+from pipelines.shards import ShardReader, write_shard, write_shard_parts
 from pipelines.tokenize import shard
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.shard import build_shard
@@ -66,9 +66,7 @@ def tokens_of(parts: list[Columns]) -> Counter[int]:
 
 @pytest.mark.parametrize("packing", ["documents", "full", "pairs"])
 @pytest.mark.parametrize("chunk_tokens", [2_000, 10_000_000])
-def test_arrival_does_not_matter_and_no_token_is_lost(
-    tmp_path, monkeypatch, packing, chunk_tokens
-):
+def test_arrival_does_not_matter_and_no_token_is_lost(tmp_path, monkeypatch, packing, chunk_tokens):
     monkeypatch.setattr(shard, "CHUNK_TOKENS", chunk_tokens)
     block = make_documents(400)
     first, counts = build(store(tmp_path, block, 5, seed=1), packing=packing)
