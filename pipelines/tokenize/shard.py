@@ -23,7 +23,7 @@ from pipelines.tokenize.token_blocks import StoredDocuments, TokenBlock
 from pipelines.vocabulary import Vocabulary
 
 # Tokens packed at a time. Enough for rows to be full, few enough that a shard may be of any size.
-CHUNK_TOKENS = 1 << 23
+CHUNK_TOKENS = 1 << 22
 
 
 def count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:

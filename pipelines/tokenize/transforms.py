@@ -34,8 +34,8 @@ from pipelines.tokenize.token_blocks import (
 )
 from pipelines.vocabulary import Vocabulary
 
-# Tokens that a worker gathers before it cuts them by shard: 16 or 32 MB.
-_HELD_TOKENS = 1 << 23
+# Tokens that a worker gathers before it cuts them by shard: 8 or 16 MB.
+_HELD_TOKENS = 1 << 22
 
 
 @lru_cache(maxsize=2)
