@@ -30,6 +30,7 @@ from pipelines import files
 from pipelines.direct_runner_guard import guard_direct_runner
 from pipelines.errors import UserError
 
+_DISK_FULL = re.compile(r"\[Errno (28|122)\]")
 _LOCAL_RUNNERS = (
     "DirectRunner",
     "BundleBasedDirectRunner",
@@ -90,6 +91,8 @@ def run_pipeline(
             found = _USER_ERROR.search(str(error))
             if found:
                 raise UserError(found[1].strip()) from None
+            if _DISK_FULL.search(str(error)):
+                raise UserError("the disk is full; free some space and run again") from None
             raise
 
 

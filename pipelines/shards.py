@@ -196,18 +196,18 @@ class ShardReader:
 def local_copy(folder: str, info: ShardInfo, verify: bool = True) -> Iterator[str]:
     """A local path of the shard, downloaded first if it is remote; checks its SHA-256."""
     path = files.join(folder, info.name)
+    if not files.exists(path):
+        raise UserError(
+            f"shard {path} is missing; make it again (rerun its stage with --overwrite)"
+        )
     with tempfile.TemporaryDirectory() as temporary:
         if files.is_remote(path):
-            if not files.exists(path):
-                raise UserError(
-                    f"shard {path} is missing; make it again (rerun its stage with --overwrite)"
-                )
             local = str(Path(temporary) / info.name)
             with files.open_read(path) as source, open(local, "wb") as target:
                 shutil.copyfileobj(source, target, 8 << 20)
         else:
             local = path
-        if verify and os.path.exists(local) and file_sha256(local) != info.sha256:
+        if verify and file_sha256(local) != info.sha256:
             raise UserError(
                 f"shard {path} does not match the checksum in its manifest; "
                 "make it again (rerun its stage with --overwrite)"

@@ -51,12 +51,12 @@ from pipelines.vocabulary_source import load_vocabulary, save_vocabulary
 def _finish(
     reports: list[Report],
     config: TokenizeConfig,
-    vocabulary: Vocabulary,
+    vocabulary: dict[str, Any],
     inputs: Any,
     ranges: int,
     started: float,
 ) -> None:
-    """Checks that everything balances, then publishes vocabulary, run.json and manifest."""
+    """Checks that everything balances, then publishes run.json and the manifest."""
     counts = Counter(add_counts(reports))
     check_reading(counts, ranges)
     splits = collect_shards(reports)
@@ -84,7 +84,7 @@ def _finish(
             "packing": config.packing,
             "lowercase": config.lowercase,
             "strip_accents": config.strip_accents,
-            "vocabulary": vocabulary_facts(vocabulary),
+            "vocabulary": vocabulary,
         },
         schema=common_schema(reports),
         splits=splits,
@@ -94,7 +94,6 @@ def _finish(
         "seconds": round(seconds, 2),
         "megabytes_per_second": round(counts["bytes_in"] / seconds / 1e6, 2),
     }
-    save_vocabulary(config.output, vocabulary)
     finish_output(config.output, manifest, inputs, run)
 
 
@@ -140,6 +139,8 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         print(f"tokenize: {config.output} is finished already; nothing to do", file=sys.stderr)
         return
 
+    # Where every worker finds it; the output is not finished before its manifest is there.
+    save_vocabulary(config.output, vocabulary)
     # Workers on this machine share its disk, next to the output: no shuffle in memory.
     folder = files.temporary_folder(config.output) if runs_here(options.beam_args) else None
 
@@ -148,7 +149,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
             pipeline
             | ReadDocuments(found, config.read_options())
             | "Tokenize"
-            >> beam.ParDo(TokenizeBlocks(config, vocabulary, folder)).with_outputs(
+            >> beam.ParDo(TokenizeBlocks(config, vocabulary.fingerprint, folder)).with_outputs(
                 "reports", main="blocks"
             )
         )
@@ -162,7 +163,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
             | "All" >> beam.Flatten()
             | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
             | "ByShard" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(WriteShard(config, vocabulary))
+            | "Write" >> beam.ParDo(WriteShard(config, vocabulary.fingerprint))
         )
         (
             (tokenized.reports, written)
@@ -171,7 +172,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
                 partial(
                     _finish,
                     config=config,
-                    vocabulary=vocabulary,
+                    vocabulary=vocabulary_facts(vocabulary),
                     inputs=inputs,
                     ranges=ranges,
                     started=started,

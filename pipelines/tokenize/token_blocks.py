@@ -102,7 +102,7 @@ class BlockFile:
         start = self._file.tell()
         lengths = np.diff(block.offsets)
         for part in (block.doc_ids, lengths, block.token_ids):
-            _write_whole(self._file, memoryview(np.ascontiguousarray(part)).cast("B"))
+            _write_whole(self._file, np.ascontiguousarray(part).view(np.uint8).data)
         return StoredBlock(
             self._path, start, len(block), len(block.token_ids), block.token_ids.dtype.name
         )

@@ -16,8 +16,10 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
+from pipelines import files
 from pipelines.columns import Columns
 from pipelines.documents import DocumentBlock
+from pipelines.errors import UserError
 from pipelines.records import schema_of, token_dtype
 from pipelines.report import Report
 from pipelines.shards import shard_name, write_shard_parts
@@ -33,9 +35,26 @@ from pipelines.tokenize.token_blocks import (
     join_blocks,
 )
 from pipelines.vocabulary import Vocabulary
+from pipelines.vocabulary_source import VOCABULARY_FILE
 
 # Tokens that a worker gathers before it cuts them by shard: 8 or 16 MB.
 _HELD_TOKENS = 1 << 22
+
+
+@lru_cache(maxsize=2)
+def _fetch_vocabulary(folder: str, fingerprint: str) -> Vocabulary:
+    """The vocabulary of an output, where the stage puts it before it starts.
+
+    In the steps themselves it would be serialised, compressed and checked many times over.
+    """
+    path = files.join(folder, VOCABULARY_FILE)
+    vocabulary = Vocabulary.parse(files.read_bytes(path), source=path)
+    if vocabulary.fingerprint != fingerprint:
+        raise UserError(
+            f"{path}: another run is writing to this folder, with another vocabulary; "
+            "choose another --output"
+        )
+    return vocabulary
 
 
 @lru_cache(maxsize=2)
@@ -51,8 +70,8 @@ class TokenizeBlocks(beam.DoFn):
     this machine's disk, ``folder`` is where their tokens go; Beam then moves only their places.
     """
 
-    def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary, folder: str | None):
-        self._config, self._vocabulary, self._folder = config, vocabulary, folder
+    def __init__(self, config: TokenizeConfig, fingerprint: str, folder: str | None):
+        self._config, self._fingerprint, self._folder = config, fingerprint, folder
 
     def start_bundle(self) -> None:
         self._held: list[TokenBlock] = []
@@ -78,7 +97,8 @@ class TokenizeBlocks(beam.DoFn):
         config, counts = self._config, self._counts
         assert config.lowercase is not None
         assert config.strip_accents is not None
-        encoder = _shared_encoder(self._vocabulary, config.lowercase, config.strip_accents)
+        vocabulary = _fetch_vocabulary(config.output, self._fingerprint)
+        encoder = _shared_encoder(vocabulary, config.lowercase, config.strip_accents)
         token_ids, offsets = encoder.encode_block(documents.text, documents.offsets)
         lengths = np.diff(offsets)
         kept = lengths >= config.min_tokens
@@ -87,7 +107,7 @@ class TokenizeBlocks(beam.DoFn):
         counts["documents_dropped_short"] += int(short.sum())
         counts["tokens_in"] += int(lengths.sum())
         counts["tokens_dropped_short"] += int(lengths[short].sum())
-        narrow = token_ids.astype(token_dtype(self._vocabulary.size))
+        narrow = token_ids.astype(token_dtype(vocabulary.size))
         block = TokenBlock(narrow, offsets, documents.doc_ids)
         return block if kept.all() else block.take(np.flatnonzero(kept))
 
@@ -108,13 +128,14 @@ class TokenizeBlocks(beam.DoFn):
 class WriteShard(beam.DoFn):
     """(shard key, its documents) -> Report, after writing the shard."""
 
-    def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary):
-        self._config, self._vocabulary = config, vocabulary
+    def __init__(self, config: TokenizeConfig, fingerprint: str):
+        self._config, self._fingerprint = config, fingerprint
 
     def process(self, element: tuple[int, Iterable[TokenBlock | StoredBlock]]) -> Iterator[Report]:
         key, blocks = element
         shard = plan_shards(self._config)[key]
         name = shard_name(shard.split, shard.index, shard.count, self._config.format)
+        vocabulary = _fetch_vocabulary(self._config.output, self._fingerprint)
         counts: Counter[str] = Counter()
 
         def count(parts: Iterable[tuple[Columns, Counter[str]]]) -> Iterator[Columns]:
@@ -123,7 +144,7 @@ class WriteShard(beam.DoFn):
                 yield columns
 
         with tempfile.TemporaryDirectory(prefix="bertmill-") as own:
-            parts = count(build_shard(_store(blocks, own), self._config, self._vocabulary))
+            parts = count(build_shard(_store(blocks, own), self._config, vocabulary))
             first = next(parts)
             schema = schema_of(first)
             info = write_shard_parts(

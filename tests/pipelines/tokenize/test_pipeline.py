@@ -175,7 +175,16 @@ def test_temporary_files_are_gone_when_a_run_fails(tmp_path, corpus, vocab_dir, 
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     with pytest.raises(Exception, match="no such disk"):
         run(config)
-    assert {path.name for path in (tmp_path / "rows").iterdir()} <= {".lock"}
+    assert {path.name for path in (tmp_path / "rows").iterdir()} <= {".lock", "vocab.txt"}
+
+
+def test_a_full_disk_is_one_line(tmp_path, corpus, vocab_dir, monkeypatch):
+    def failing(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(transforms.BlockFile, "append", failing)
+    with pytest.raises(UserError, match="^the disk is full; free some space and run again$"):
+        run(make_config(corpus, vocab_dir, tmp_path / "rows"))
 
 
 def check_sizes(tmp_path, vocab_dir, sizes: list[int]) -> None:
