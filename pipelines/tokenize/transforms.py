@@ -6,6 +6,7 @@ Counts leave a bundle as one report when it ends, with the data: a retried bundl
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -40,6 +41,8 @@ from pipelines.vocabulary_source import VOCABULARY_FILE
 # Tokens that a worker gathers before it cuts them by shard: 8 or 16 MB.
 _HELD_TOKENS = 1 << 22
 
+_encoder_lock = threading.Lock()
+
 
 @lru_cache(maxsize=2)
 def _fetch_vocabulary(folder: str, fingerprint: str) -> Vocabulary:
@@ -58,9 +61,16 @@ def _fetch_vocabulary(folder: str, fingerprint: str) -> Vocabulary:
 
 
 @lru_cache(maxsize=2)
-def _shared_encoder(vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> Encoder:
-    # Threads of one process share the kernel and its tables.
+def _make_encoder(vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> Encoder:
     return Encoder(vocabulary, lowercase, strip_accents)
+
+
+def _shared_encoder(config: TokenizeConfig, vocabulary: Vocabulary) -> Encoder:
+    """Threads of one process share the kernel and its tables, which take a while to make."""
+    assert config.lowercase is not None
+    assert config.strip_accents is not None
+    with _encoder_lock:
+        return _make_encoder(vocabulary, config.lowercase, config.strip_accents)
 
 
 class TokenizeBlocks(beam.DoFn):
@@ -95,10 +105,8 @@ class TokenizeBlocks(beam.DoFn):
 
     def _encode(self, documents: DocumentBlock) -> TokenBlock:
         config, counts = self._config, self._counts
-        assert config.lowercase is not None
-        assert config.strip_accents is not None
         vocabulary = _fetch_vocabulary(config.output, self._fingerprint)
-        encoder = _shared_encoder(vocabulary, config.lowercase, config.strip_accents)
+        encoder = _shared_encoder(config, vocabulary)
         token_ids, offsets = encoder.encode_block(documents.text, documents.offsets)
         lengths = np.diff(offsets)
         kept = lengths >= config.min_tokens

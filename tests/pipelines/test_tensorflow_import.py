@@ -28,7 +28,6 @@ def test_what_is_left_out_can_be_imported_later():
     pytest.importorskip("keras")
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
 
 
 def test_what_is_not_installed_is_an_import_error():
