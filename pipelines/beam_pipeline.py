@@ -7,6 +7,7 @@ an error raised in a worker, which Beam wraps in pages of traceback, back into i
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import threading
@@ -18,14 +19,24 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     DirectOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
     StandardOptions,
+    WorkerOptions,
 )
 
+from pipelines import files
 from pipelines.direct_runner_guard import guard_direct_runner
 from pipelines.errors import UserError
 
+_DISK_FULL = re.compile(r"\[Errno (28|122)\]")
+_LOCAL_RUNNERS = (
+    "DirectRunner",
+    "BundleBasedDirectRunner",
+    "SwitchingDirectRunner",
+    "FnApiRunner",
+)
 _USER_ERROR = re.compile(r"pipelines\.errors\.UserError: (.*?)(?: \[while running|\\n|\n|$)")
 
 
@@ -41,7 +52,22 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
         if not any(argument.startswith("--direct_num_workers") for argument in beam_args):
             direct.direct_num_workers = 0
     options.view_as(SetupOptions).save_main_session = False
+    if files.uses_emulator():
+        options.view_as(GoogleCloudOptions).no_auth = True
     return options
+
+
+def runs_here(beam_args: Sequence[str]) -> bool:
+    """True if all workers are on this machine and share its disk."""
+    return str(pipeline_options(beam_args).view_as(StandardOptions).runner) in _LOCAL_RUNNERS
+
+
+def count_workers(beam_args: Sequence[str]) -> int:
+    """How many cores will work: as the options say, else all of this machine; remotely at least 1."""
+    options = pipeline_options(beam_args)
+    if runs_here(beam_args):
+        return options.view_as(DirectOptions).direct_num_workers or os.cpu_count() or 1
+    return options.view_as(WorkerOptions).num_workers or 1
 
 
 def run_pipeline(
@@ -65,6 +91,8 @@ def run_pipeline(
             found = _USER_ERROR.search(str(error))
             if found:
                 raise UserError(found[1].strip()) from None
+            if _DISK_FULL.search(str(error)):
+                raise UserError("the disk is full; free some space and run again") from None
             raise
 
 

@@ -34,6 +34,8 @@ class Ragged:
         return np.diff(self.offsets)
 
 
+_VALUES_AT_ONCE = 1 << 18
+
 Columns = dict[str, "NDArray[Any] | Ragged"]
 
 
@@ -48,9 +50,23 @@ def take_ragged(column: Ragged, rows: NDArray[np.int64]) -> Ragged:
     """The lists with the given indices, in that order."""
     lengths = column.lengths[rows]
     offsets = offsets_of(lengths)
+    values = np.empty(offsets[-1], column.values.dtype)
     # Element j of the result comes from its own list's start plus its place within that list.
-    shift = np.repeat(column.offsets[:-1][rows] - offsets[:-1], lengths)
-    return Ragged(column.values[np.arange(offsets[-1]) + shift], offsets)
+    shift = column.offsets[:-1][rows] - offsets[:-1]
+    first = 0
+    while first < len(rows):
+        # Some lists at a time: an index per value takes many times the room of the values.
+        last = int(np.searchsorted(offsets, offsets[first] + _VALUES_AT_ONCE, "right")) - 1
+        last = max(last, first + 1)
+        start, stop = int(offsets[first]), int(offsets[last])
+        if last == first + 1:
+            values[start:stop] = column.values[start + shift[first] : stop + shift[first]]
+        else:
+            places = np.repeat(shift[first:last], lengths[first:last])
+            places += np.arange(start, stop)
+            values[start:stop] = column.values[places]
+        first = last
+    return Ragged(values, offsets)
 
 
 def take(columns: Columns, rows: NDArray[np.int64]) -> Columns:

@@ -49,6 +49,7 @@ class RunOptions:
 
     overwrite: bool = False
     dry_run: bool = False
+    price: float | None = None
     beam_args: tuple[str, ...] = ()
 
 
@@ -140,6 +141,13 @@ def parse_command(
         general.add_argument(
             "--dry_run", action="store_true", help="show what would be read and made, write nothing"
         )
+    if beam:
+        general.add_argument(
+            "--price",
+            type=float,
+            metavar="PER_HOUR",
+            help="with --dry_run: what one worker (core) costs an hour; says how dear the run will be",
+        )
     from_file = _config_file_arguments(config_class, stage, arguments)
     try:
         found, rest = parser.parse_known_args([*from_file, *arguments])
@@ -147,9 +155,12 @@ def parse_command(
         parser.error(str(error))
     names = [name for action in parser._actions for name in action.option_strings]
     beam_args = _check_rest(rest, names, beam)
+    if getattr(found, "price", None) is not None and not found.dry_run:
+        raise UserError("--price is for an estimate: add --dry_run")
     options = RunOptions(
         overwrite=getattr(found, "overwrite", False),
         dry_run=getattr(found, "dry_run", False),
+        price=getattr(found, "price", None),
         beam_args=tuple(beam_args),
     )
     return found.config_fields, options, found.print_config

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines import files
-from pipelines.documents import InputFormat
+from pipelines.document_filter import load_filter
+from pipelines.record_formats import InputFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +32,24 @@ class CorpusConfig:
     """A record that is no document (invalid JSON or UTF-8, missing field): stop with its file and
     line, or drop and count it."""
 
+    filter: str | None = None
+    """A function of your own, module:function, that gets each document's text and returns True to
+    keep it or a reason (text) to drop it; what is dropped is counted by reason."""
+
     def match_input(self) -> list[files.FileInfo]:
         """The input files; UserError for a pattern that matches none."""
         return files.match(self.input)
 
     def read_options(self) -> InputFormat:
-        """The fields that say how to read."""
+        """The fields that say how to read; UserError if there is no such filter."""
+        if self.filter:
+            load_filter(self.filter)
         return InputFormat(
-            self.input_format, self.text_field, self.document_boundary, self.on_bad_record
+            self.input_format,
+            self.text_field,
+            self.document_boundary,
+            self.on_bad_record,
+            self.filter,
         )
 
 

@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.command import RunOptions, run_command
+from pipelines.compression import open_content
 from pipelines.corpus_config import CorpusConfig, describe_inputs
-from pipelines.documents import FileRange, content_id, open_content, read_blocks, resolve_format
+from pipelines.documents import content_id, read_blocks
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key, uniform
+from pipelines.line_ranges import FileRange
 from pipelines.manifest import Manifest, finish_output, prepare_output
+from pipelines.record_formats import resolve_format
 from pipelines.summary import print_summary
 
 _PASSAGE_WORDS = 48

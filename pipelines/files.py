@@ -23,6 +23,11 @@ from pipelines.errors import UserError
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _TEMPORARY = ".incomplete-"
+_HTTP_REASONS = (
+    (r"\b401\b|Unauthorized", "no credentials"),
+    (r"\b403\b|Forbidden", "no permission"),
+    (r"\b404\b|NotFound", "not found"),
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -42,7 +47,42 @@ def is_remote(path: str) -> bool:
 def _beam_filesystems() -> Any:
     from apache_beam.io.filesystems import FileSystems
 
+    if uses_emulator() and FileSystems._pipeline_options is None:
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        FileSystems.set_options(PipelineOptions(["--no_auth"]))
     return FileSystems
+
+
+def uses_emulator() -> bool:
+    """True if gs:// stands for a storage emulator, which knows no credentials."""
+    return bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+
+
+@contextmanager
+def _remote_errors(path: str) -> Iterator[None]:
+    """Turns what a filesystem says of a wrong bucket, scheme or permission into one line."""
+    try:
+        yield
+    except (UserError, FileNotFoundError):
+        raise
+    except ValueError as error:
+        if "Unable to get filesystem" not in str(error):
+            raise
+        scheme = path.split("://")[0]
+        raise UserError(
+            f"{path}: nothing installed can read {scheme}://; for gs:// pip install 'bertmill[gcp]'"
+        ) from None
+    except Exception as error:
+        # Beam and the stores' own libraries share no class of errors, but all speak HTTP.
+        reason = " ".join(str(error).split())
+        for sign, meaning in _HTTP_REASONS:
+            if re.search(sign, f"{type(error).__name__} {reason}"):
+                raise UserError(
+                    f"{path}: {meaning} ({reason[:150]}); check the bucket's name and your "
+                    "credentials"
+                ) from None
+        raise
 
 
 def join(folder: str, *names: str) -> str:
@@ -59,7 +99,8 @@ def open_read(path: str) -> IO[bytes]:
     if is_remote(path):
         from apache_beam.io.filesystem import CompressionTypes
 
-        return _beam_filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        with _remote_errors(path):
+            return _beam_filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     return open(path, "rb")
 
 
@@ -71,7 +112,10 @@ def read_bytes(path: str) -> bytes:
 
 def exists(path: str) -> bool:
     """True if there is a file (or a local folder) at ``path``."""
-    return bool(_beam_filesystems().exists(path)) if is_remote(path) else os.path.exists(path)
+    if not is_remote(path):
+        return os.path.exists(path)
+    with _remote_errors(path):
+        return bool(_beam_filesystems().exists(path))
 
 
 def make_folder(path: str) -> None:
@@ -125,6 +169,7 @@ def publish(path: str) -> Iterator[str]:
         yield temporary
         # An object appears only when its upload is complete, under its final name at once.
         with (
+            _remote_errors(path),
             open(temporary, "rb") as source,
             _beam_filesystems().create(path, mime_type="application/octet-stream") as target,
         ):
@@ -138,10 +183,36 @@ def publish_bytes(path: str, data: bytes) -> None:
 
 
 def delete_temporaries(folder: str) -> None:
-    """Removes what interrupted writers left in a local folder."""
+    """Removes what interrupted writers left in a local folder; in object stores they leave nothing."""
     if not is_remote(folder):
         for path in Path(folder).glob(f"{_TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def temporary_folder(folder: str) -> str:
+    """Makes a unique local folder: inside ``folder`` if that is local, where there is room for it.
+
+    Whoever makes it removes it; ``delete_temporaries`` does if the process was killed.
+    """
+    import tempfile
+
+    if is_remote(folder):
+        return tempfile.mkdtemp(prefix="bertmill-")
+    return tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder)
+
+
+def names_in(folder: str) -> list[str]:
+    """The names of the files directly in a folder; [] if there is none."""
+    if is_remote(folder):
+        with _remote_errors(folder):
+            (result,) = _beam_filesystems().match([join(folder, "*")])
+        return [entry.path.rsplit("/", 1)[-1] for entry in result.metadata_list]
+    return (
+        [path.name for path in Path(folder).iterdir() if path.is_file()] if exists(folder) else []
+    )
 
 
 _held_locks: dict[str, IO[bytes]] = {}
@@ -178,18 +249,14 @@ def _release_folders() -> None:
 def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
     """All files that the paths, folders or glob patterns name, without repeats, sorted by path.
 
-    A local folder stands for all files in it. Hidden files and those of interrupted writers are
+    A folder stands for all files in it. Hidden files and those of interrupted writers are
     passed over unless named outright. Raises UserError for a pattern that matches nothing.
     """
     found: dict[str, FileInfo] = {}
     for pattern in patterns:
         before = len(found)
         if is_remote(pattern):
-            (result,) = _beam_filesystems().match([pattern])
-            infos = [
-                FileInfo(entry.path, entry.size_in_bytes, entry.last_updated_in_seconds or 0.0)
-                for entry in result.metadata_list
-            ]
+            infos = _remote_infos(pattern)
         else:
             infos = [_local_info(path) for path in _local_paths(pattern)]
         found.update((info.path, info) for info in infos)
@@ -201,6 +268,29 @@ def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
     if not found:
         raise UserError(f"--{what}: name at least one file, folder or pattern")
     return sorted(found.values())
+
+
+def _remote_infos(pattern: str) -> list[FileInfo]:
+    tried = [pattern]
+    if not any(c in pattern for c in "*?["):
+        tried.append(join(pattern, "**"))  # a folder
+    for attempt in tried:
+        with _remote_errors(pattern):
+            (result,) = _beam_filesystems().match([attempt])
+        infos = [
+            FileInfo(entry.path, entry.size_in_bytes, entry.last_updated_in_seconds or 0.0)
+            for entry in result.metadata_list
+            if attempt == pattern == entry.path or _is_visible(entry.path)
+        ]
+        if infos:
+            return infos
+    return []
+
+
+def _is_visible(path: str) -> bool:
+    """False for hidden files and the empty objects that some tools make for folders."""
+    name = path.rsplit("/", 1)[-1]
+    return bool(name) and not name.startswith(".")
 
 
 def _local_paths(pattern: str) -> list[str]:

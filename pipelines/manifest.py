@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pipelines import files
@@ -117,7 +116,7 @@ def prepare_output(
     same config and inputs is left alone; a different one raises UserError unless ``overwrite``.
     Remains of an interrupted run are removed.
     """
-    asked = {"stage": stage, "config": json.loads(json.dumps(config)), "inputs": _normal(inputs)}
+    asked = {"stage": stage, "config": _set_fields(config), "inputs": _normal(inputs)}
     if not overwrite and _holds(folder, asked):
         return True
     files.make_folder(folder)
@@ -169,12 +168,13 @@ def finish_output(folder: str, manifest: Manifest, inputs: Any, run: Mapping[str
 
 
 def _delete_strays(folder: str, manifest: Manifest) -> None:
-    """Removes shards that an interrupted run with other options left in a local folder."""
-    if not files.is_remote(folder):
-        listed = {shard.name for shards in manifest.splits.values() for shard in shards}
-        for path in Path(folder).iterdir():
-            if _SHARD_NAME.fullmatch(path.name) and path.name not in listed:
-                path.unlink(missing_ok=True)
+    """Removes shards that an interrupted run with other options left in the folder."""
+    listed = {shard.name for shards in manifest.splits.values() for shard in shards}
+    files.delete(
+        files.join(folder, name)
+        for name in files.names_in(folder)
+        if _SHARD_NAME.fullmatch(name) and name not in listed
+    )
 
 
 def read_run(folder: str) -> dict[str, Any]:
@@ -186,11 +186,17 @@ def _normal(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def _set_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A field that is not set is as good as one that did not exist yet when the output was made."""
+    return {name: value for name, value in _normal(config).items() if value is not None}
+
+
 def _read_identity(folder: str) -> dict[str, Any]:
     try:
         record = json.loads(files.read_bytes(files.join(folder, RUN)))
-        return {key: record[key] for key in ("stage", "config", "inputs")}
-    except (OSError, ValueError, KeyError, TypeError):
+        found = {key: record[key] for key in ("stage", "inputs")}
+        return {**found, "config": _set_fields(record["config"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

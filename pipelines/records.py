@@ -60,6 +60,21 @@ def _header_dtype(schema: Schema) -> np.dtype[Any]:
     return np.dtype(scalars + lengths)
 
 
+def record_layout(schema: Schema) -> str:
+    """How a record's bytes are laid out, for readers in other languages."""
+    dtype = _header_dtype(schema)
+    lines = [
+        f"# Every record: {dtype.itemsize} bytes of little-endian numbers, then lists of them."
+    ]
+    for field in schema:
+        if not field.ragged:
+            lines.append(f"{field.name}: {field.dtype}")
+    lists = [field for field in schema if field.ragged]
+    lines += [f"length of {field.name}: uint32" for field in lists]
+    lines += [f"{field.name}: {field.dtype}[its length]" for field in lists]
+    return "\n".join(lines)
+
+
 def encode_records(columns: Columns, schema: Schema) -> list[bytes]:
     """One bytes object per row of ``columns``, which must have the schema's fields."""
     count = row_count(columns)

@@ -18,6 +18,13 @@ from pipelines.columns import Columns, Ragged, offsets_of
 from pipelines.records import DamagedRecordError, Schema
 
 
+def parsing_schema(schema: Schema) -> str:
+    """Python source that defines ``features`` for ``tf.io.parse_example`` and its single form."""
+    kinds = ("tf.io.FixedLenFeature([], tf.int64)", "tf.io.RaggedFeature(tf.int64)")
+    lines = [f'    "{field.name}": {kinds[field.ragged]},' for field in schema]
+    return "\n".join(["features = {", *lines, "}"])
+
+
 def _varints(values: NDArray[Any]) -> tuple[bytes, NDArray[np.int64]]:
     """All values as protocol-buffer varints, joined, and the int64 size of each."""
     bits = values.astype(np.uint64)

@@ -35,7 +35,10 @@ def load_vocabulary(
     if folder == path:
         read_manifest(folder, flag="vocab")
         path = files.join(folder, VOCABULARY_FILE)
-    vocabulary = Vocabulary.load(path)
+    if files.is_remote(path):
+        vocabulary = Vocabulary.parse(files.read_bytes(path), source=path)
+    else:
+        vocabulary = Vocabulary.load(path)
     if folder and files.exists(files.join(folder, MANIFEST)):
         facts = read_manifest(folder, flag="vocab").facts
         for name, asked in (("lowercase", lowercase), ("strip_accents", strip_accents)):

@@ -3,31 +3,29 @@
     blocks of documents -> blocks of token ids -> cut by key(doc_id) mod num_shards
     -> group by shard -> sort by key -> pack -> write that shard -> manifest
 
-Order, packing and bytes depend on keys alone; a worker holds one shard; the shuffle moves compact
-arrays; nothing is read twice.
+Order, packing and bytes depend on keys alone; a worker holds a part of one shard; the shuffle moves
+compact arrays, on one machine through files; nothing is read twice.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.beam_pipeline import run_pipeline
+from pipelines.beam_pipeline import count_workers, run_pipeline, runs_here
 from pipelines.command import RunOptions
 from pipelines.corpus_config import describe_inputs
-from pipelines.documents import DocumentBlock, plan_ranges
+from pipelines.documents import plan_ranges
 from pipelines.errors import UserError
-from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.manifest import (
     Manifest,
     check_balance,
@@ -37,108 +35,28 @@ from pipelines.manifest import (
     read_run,
 )
 from pipelines.read_documents import ReadDocuments, check_reading
-from pipelines.records import schema_of, token_dtype
+from pipelines.records import token_dtype
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
-from pipelines.shards import shard_name, write_shard
+from pipelines.shards import shard_name
 from pipelines.summary import print_summary
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.tokenize.encode import Encoder
-from pipelines.tokenize.shard import TokenBlock, build_shard, join_blocks
+from pipelines.tokenize.estimate import estimate_run
+from pipelines.tokenize.plan import plan_shards
+from pipelines.tokenize.token_blocks import TokenBlock
+from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
 from pipelines.vocabulary import Vocabulary
 from pipelines.vocabulary_source import load_vocabulary, save_vocabulary
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file to write: the split, its number, and how many shards the split has."""
-
-    split: str
-    index: int
-    count: int
-
-
-def plan_shards(config: TokenizeConfig) -> list[Shard]:
-    """All shards of the output; the position in this list is the key that Beam groups by."""
-    train = [Shard("train", i, config.num_shards) for i in range(config.num_shards)]
-    if config.validation_fraction == 0:
-        return train
-    count = max(1, round(config.num_shards * config.validation_fraction))
-    return train + [Shard("validation", i, count) for i in range(count)]
-
-
-def assign_shards(doc_ids: NDArray[np.uint64], config: TokenizeConfig) -> NDArray[np.int64]:
-    """The index in ``plan_shards`` of each document, int64[n]: a function of its id alone."""
-    plan = plan_shards(config)
-    validation_count = len(plan) - config.num_shards
-    draw = fold(purpose_key(config.seed, "shard"), doc_ids)
-    shards = (draw % np.uint64(config.num_shards)).astype(np.int64)
-    if validation_count:
-        held_out = uniform(fold(purpose_key(config.seed, "validation split"), doc_ids))
-        beyond = config.num_shards + (draw % np.uint64(validation_count)).astype(np.int64)
-        shards = np.where(held_out < config.validation_fraction, beyond, shards)
-    return shards
-
-
-@lru_cache(maxsize=2)
-def _shared_encoder(vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> Encoder:
-    # Threads of one process share the kernel and its tables.
-    return Encoder(vocabulary, lowercase, strip_accents)
-
-
-class _TokenizeBlock(beam.DoFn):
-    """DocumentBlock -> (shard key, TokenBlock) and, tagged 'reports', what was read and dropped."""
-
-    def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary):
-        self._config, self._vocabulary = config, vocabulary
-
-    def process(self, element: DocumentBlock) -> Iterator[Any]:
-        config = self._config
-        assert config.lowercase is not None
-        assert config.strip_accents is not None
-        counts = Counter(element.counts)
-        if len(element):
-            encoder = _shared_encoder(self._vocabulary, config.lowercase, config.strip_accents)
-            token_ids, offsets = encoder.encode_block(element.text, element.offsets)
-            lengths = np.diff(offsets)
-            kept = lengths >= config.min_tokens
-            counts["documents_dropped_no_tokens"] += int((lengths == 0).sum())
-            short = ~kept & (lengths > 0)
-            counts["documents_dropped_short"] += int(short.sum())
-            counts["tokens_in"] += int(lengths.sum())
-            counts["tokens_dropped_short"] += int(lengths[short].sum())
-            shards = np.where(kept, assign_shards(element.doc_ids, config), -1)
-            narrow = token_ids.astype(token_dtype(self._vocabulary.size))
-            block = TokenBlock(narrow, offsets, element.doc_ids)
-            for shard in np.unique(shards[kept]).tolist():
-                yield shard, block.take(np.flatnonzero(shards == shard))
-        yield beam.pvalue.TaggedOutput("reports", Report(counts))
-
-
-class _WriteShard(beam.DoFn):
-    """(shard key, its TokenBlocks) -> Report, after writing the shard."""
-
-    def __init__(self, config: TokenizeConfig, vocabulary: Vocabulary):
-        self._config, self._vocabulary = config, vocabulary
-
-    def process(self, element: tuple[int, Iterable[TokenBlock]]) -> Iterator[Report]:
-        key, blocks = element
-        shard = plan_shards(self._config)[key]
-        columns, counts = build_shard(join_blocks(blocks), self._config, self._vocabulary)
-        name = shard_name(shard.split, shard.index, shard.count, self._config.format)
-        schema = schema_of(columns)
-        info = write_shard(self._config.output, name, columns, schema, self._config.format)
-        yield Report(counts, shard.split, info, schema)
 
 
 def _finish(
     reports: list[Report],
     config: TokenizeConfig,
-    vocabulary: Vocabulary,
+    vocabulary: dict[str, Any],
     inputs: Any,
     ranges: int,
     started: float,
 ) -> None:
-    """Checks that everything balances, then publishes vocabulary, run.json and manifest."""
+    """Checks that everything balances, then publishes run.json and the manifest."""
     counts = Counter(add_counts(reports))
     check_reading(counts, ranges)
     splits = collect_shards(reports)
@@ -166,7 +84,7 @@ def _finish(
             "packing": config.packing,
             "lowercase": config.lowercase,
             "strip_accents": config.strip_accents,
-            "vocabulary": vocabulary_facts(vocabulary),
+            "vocabulary": vocabulary,
         },
         schema=common_schema(reports),
         splits=splits,
@@ -176,7 +94,6 @@ def _finish(
         "seconds": round(seconds, 2),
         "megabytes_per_second": round(counts["bytes_in"] / seconds / 1e6, 2),
     }
-    save_vocabulary(config.output, vocabulary)
     finish_output(config.output, manifest, inputs, run)
 
 
@@ -210,9 +127,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         file=sys.stderr,
     )
     if options.dry_run:
-        for shard in plan_shards(config):
-            name = shard_name(shard.split, shard.index, shard.count, config.format)
-            print(f"would write {files.join(config.output, name)}")
+        _show_plan(found, config, vocabulary, options)
         return
     if prepare_output(
         config.output,
@@ -224,12 +139,19 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         print(f"tokenize: {config.output} is finished already; nothing to do", file=sys.stderr)
         return
 
+    # Where every worker finds it; the output is not finished before its manifest is there.
+    save_vocabulary(config.output, vocabulary)
+    # Workers on this machine share its disk, next to the output: no shuffle in memory.
+    folder = files.temporary_folder(config.output) if runs_here(options.beam_args) else None
+
     def build(pipeline: beam.Pipeline) -> None:
         tokenized = (
             pipeline
             | ReadDocuments(found, config.read_options())
             | "Tokenize"
-            >> beam.ParDo(_TokenizeBlock(config, vocabulary)).with_outputs("reports", main="blocks")
+            >> beam.ParDo(TokenizeBlocks(config, vocabulary.fingerprint, folder)).with_outputs(
+                "reports", main="blocks"
+            )
         )
         keys = range(len(plan_shards(config)))
         # An empty block for every key: a shard without documents is written too.
@@ -239,9 +161,9 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         written = (
             (tokenized.blocks, seeds)
             | "All" >> beam.Flatten()
-            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, TokenBlock])
+            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
             | "ByShard" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(_WriteShard(config, vocabulary))
+            | "Write" >> beam.ParDo(WriteShard(config, vocabulary.fingerprint))
         )
         (
             (tokenized.reports, written)
@@ -250,7 +172,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
                 partial(
                     _finish,
                     config=config,
-                    vocabulary=vocabulary,
+                    vocabulary=vocabulary_facts(vocabulary),
                     inputs=inputs,
                     ranges=ranges,
                     started=started,
@@ -258,8 +180,41 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
             )
         )
 
-    run_pipeline(build, options.beam_args, progress=lambda: f"tokenize: {_written(config)}")
+    try:
+        run_pipeline(build, options.beam_args, progress=lambda: f"tokenize: {_written(config)}")
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
     _print_summary(config)
+
+
+def _show_plan(
+    found: list[files.FileInfo],
+    config: TokenizeConfig,
+    vocabulary: Vocabulary,
+    options: RunOptions,
+) -> None:
+    """What would be written, how large, how long it takes and how dear."""
+    for shard in plan_shards(config):
+        name = shard_name(shard.split, shard.index, shard.count, config.format)
+        print(f"would write {files.join(config.output, name)}")
+    estimate = estimate_run(found, config, vocabulary)
+    workers = count_workers(options.beam_args)
+    shuffled = estimate.tokens * np.dtype(token_dtype(vocabulary.size)).itemsize
+    shown: dict[str, Any] = {
+        "text, MB": round(estimate.text_bytes / 1e6, 1),
+        "documents": round(estimate.documents),
+        "tokens": round(estimate.tokens),
+        "rows": round(estimate.rows),
+        "output, MB": round(estimate.output_bytes / 1e6, 1),
+        "temporary files, MB": round(shuffled / 1e6, 1),
+        "workers": workers,
+        "time": f"{estimate.seconds(workers):,.0f} s",
+    }
+    if options.price is not None:
+        shown["price"] = f"{estimate.price(workers, options.price):,.2f}"
+    print("estimated from a sample:")
+    print_summary(shown)
 
 
 def _written(config: TokenizeConfig) -> str:
@@ -278,4 +233,6 @@ def _print_summary(config: TokenizeConfig) -> None:
     counts = manifest.counts
     used = counts["tokens_out"] + counts["special_tokens"]
     fill = f"{used / (counts['rows'] * config.seq_length):.2%}"
-    print_summary(counts, [("fill", fill)], read_run(config.output), [("output", config.output)])
+    size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
+    ratios = {"fill": fill, "bytes a token": f"{size / used:.3f}"}
+    print_summary(counts, ratios, read_run(config.output), [("output", config.output)])

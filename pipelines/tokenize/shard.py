@@ -1,67 +1,29 @@
 """One shard, from its blocks of token ids to its packed rows: pure, and a function of its documents.
 
 The blocks may arrive in any order and any grouping; sorting by a key of the document's content puts
-them into the one order that packing sees.
+the documents into the one order that packing sees. Memory holds one chunk of a shard at a time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columns import Columns, Ragged, offsets_of, take_ragged
+from pipelines.columns import Columns
 from pipelines.keyed_random import fold, purpose_key
-from pipelines.records import token_dtype
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pack import pack_rows
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
+from pipelines.tokenize.token_blocks import StoredDocuments, TokenBlock
 from pipelines.vocabulary import Vocabulary
 
-
-@dataclass(frozen=True)
-class TokenBlock:
-    """n documents as token ids without special tokens: flat ids, int64[n + 1] offsets, uint64[n]
-    ids."""
-
-    token_ids: NDArray[Any]
-    offsets: NDArray[np.int64]
-    doc_ids: NDArray[np.uint64]
-
-    @staticmethod
-    def empty(vocabulary_size: int) -> TokenBlock:
-        """A block without documents."""
-        return TokenBlock(
-            np.zeros(0, token_dtype(vocabulary_size)), np.zeros(1, np.int64), np.zeros(0, np.uint64)
-        )
-
-    def take(self, documents: NDArray[np.int64]) -> TokenBlock:
-        """The documents with the given indices, in that order."""
-        taken = take_ragged(Ragged(self.token_ids, self.offsets), documents)
-        return TokenBlock(taken.values, taken.offsets, self.doc_ids[documents])
-
-
-def join_blocks(blocks: Iterable[TokenBlock]) -> TokenBlock:
-    """All documents of at least one block, in the blocks' order."""
-    parts = list(blocks)
-    return TokenBlock(
-        np.concatenate([part.token_ids for part in parts]),
-        offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
-        np.concatenate([part.doc_ids for part in parts]),
-    )
-
-
-def sort_documents(block: TokenBlock, seed: int) -> TokenBlock:
-    """The documents in their keyed random order, equal documents side by side."""
-    order_key = fold(purpose_key(seed, "document order"), block.doc_ids)
-    lengths = np.diff(block.offsets)
-    # Two texts could share a 64-bit id; their lengths then decide. Equal documents are alike.
-    return block.take(np.lexsort((lengths, block.doc_ids, order_key)))
+# Tokens packed at a time. Enough for rows to be full, few enough that a shard may be of any size.
+CHUNK_TOKENS = 1 << 22
 
 
 def count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -78,18 +40,54 @@ def _sentence_marks(vocabulary: Vocabulary) -> NDArray[np.uint8]:
 
 
 def build_shard(
-    block: TokenBlock, config: TokenizeConfig, vocabulary: Vocabulary
-) -> tuple[Columns, Counter[str]]:
-    """The packed rows of a shard's documents and the counts of what became of them."""
-    counts: Counter[str] = Counter()
-    block = sort_documents(block, config.seed)
-    occurrence = count_occurrences(block.doc_ids)
+    documents: StoredDocuments, config: TokenizeConfig, vocabulary: Vocabulary
+) -> Iterator[tuple[Columns, Counter[str]]]:
+    """The packed rows of a shard's documents, and the counts of what became of them, in parts.
+
+    The documents are put into their keyed random order, which is a function of their content, and
+    packed about ``CHUNK_TOKENS`` at a time: so each part is a random sample of the shard, and only
+    one is in memory. At least one part, if one without rows.
+    """
+    order = _order_documents(documents, config.seed)
+    doc_ids, lengths = documents.doc_ids[order], documents.lengths[order]
+    occurrence = count_occurrences(doc_ids)
+    duplicates: Counter[str] = Counter()
     if config.deduplicate:
-        repeated = occurrence > 0
-        counts["documents_dropped_duplicate"] = int(repeated.sum())
-        counts["tokens_dropped_duplicate"] = int(np.diff(block.offsets)[repeated].sum())
-        kept = np.flatnonzero(~repeated)
-        block, occurrence = block.take(kept), occurrence[kept]
+        kept = np.flatnonzero(occurrence == 0)
+        duplicates["documents_dropped_duplicate"] = len(order) - len(kept)
+        duplicates["tokens_dropped_duplicate"] = int(lengths.sum() - lengths[kept].sum())
+        order, lengths, occurrence = order[kept], lengths[kept], occurrence[kept]
+    for chunk in _cut_in_chunks(lengths):
+        block = documents.take(order[chunk])
+        columns, counts = _pack(block, occurrence[chunk], config, vocabulary)
+        counts.update(duplicates)
+        yield columns, counts
+        duplicates.clear()
+
+
+def _order_documents(documents: StoredDocuments, seed: int) -> NDArray[np.int64]:
+    """Indices of the documents in their keyed random order, equal documents side by side."""
+    order_key = fold(purpose_key(seed, "document order"), documents.doc_ids)
+    # Two texts could share a 64-bit id; their lengths then decide. Equal documents are alike.
+    return np.lexsort((documents.lengths, documents.doc_ids, order_key))
+
+
+def _cut_in_chunks(lengths: NDArray[np.int64]) -> list[slice]:
+    """Cuts documents, in order, into chunks of about equally many tokens; at least one chunk."""
+    total = int(lengths.sum())
+    chunks = max(1, -(-total // CHUNK_TOKENS))
+    begins = np.cumsum(lengths) - lengths
+    bounds = np.searchsorted(begins, np.arange(1, chunks) * total / chunks).tolist()
+    return [slice(a, b) for a, b in pairwise([0, *bounds, len(lengths)])]
+
+
+def _pack(
+    block: TokenBlock,
+    occurrence: NDArray[np.int64],
+    config: TokenizeConfig,
+    vocabulary: Vocabulary,
+) -> tuple[Columns, Counter[str]]:
+    counts: Counter[str] = Counter()
     sentences = None
     if config.packing == "pairs":
         marks = _sentence_marks(vocabulary)

@@ -17,7 +17,7 @@ from pipelines.documents import content_id
 from pipelines.errors import UserError
 from pipelines.manifest import read_manifest
 from pipelines.shards import ShardReader
-from pipelines.tokenize import pipeline as stage
+from pipelines.tokenize import transforms
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.pipeline import tokenize
@@ -117,7 +117,7 @@ def test_a_bundle_that_fails_and_is_retried_changes_nothing(
 ):
     """The runner retries a bundle whose first attempt dies after its shard was published."""
     attempts: list[str] = []
-    real = stage.write_shard
+    real = transforms.write_shard_parts
 
     def failing_once(folder, name, *rest):
         info = real(folder, name, *rest)
@@ -126,11 +126,91 @@ def test_a_bundle_that_fails_and_is_retried_changes_nothing(
             raise OSError("the disk went away for a moment")
         return info
 
-    monkeypatch.setattr(stage, "write_shard", failing_once)
+    monkeypatch.setattr(transforms, "write_shard_parts", failing_once)
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     # BundleBasedDirectRunner retries a failed bundle up to four times.
     assert run(config, "--runner=BundleBasedDirectRunner") == contents(rows_dir)
     assert len(attempts) > len(set(attempts))
+
+
+@pytest.mark.parametrize("failing", [1, 2, 5])
+def test_a_bundle_that_fails_after_storing_a_part_is_retried_whole(
+    tmp_path, rows_dir, corpus, vocab_dir, monkeypatch, failing
+):
+    """What the failed attempt left in files is never read, and what it read is counted once."""
+    calls: list[int] = []
+    real = transforms.BlockFile.append
+
+    def failing_once(self, block):
+        stored = real(self, block)
+        calls.append(len(block))
+        if len(calls) == failing:
+            raise OSError("the disk went away for a moment")
+        return stored
+
+    monkeypatch.setattr(transforms.BlockFile, "append", failing_once)
+    monkeypatch.setattr(transforms, "_HELD_TOKENS", 5_000)
+    monkeypatch.setattr("pipelines.documents.BLOCK_BYTES", 5_000)
+    config = make_config(corpus, vocab_dir, tmp_path / "rows")
+    assert run(config, "--runner=BundleBasedDirectRunner") == contents(rows_dir)
+    assert len(calls) > failing
+
+
+@pytest.mark.parametrize("beam_args", [(), ("--runner=BundleBasedDirectRunner",)])
+def test_same_bytes_through_beams_own_shuffle(
+    tmp_path, rows_dir, corpus, vocab_dir, monkeypatch, beam_args
+):
+    """As on runners whose workers share no disk."""
+    monkeypatch.setattr("pipelines.tokenize.pipeline.runs_here", lambda _: False)
+    monkeypatch.setattr(transforms, "_HELD_TOKENS", 5_000)
+    monkeypatch.setattr("pipelines.documents.BLOCK_BYTES", 5_000)
+    assert run(make_config(corpus, vocab_dir, tmp_path / "rows"), *beam_args) == contents(rows_dir)
+
+
+def test_temporary_files_are_gone_when_a_run_fails(tmp_path, corpus, vocab_dir, monkeypatch):
+    def always_failing(*_):
+        raise OSError("no such disk")
+
+    monkeypatch.setattr(transforms, "write_shard_parts", always_failing)
+    config = make_config(corpus, vocab_dir, tmp_path / "rows")
+    with pytest.raises(Exception, match="no such disk"):
+        run(config)
+    assert {path.name for path in (tmp_path / "rows").iterdir()} <= {".lock", "vocab.txt"}
+
+
+def test_a_full_disk_is_one_line(tmp_path, corpus, vocab_dir, monkeypatch):
+    def failing(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(transforms.BlockFile, "append", failing)
+    with pytest.raises(UserError, match="^the disk is full; free some space and run again$"):
+        run(make_config(corpus, vocab_dir, tmp_path / "rows"))
+
+
+def check_sizes(tmp_path, vocab_dir, sizes: list[int]) -> None:
+    """Documents of these sizes in bytes, the largest in a file of its own, end up in the rows."""
+    texts = ["lo mi ka re " * (size // 12) + "ka" * (size % 12 // 2) for size in sizes]
+    write_jsonl(tmp_path / "in" / "a.jsonl", texts[:-1])
+    (tmp_path / "in" / "b.txt").write_text(texts[-1])
+    config = make_config(
+        tmp_path / "in", vocab_dir, tmp_path / "rows", num_shards=2, validation_fraction=0.0
+    )
+    run(config)
+    counts = read_manifest(config.output).counts
+    empty = sum(not text.strip() for text in texts)
+    assert counts["documents_in"] == len(sizes)
+    assert counts["documents_out"] == len(sizes) - empty
+    assert counts.get("documents_dropped_empty", 0) == empty
+    assert counts["tokens_in"] == counts["tokens_out"] >= sum(sizes) / 6
+
+
+def test_documents_of_any_size(tmp_path, vocab_dir):
+    check_sizes(tmp_path, vocab_dir, [0, 2, 12, 100_000, 0, 2_000_000])
+
+
+@pytest.mark.long
+def test_documents_up_to_100_megabytes(tmp_path, vocab_dir):
+    check_sizes(tmp_path, vocab_dir, [0, 12, 1_000_000, 100_000_000])
 
 
 @pytest.mark.parametrize("packing", ["documents", "full", "pairs"])
@@ -172,6 +252,21 @@ def test_deduplicate_and_short_documents_are_counted(tmp_path, corpus, vocab_dir
     assert counts["documents_in"] == len(texts)
 
 
+def test_the_users_filter_is_counted_by_reason(tmp_path, corpus, vocab_dir, texts, monkeypatch):
+    (tmp_path / "short_enough.py").write_text(
+        "def judge(text):\n    return len(text) < 300 or 'too long'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = make_config(corpus, vocab_dir, tmp_path / "rows", filter="short_enough:judge")
+    run(config)
+    counts = read_manifest(config.output).counts
+    refused = sum(len(text) >= 300 for text in texts)
+    assert counts["documents_dropped_filter_too_long"] == refused > 0
+    assert counts["documents_out"] == len(texts) - refused
+    with pytest.raises(UserError, match="--filter nowhere:judge: cannot import nowhere"):
+        run(dataclasses.replace(config, filter="nowhere:judge", output=str(tmp_path / "other")))
+
+
 def test_rerun_recognises_what_is_done(tmp_path, corpus, vocab_dir, capsys):
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     run(config)
@@ -191,6 +286,8 @@ def test_an_interrupted_run_is_not_accepted_and_restarts(tmp_path, rows_dir, cor
     shutil.copytree(rows_dir, output)
     (output / "manifest.json").unlink()
     (output / ".incomplete-abc-train-00000-of-00003.array_record").write_bytes(b"half")
+    (output / ".incomplete-def").mkdir()
+    (output / ".incomplete-def" / "0.blocks").write_bytes(b"tokens on their way to a shard")
     (output / "train-00000-of-00099.array_record").write_bytes(b"of an earlier attempt")
     with pytest.raises(UserError, match="not finished: it has no manifest"):
         read_manifest(str(output))

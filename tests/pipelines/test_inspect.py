@@ -1,0 +1,161 @@
+"""What ``pipelines.inspect`` says of outputs and tokenizers."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.columns import Ragged
+from pipelines.command import RunOptions
+from pipelines.errors import UserError
+from pipelines.inspect import InspectConfig, describe_records, inspect
+from pipelines.manifest import read_manifest
+from pipelines.mask.config import MaskingConfig
+from pipelines.mask.pipeline import mask
+from pipelines.shards import ShardReader
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.pipeline import tokenize
+
+
+@pytest.fixture
+def damaged_dir(tmp_path, rows_dir) -> Path:
+    shutil.copytree(rows_dir, tmp_path / "rows")
+    return tmp_path / "rows"
+
+
+def test_summary_layout_and_verification(rows_dir, capsys):
+    inspect(InspectConfig(data=str(rows_dir)))
+    shown = capsys.readouterr().out
+    for expected in (
+        "documents in",
+        "630",
+        "fill",
+        "bytes a token",
+        "seq length",
+        "vocabulary size",
+    ):
+        assert expected in shown
+    assert "row_id: uint64\nlength of token_ids: uint32" in shown
+    assert "all 4 shards are as" in shown
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_truncate, "00001-of-00003.array_record .*(checksum|bytes)"),
+        (_flip_a_bit, "00001-of-00003.array_record does not match the checksum"),
+        (Path.unlink, "00001-of-00003.array_record is missing"),
+    ],
+)
+def test_names_the_shard_that_is_not_as_the_manifest_says(damaged_dir, damage, message):
+    damage(damaged_dir / "train-00001-of-00003.array_record")
+    with pytest.raises(UserError, match=message):
+        inspect(InspectConfig(data=str(damaged_dir)))
+
+
+def test_names_every_damaged_shard(damaged_dir, capsys):
+    for number in (0, 2):
+        _flip_a_bit(damaged_dir / f"train-{number:05d}-of-00003.array_record")
+    with pytest.raises(UserError, match="train-00000.*and 1 more"):
+        inspect(InspectConfig(data=str(damaged_dir)))
+    assert "BAD  train-00002-of-00003.array_record" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["documents", "pairs", "masked"])
+def test_stock_tensorflow_parses_tfrecords_with_the_schema_as_printed(
+    tmp_path, corpus, vocab_dir, rows_dir, stage, capsys
+):
+    tf = pytest.importorskip("tensorflow")
+    folder = tmp_path / "data"
+    if stage == "masked":
+        mask(
+            MaskingConfig(input=str(rows_dir), output=str(folder), format="tfrecord"), RunOptions()
+        )
+    else:
+        tokenize(
+            TokenizeConfig(
+                input=(str(corpus),),
+                vocab=str(vocab_dir),
+                output=str(folder),
+                seq_length=64,
+                num_shards=1,
+                format="tfrecord",
+                packing=stage,
+            ),
+            RunOptions(),
+        )
+    inspect(InspectConfig(data=str(folder)))
+    manifest = read_manifest(str(folder))
+    printed = describe_records(manifest)
+    assert printed in capsys.readouterr().out
+    names: dict[str, Any] = {"tf": tf}
+    exec(printed, names)
+    for info in manifest.splits["train"]:
+        reader = ShardReader(str(folder / info.name), info, manifest.schema, "tfrecord")
+        rows = reader.read(np.arange(len(reader)))
+        records = list(tf.data.TFRecordDataset(str(folder / info.name)).as_numpy_iterator())
+        parsed = tf.io.parse_example(records, names["features"])
+        assert set(parsed) == set(rows)
+        for name, column in rows.items():
+            if isinstance(column, Ragged):
+                assert np.array_equal(parsed[name].row_lengths(), column.lengths)
+                values, expected = parsed[name].flat_values.numpy(), column.values
+            else:
+                values, expected = parsed[name].numpy(), column
+            assert np.array_equal(values.astype(expected.dtype), expected)
+
+
+def test_parity_with_whichever_peer_is_installed(corpus, vocab_dir, capsys):
+    pytest.importorskip("transformers")
+    inspect(InspectConfig(tokenizer=str(vocab_dir), sample=(str(corpus),), documents=200))
+    shown = capsys.readouterr().out
+    assert "200 documents" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("transformers ")]
+    assert line.split()[2:] == ["200", "0", "100.000%"]
+    (line,) = [line for line in shown.splitlines() if line.startswith("keras_hub ")]
+    assert line.split()[-1].endswith("%") or "not installed" in line
+
+
+def test_parity_shows_the_first_difference(corpus, vocab_dir, capsys, monkeypatch):
+    pytest.importorskip("transformers")
+    from pipelines import check_parity
+
+    def other_peer(source):
+        load = real(dataclasses.replace(source, lowercase=False, strip_accents=False))
+        return lambda texts: load([f"{text} É" for text in texts])
+
+    real = check_parity._load_transformers
+    monkeypatch.setattr(check_parity, "_load_transformers", other_peer)
+    inspect(InspectConfig(tokenizer=str(vocab_dir), sample=(str(corpus),), documents=5))
+    shown = capsys.readouterr().out
+    assert "transformers, document 1: token" in shown
+    assert "theirs “" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "nothing to inspect"),
+        ({"tokenizer": "x"}, "go together"),
+        ({"data": "/nowhere"}, "--data: /nowhere does not exist"),
+        ({"tokenizer": "x.txt", "sample": ("/nowhere",)}, "x.txt: no such file"),
+    ],
+)
+def test_says_what_is_wrong_in_one_line(options, message):
+    with pytest.raises(UserError, match=message):
+        inspect(InspectConfig(**options))

@@ -1,0 +1,96 @@
+"""Estimates from a sample, against what the run then makes."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from pipelines.command import RunOptions, parse_command
+from pipelines.errors import UserError
+from pipelines.files import match
+from pipelines.manifest import read_manifest
+from pipelines.tokenize import estimate as module
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.estimate import START_SECONDS, Estimate, estimate_run
+from pipelines.tokenize.pipeline import tokenize
+from pipelines.vocabulary import Vocabulary
+
+
+def make_config(corpus, vocab_dir, output="out") -> TokenizeConfig:
+    return TokenizeConfig(
+        input=(str(corpus),),
+        vocab=str(vocab_dir),
+        output=str(output),
+        lowercase=True,
+        strip_accents=True,
+        seq_length=64,
+    )
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_part_of_the_input_tells_of_the_whole(
+    tmp_path, corpus, vocab_dir, rows_dir, compressed, monkeypatch
+):
+    monkeypatch.setattr(module, "_SAMPLED_BYTES", 60_000)
+    if compressed:
+        path = tmp_path / "corpus.jsonl.gz"
+        path.write_bytes(gzip.compress(corpus.read_bytes()))
+        # gzip reads ahead by 128 KB: no share to be seen in so small a file
+        monkeypatch.setattr(module, "_stored_share", lambda _: 60_000 / corpus.stat().st_size)
+    else:
+        path = corpus
+    vocabulary = Vocabulary.load(Path(vocab_dir) / "vocab.txt")
+    found = estimate_run(match([str(path)]), make_config(path, vocab_dir), vocabulary)
+    manifest = read_manifest(str(rows_dir))
+    for name, value in (
+        ("bytes_in", found.text_bytes),
+        ("documents_in", found.documents),
+        ("tokens_in", found.tokens),
+        ("rows", found.rows),
+    ):
+        assert value == pytest.approx(manifest.counts[name], rel=0.2), name
+    assert found.output_bytes > 0
+    assert found.core_seconds > 0
+
+
+def test_compressed_files_are_scaled_by_what_is_read_of_them(tmp_path, monkeypatch):
+    import os
+
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(os.urandom(4_000_000)))
+    (info,) = match([str(path)])
+    monkeypatch.setattr(module, "_SAMPLED_BYTES", 1_000_000)
+    assert module._stored_share(info) == pytest.approx(0.25, rel=0.2)
+    monkeypatch.setattr(module, "_SAMPLED_BYTES", 10_000_000)
+    assert module._stored_share(info) == 1
+
+
+def test_workers_share_time_and_cost():
+    estimate = Estimate(1e9, 1e6, 2e8, 4e5, 3e8, core_seconds=3600)
+    assert estimate.seconds(1) == START_SECONDS + 4000
+    assert estimate.seconds(100) == START_SECONDS + 40
+    assert estimate.price(100, 0.36) == pytest.approx(100 * 50 / 3600 * 0.36)
+
+
+def test_dry_run_says_it_and_writes_nothing(tmp_path, corpus, vocab_dir, capsys):
+    config = make_config(corpus, vocab_dir, tmp_path / "rows")
+    tokenize(config, RunOptions(dry_run=True, price=0.05, beam_args=("--direct_num_workers=2",)))
+    shown = capsys.readouterr().out
+    for expected in (
+        "would write",
+        "train-00007-of-00008",
+        "tokens",
+        "output, MB",
+        "time",
+        "price",
+    ):
+        assert expected in shown
+    assert not (tmp_path / "rows").exists()
+
+
+def test_price_needs_an_estimate():
+    arguments = ["--input", "a", "--vocab", "v", "--output", "o", "--price", "1"]
+    with pytest.raises(UserError, match="--price is for an estimate: add --dry_run"):
+        parse_command(TokenizeConfig, "tokenize", "pipelines.tokenize", arguments, beam=True)
