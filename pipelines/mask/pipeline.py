@@ -7,6 +7,7 @@ order. Validation rows are masked once.
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines import files
-from pipelines.beam_pipeline import run_pipeline
+from pipelines.beam_pipeline import count_workers, run_pipeline
 from pipelines.columns import Columns, concatenate
 from pipelines.command import RunOptions
+from pipelines.input_sample import print_estimate
 from pipelines.manifest import (
     Manifest,
     check_balance,
@@ -39,6 +41,7 @@ from pipelines.vocabulary import Vocabulary
 from pipelines.vocabulary_source import check_vocabulary, load_vocabulary, save_vocabulary
 
 # Rows masked at a time: bounds a worker's memory, and changes nothing else.
+_SAMPLED_ROWS = 2000  # to estimate a run
 _BLOCK_ROWS = 8192
 
 
@@ -147,6 +150,37 @@ def _finish(
     finish_output(config.output, manifest, {"rows": rows.fingerprint}, run)
 
 
+def _show_plan(
+    work: list[Work],
+    rows: Manifest,
+    config: MaskingConfig,
+    vocabulary: Vocabulary,
+    options: RunOptions,
+) -> None:
+    """What would be written, how large, how long it takes and how dear, from a sample of rows."""
+    for item in work:
+        print(f"would write {files.join(config.output, item.name)}")
+    sampled = max(work, key=lambda item: item.rows.records)
+    with local_copy(config.input, sampled.rows) as path, tempfile.TemporaryDirectory() as folder:
+        began = time.thread_time()
+        reader = ShardReader(path, sampled.rows, rows.schema, rows.facts["format"])
+        block = reader.read(np.arange(min(_SAMPLED_ROWS, len(reader))))
+        length = rows.facts["seq_length"]
+        examples, _ = mask_columns(
+            block, vocabulary, config.mask_config(), seq_length=length, copy=0
+        )
+        written = write_shard(folder, "sample", examples, schema_of(examples), config.format)
+        seconds = time.thread_time() - began
+    number = sum(item.rows.records for item in work)
+    scale = number / max(written.records, 1)
+    print_estimate(
+        {"examples": number, "output, MB": round(written.bytes * scale / 1e6, 1)},
+        seconds * scale,
+        count_workers(options.beam_args),
+        options.price,
+    )
+
+
 def mask(config: MaskingConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     started = time.time()
@@ -166,8 +200,7 @@ def mask(config: MaskingConfig, options: RunOptions) -> None:
         file=sys.stderr,
     )
     if options.dry_run:
-        for item in work:
-            print(f"would write {files.join(config.output, item.name)}")
+        _show_plan(work, rows, config, vocabulary, options)
         return
     inputs = {"rows": rows.fingerprint}
     if prepare_output(

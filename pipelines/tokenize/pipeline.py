@@ -26,6 +26,7 @@ from pipelines.command import RunOptions
 from pipelines.corpus_config import describe_inputs
 from pipelines.documents import plan_ranges
 from pipelines.errors import UserError
+from pipelines.input_sample import print_estimate
 from pipelines.manifest import (
     Manifest,
     check_balance,
@@ -199,7 +200,6 @@ def _show_plan(
         name = shard_name(shard.split, shard.index, shard.count, config.format)
         print(f"would write {files.join(config.output, name)}")
     estimate = estimate_run(found, config, vocabulary)
-    workers = count_workers(options.beam_args)
     shuffled = estimate.tokens * np.dtype(token_dtype(vocabulary.size)).itemsize
     shown: dict[str, Any] = {
         "text, MB": round(estimate.text_bytes / 1e6, 1),
@@ -208,13 +208,9 @@ def _show_plan(
         "rows": round(estimate.rows),
         "output, MB": round(estimate.output_bytes / 1e6, 1),
         "temporary files, MB": round(shuffled / 1e6, 1),
-        "workers": workers,
-        "time": f"{estimate.seconds(workers):,.0f} s",
     }
-    if options.price is not None:
-        shown["price"] = f"{estimate.price(workers, options.price):,.2f}"
-    print("estimated from a sample:")
-    print_summary(shown)
+    workers = count_workers(options.beam_args)
+    print_estimate(shown, estimate.core_seconds, workers, options.price)
 
 
 def _written(config: TokenizeConfig) -> str:

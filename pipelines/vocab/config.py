@@ -16,6 +16,7 @@ _COUNTING = (
     "text_field",
     "document_boundary",
     "on_bad_record",
+    "filter",
     "lowercase",
     "strip_accents",
     "held_out_fraction",

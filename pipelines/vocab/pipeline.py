@@ -19,11 +19,12 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines import files
-from pipelines.beam_pipeline import run_pipeline
+from pipelines.beam_pipeline import count_workers, run_pipeline
 from pipelines.command import RunOptions
 from pipelines.corpus_config import describe_inputs
 from pipelines.documents import plan_ranges
 from pipelines.errors import UserError
+from pipelines.input_sample import print_estimate, sample_input
 from pipelines.manifest import (
     Manifest,
     finish_output,
@@ -34,7 +35,7 @@ from pipelines.manifest import (
 from pipelines.read_documents import ReadDocuments
 from pipelines.report import Finish
 from pipelines.summary import print_summary
-from pipelines.text import can_continue
+from pipelines.text import can_continue, separate_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.count_words import CountWords, gather_counts
 from pipelines.vocab.held_out import measure_pieces
@@ -50,6 +51,8 @@ from pipelines.vocabulary_source import VOCABULARY_FILE
 
 # From this share of unknown words on, the user is told how to have fewer.
 _MUCH_UNKNOWN = 0.01
+# Of one distinct word, on one core; measured up to 5 million of them.
+_LEARNING_SECONDS = 2e-5
 
 
 def _count_and_learn(
@@ -184,7 +187,7 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     size = sum(info.size for info in found)
     print(f"vocab: {len(found)} files, {size / 1e6:,.1f} MB", file=sys.stderr)
     if options.dry_run:
-        print(f"would write {files.join(config.output, VOCABULARY_FILE)}")
+        _show_plan(found, config, options)
         return
     counted = _read_counted(config, inputs, recount=options.overwrite)
     if prepare_output(
@@ -213,6 +216,41 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
             f"--max_unique_chars {config.max_unique_chars}; raise it (and --vocab_size) to keep them",
             file=sys.stderr,
         )
+
+
+def _show_plan(found: list[files.FileInfo], config: VocabConfig, options: RunOptions) -> None:
+    """What would be written, and how long it takes and how dear, from a sample of the input."""
+    print(f"would write {files.join(config.output, VOCABULARY_FILE)}")
+    if config.word_counts:
+        print(f"would write {config.word_counts}, or read it if it is there")
+    began = time.thread_time()
+    sample, scale = sample_input(found, config.read_options())
+    number = size = 0
+    words: set[bytes] = set()
+    for block in sample:
+        split = separate_words(
+            np.frombuffer(block.text, np.uint8),
+            block.offsets,
+            lowercase=config.lowercase,
+            strip_accents=bool(config.strip_accents),
+        ).split()
+        words.update(split)
+        number += len(split)
+        size += len(block.text)
+    # Heaps' law: distinct words grow with about the square root of the text.
+    distinct = min(int(len(words) * scale**0.5), config.max_input_tokens)
+    learning = 2 * distinct * _LEARNING_SECONDS
+    print_estimate(
+        {
+            "text, MB": round(size * scale / 1e6, 1),
+            "documents": round(sum(map(len, sample)) * scale),
+            "words": round(number * scale),
+            "distinct words": distinct,
+        },
+        (time.thread_time() - began) * scale + learning,
+        count_workers(options.beam_args),
+        options.price,
+    )
 
 
 def _read_counted(config: VocabConfig, inputs: Any, *, recount: bool) -> WordCounts | None:

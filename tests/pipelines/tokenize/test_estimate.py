@@ -13,7 +13,7 @@ from pipelines.files import match
 from pipelines.manifest import read_manifest
 from pipelines.tokenize import estimate as module
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.tokenize.estimate import START_SECONDS, Estimate, estimate_run
+from pipelines.tokenize.estimate import estimate_run
 from pipelines.tokenize.pipeline import tokenize
 from pipelines.vocabulary import Vocabulary
 
@@ -33,7 +33,7 @@ def make_config(corpus, vocab_dir, output="out") -> TokenizeConfig:
 def test_a_part_of_the_input_tells_of_the_whole(
     tmp_path, corpus, vocab_dir, rows_dir, compressed, monkeypatch
 ):
-    monkeypatch.setattr(module, "_SAMPLED_BYTES", 60_000)
+    monkeypatch.setattr("pipelines.input_sample._SAMPLED_BYTES", 60_000)
     if compressed:
         path = tmp_path / "corpus.jsonl.gz"
         path.write_bytes(gzip.compress(corpus.read_bytes()))
@@ -53,25 +53,6 @@ def test_a_part_of_the_input_tells_of_the_whole(
         assert value == pytest.approx(manifest.counts[name], rel=0.2), name
     assert found.output_bytes > 0
     assert found.core_seconds > 0
-
-
-def test_compressed_files_are_scaled_by_what_is_read_of_them(tmp_path, monkeypatch):
-    import os
-
-    path = tmp_path / "a.txt.gz"
-    path.write_bytes(gzip.compress(os.urandom(4_000_000)))
-    (info,) = match([str(path)])
-    monkeypatch.setattr(module, "_SAMPLED_BYTES", 1_000_000)
-    assert module._stored_share(info) == pytest.approx(0.25, rel=0.2)
-    monkeypatch.setattr(module, "_SAMPLED_BYTES", 10_000_000)
-    assert module._stored_share(info) == 1
-
-
-def test_workers_share_time_and_cost():
-    estimate = Estimate(1e9, 1e6, 2e8, 4e5, 3e8, core_seconds=3600)
-    assert estimate.seconds(1) == START_SECONDS + 4000
-    assert estimate.seconds(100) == START_SECONDS + 40
-    assert estimate.price(100, 0.36) == pytest.approx(100 * 50 / 3600 * 0.36)
 
 
 def test_dry_run_says_it_and_writes_nothing(tmp_path, corpus, vocab_dir, capsys):
