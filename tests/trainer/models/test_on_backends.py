@@ -18,7 +18,7 @@ def _names(*modules: str) -> list[str]:
     return [f.name for f in functions if f.name.startswith("check_")]
 
 
-@pytest.mark.parametrize("name", _names("models", "loss", "presets", "tasks"))
+@pytest.mark.parametrize("name", _names("models", "loss", "presets", "tasks", "guides"))
 @pytest.mark.parametrize(
     "backend", ["jax", "tensorflow", pytest.param("torch", marks=pytest.mark.long)]
 )
