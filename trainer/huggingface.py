@@ -143,6 +143,7 @@ def load_huggingface_tokenizer(preset: str, **kwargs: Any) -> Any:
 def load_huggingface_task(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) -> Any:
     """A task on the encoder of a Hugging Face directory, with its head where it has one."""
     from trainer.models.bert_masked_lm import BertMaskedLM
+    from trainer.presets.load import check_vocabulary
 
     config = _read_config(preset)
     dtype = {"dtype": kwargs.pop("dtype")} if "dtype" in kwargs else {}
@@ -151,6 +152,7 @@ def load_huggingface_task(cls: Any, preset: str, load_weights: bool = True, **kw
         tokenizer = load_huggingface_tokenizer(preset)
         length = backbone.max_sequence_length
         kwargs["preprocessor"] = cls.preprocessor_cls(tokenizer, sequence_length=length)
+    check_vocabulary(backbone, kwargs["preprocessor"], preset)
     tensors = _read_tensors(preset) if load_weights else {}
     has_head = any(name.startswith(("cls.predictions.", "classifier.")) for name in tensors)
     if issubclass(cls, BertMaskedLM):

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 from outputs import loss_and_gradients, outputs_of
 
+from trainer.layers.transformer_encoder import TransformerEncoder
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.pretraining_model import PretrainingModel
 
@@ -163,3 +164,53 @@ def check_dropout_rate_and_mean(folder):
         assert (dropped == 0).mean(axis=1).std() < 0.03
     assert abs(((first == 0) & (second == 0)).mean() - 0.25**2) < 0.01
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(ones)), ones)
+
+
+def check_transformer_encoder_equals_keras_hub(folder):
+    """Outputs and scores with the same weights, both kinds of mask, both places of the norms."""
+    import keras_hub
+
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(2, 7, 12)).astype("float32")
+    masks = {
+        "padding_mask": (np.arange(7) < np.array([[7], [4]])).astype("int32"),
+        "attention_mask": np.tril(np.ones((2, 7, 7), "int32")),
+    }
+    for normalize_first in (False, True):
+        options = {"intermediate_dim": 20, "num_heads": 3, "normalize_first": normalize_first}
+        ours = TransformerEncoder(**options, dropout=0.1, activation="gelu")
+        theirs = keras_hub.layers.TransformerEncoder(**options, dropout=0.1, activation="gelu")
+        for layer in (ours, theirs):
+            layer.build(x.shape)
+        names = [weight.path.split("/", 1)[1] for weight in ours.trainable_weights]
+        assert names == [weight.path.split("/", 1)[1] for weight in theirs.trainable_weights]
+        for mine, other in zip(ours.trainable_weights, theirs.trainable_weights, strict=True):
+            value = rng.normal(size=mine.shape)
+            mine.assign(value)
+            other.assign(value)
+        copy = TransformerEncoder.from_config(ours.get_config())
+        assert copy.get_config() == ours.get_config()
+        assert ours.get_config().keys() >= theirs.get_config().keys()
+        for given in ({}, masks):
+            found, expected = ops.convert_to_numpy(ours(x, **given)), theirs(x, **given)
+            np.testing.assert_allclose(found, ops.convert_to_numpy(expected), atol=1e-5)
+        _, found = ours(x, **masks, return_attention_scores=True)
+        _, expected = theirs(x, **masks, return_attention_scores=True)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(found), ops.convert_to_numpy(expected), atol=1e-5
+        )
+
+
+def check_load_weights_dtype_and_dropout_of_a_preset(folder):
+    backbone = _backbone()
+    backbone.save_to_preset(str(folder))
+    loaded = BertBackbone.from_preset(str(folder), dtype="mixed_bfloat16", trainable=False)
+    assert loaded.compute_dtype == "bfloat16"
+    assert loaded.trainable_weights == []
+    assert loaded.token_embedding.embeddings.dtype == "float32"
+    fresh = BertBackbone.from_preset(str(folder), load_weights=False, dropout=0.3)
+    assert fresh.dropout == fresh.transformer_layers[0].dropout == 0.3
+    tables = [ops.convert_to_numpy(b.token_embedding.embeddings) for b in (backbone, loaded, fresh)]
+    np.testing.assert_array_equal(tables[0], tables[1])
+    assert np.abs(tables[0] - tables[2]).max() > 0.1
+    assert backbone.cls_token_index == 0
