@@ -18,11 +18,22 @@ def _names(*modules: str) -> list[str]:
     return [f.name for f in functions if f.name.startswith("check_")]
 
 
-@pytest.mark.parametrize("name", _names("models", "loss", "presets", "tasks", "guides"))
+@pytest.mark.parametrize("name", _names("models", "loss", "presets", "tasks"))
 @pytest.mark.parametrize(
     "backend", ["jax", "tensorflow", pytest.param("torch", marks=pytest.mark.long)]
 )
 def test_on_backend(check, backend: str, name: str) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    check(backend, name)
+
+
+_LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("tensorflow", "torch")]
+
+
+@pytest.mark.parametrize("name", _names("guides"))
+@pytest.mark.parametrize("backend", ["jax", *_LONG])
+def test_guides_on_backend(check, backend: str, name: str) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     check(backend, name)

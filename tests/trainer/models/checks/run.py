@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 
 WITHOUT_TENSORFLOW = {"check_without_tensorflow"}
-MODULES = ("models", "loss", "presets", "tasks", "guides")
+MODULES = ("models", "loss", "presets", "tasks")
 
 
 class _Blocked:
