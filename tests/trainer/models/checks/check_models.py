@@ -88,9 +88,10 @@ def check_packed_loss_and_gradients_are_the_sums_over_documents(folder):
     np.testing.assert_allclose(packed, alone, rtol=1e-5)
     names = [variable.path for variable in model.trainable_variables]
     for name, one, other in zip(names, gradients, sums, strict=True):
-        if "pooled_dense" not in name:  # the loss does not use the pooler
-            assert np.abs(other).max() > 1e-4 or "key/bias" in name, name
-        np.testing.assert_allclose(one, other, atol=2e-5, err_msg=name)
+        greatest = np.abs(other).max()
+        # The loss does not use the pooler, and a softmax forgets what all keys have in common.
+        assert greatest > 1e-5 or "pooled_dense" in name or "key/bias" in name, name
+        np.testing.assert_allclose(one, other, atol=2e-5 * greatest + 2e-6, err_msg=name)
     # Documents that see each other get other gradients: the test can fail.
     del batch["document_ids"]
     _, mixed = loss_and_gradients(model, batch)
