@@ -78,22 +78,18 @@ def backbone_names(backbone: Any) -> dict[str, Entry]:
     return names
 
 
-def head_names(model: Any, architecture: str, for_reading: bool = False) -> dict[str, Entry]:
-    """Hugging Face's names of a task's own variables; ``for_reading`` leaves out tied copies."""
+def head_names(model: Any, architecture: str) -> dict[str, Entry]:
+    """Hugging Face's names of a task's own variables; tied ones once, as transformers saves them."""
     if architecture == "BertForSequenceClassification":
         return _dense("classifier", model.output_dense)
     if architecture != "BertForMaskedLM":
         return {}
     head = model.masked_lm_head
-    names = {
+    return {
         **_dense("cls.predictions.transform.dense", head._intermediate_dense),
         **_norm("cls.predictions.transform.LayerNorm", head._intermediate_layer_norm),
         "cls.predictions.bias": Entry(head.output_bias),
     }
-    if not for_reading:
-        names["cls.predictions.decoder.weight"] = Entry(head.token_embedding.embeddings)
-        names["cls.predictions.decoder.bias"] = Entry(head.output_bias)
-    return names
 
 
 def read_weights(path: str) -> dict[str, NDArray]:

@@ -95,12 +95,17 @@ def _jax_sums() -> Any:
         return padded.reshape(block_rows, blocks, *array.shape[1:]), blocks
 
     def block_logits(hidden: Any, embeddings: Any, bias: Any, labels: Any) -> tuple[Any, ...]:
+        """Logits float32[vocabulary, rows], and for each row the highest and the wanted one.
+
+        The vocabulary comes first because sums over the last axis do not vectorise on CPU: this
+        way round, the elementwise work beside the products falls to a tenth.
+        """
         logits = jax.lax.dot_general(
-            hidden, embeddings, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+            embeddings, hidden, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
         )
-        logits = logits + bias
-        highest = logits.max(axis=-1)
-        wanted = jnp.take_along_axis(logits, labels[:, None], axis=-1)[:, 0]
+        logits = logits + bias[:, None]
+        highest = logits.max(axis=0)
+        wanted = jnp.take_along_axis(logits, labels[None, :], axis=0)[0]
         return logits, highest, wanted
 
     def split(arguments: tuple[Any, ...], block_rows: int) -> tuple[Any, int]:
@@ -123,7 +128,7 @@ def _jax_sums() -> Any:
         def add_block(carry: tuple[Any, Any], block: Any) -> tuple[tuple[Any, Any], None]:
             label, weight = labels[:, block], weights[:, block]
             logits, highest, wanted = block_logits(hidden[:, block], embeddings, bias, label)
-            total = jnp.log(jnp.exp(logits - highest[:, None]).sum(axis=-1)) + highest
+            total = jnp.log(jnp.exp(logits - highest).sum(axis=0)) + highest
             loss, correct = carry
             loss += ((total - wanted) * weight).sum()
             return (loss, correct + ((wanted >= highest) * weight).sum()), None
@@ -142,18 +147,18 @@ def _jax_sums() -> Any:
             loss, correct, d_embeddings, d_bias = carry
             rows, label, weight = hidden[:, block], labels[:, block], weights[:, block]
             logits, highest, wanted = block_logits(rows, embeddings, bias, label)
-            exponents = jnp.exp(logits - highest[:, None])
-            total = exponents.sum(axis=-1)
+            exponents = jnp.exp(logits - highest)
+            total = exponents.sum(axis=0)
             loss += ((jnp.log(total) + highest - wanted) * weight).sum()
             correct += ((wanted >= highest) * weight).sum()
-            is_label = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) == label[:, None]
-            d_logits = exponents * (weight / total)[:, None] - is_label * weight[:, None]
-            d_bias += d_logits.sum(axis=0)
+            is_label = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 0) == label
+            d_logits = exponents * (weight / total) - is_label * weight
+            d_bias += d_logits.sum(axis=1)
             d_logits = d_logits.astype(rows.dtype)
-            d_rows = jnp.dot(d_logits, embeddings, preferred_element_type=jnp.float32)
-            d_embeddings += jax.lax.dot_general(
-                d_logits, rows, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+            d_rows = jax.lax.dot_general(
+                d_logits, embeddings, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
             )
+            d_embeddings += jnp.dot(d_logits, rows, preferred_element_type=jnp.float32)
             return (loss, correct, d_embeddings, d_bias), d_rows
 
         zero = jnp.zeros((), jnp.float32)

@@ -55,6 +55,17 @@ class Preprocessor(PreprocessingLayer):
 
     tokenizer_cls = BertTokenizer
 
+    @property
+    def packer(self) -> MultiSegmentPacker:
+        """A packer with this preprocessor's length and special tokens."""
+        return MultiSegmentPacker(
+            sequence_length=self.sequence_length,
+            start_value=self.tokenizer.start_token_id,
+            end_value=self.tokenizer.end_token_id,
+            pad_value=self.tokenizer.pad_token_id,
+            truncate=self.truncate,
+        )
+
     def columns(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
         """Name -> (dtype, shape) of what ``prepare`` gives."""
         row = (None, self.sequence_length)
@@ -66,18 +77,11 @@ class Preprocessor(PreprocessingLayer):
 
     def prepare(self, segments: Sequence[Sequence[str | bytes]]) -> dict[str, NDArray]:
         """A batch of rows from the batches of their first, second, … segments."""
-        tokenizer = self.tokenizer
-        packer = MultiSegmentPacker(
-            sequence_length=self.sequence_length,
-            start_value=tokenizer.start_token_id,
-            end_value=tokenizer.end_token_id,
-            pad_value=tokenizer.pad_token_id,
-            truncate=self.truncate,
-        )
-        token_ids, segment_ids = packer(tuple(map(tokenizer.tokenize_texts, segments)))
+        rows = tuple(map(self.tokenizer.tokenize_texts, segments))
+        token_ids, segment_ids = self.packer(rows)
         return {
             "token_ids": token_ids,
-            "padding_mask": token_ids != tokenizer.pad_token_id,
+            "padding_mask": token_ids != self.tokenizer.pad_token_id,
             "segment_ids": segment_ids,
         }
 

@@ -37,11 +37,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from trainer.layers.gelu import gelu_approximate
+from trainer.layers.gelu import SHARPNESS, gelu_approximate, gelu_sharp
 from trainer.layers.masked_lm_head import MaskedLMHead
 from trainer.models.bert_backbone import BertBackbone, bert_kernel_initializer
 from trainer.models.masked_lm_loss import sum_masked_lm_loss
 
+KERAS_NLP_HEAD_EPSILON = 1e-5
 _INPUTS = ("token_ids", "segment_ids", "padding_mask")
 
 
@@ -71,6 +72,10 @@ class PretrainingModel(keras.Model):
     Args:
         backbone: the encoder to train.
         masked_lm_head: a built head over ``backbone.token_embedding``; a fresh one where None.
+        portable_head: the fresh head's activation is ``gelu_sharp``. Then what ``to_masked_lm``
+            gives is the same function in KerasHub and at Hugging Face. KerasHub's head has the exact
+            GELU and epsilon 1e-5, Hugging Face's what its encoder has: with a plain head no weights
+            make the two equal, and logits differ by about 1e-3.
         block_rows: rows of logits computed at a time on JAX; see ``sum_masked_lm_loss``.
     """
 
@@ -79,11 +84,13 @@ class PretrainingModel(keras.Model):
         backbone: BertBackbone,
         masked_lm_head: MaskedLMHead | None = None,
         block_rows: int | None = None,
+        portable_head: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.backbone = backbone
-        self.masked_lm_head = masked_lm_head or bert_masked_lm_head(backbone)
+        options = {"intermediate_activation": gelu_sharp} if portable_head else {}
+        self.masked_lm_head = masked_lm_head or bert_masked_lm_head(backbone, **options)
         self.block_rows = block_rows
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.built = True
@@ -125,9 +132,27 @@ class PretrainingModel(keras.Model):
         return y_pred["loss"]
 
     def to_masked_lm(self, preprocessor: Any = None) -> Any:
-        """A ``BertMaskedLM`` task over the same backbone with this head's weights, for saving."""
+        """A ``BertMaskedLM`` task over the same backbone with a head of equal outputs, for saving."""
         from trainer.models.bert_masked_lm import BertMaskedLM
 
-        task = BertMaskedLM(self.backbone, preprocessor=preprocessor)
-        task.masked_lm_head.set_weights(self.masked_lm_head.get_weights())
+        head = self.masked_lm_head
+        task = BertMaskedLM(self.backbone, preprocessor, _options_of(head))
+        task.masked_lm_head.set_weights(head.get_weights())
+        if head.intermediate_activation is gelu_sharp:
+            dense = task.masked_lm_head._intermediate_dense
+            dense.set_weights([SHARPNESS * weight for weight in dense.get_weights()])
         return task
+
+
+def _options_of(head: MaskedLMHead) -> dict[str, Any]:
+    """What ``BertMaskedLM`` must be told to build this head: nothing where it is KerasNLP's."""
+    options: dict[str, Any] = {}
+    if head.intermediate_activation is gelu_approximate:
+        options["intermediate_activation"] = "gelu_approximate"
+    elif head.intermediate_activation not in (gelu_sharp, keras.activations.gelu):
+        options["intermediate_activation"] = keras.activations.serialize(
+            head.intermediate_activation
+        )
+    if head.layer_norm_epsilon != KERAS_NLP_HEAD_EPSILON:
+        options["layer_norm_epsilon"] = head.layer_norm_epsilon
+    return options

@@ -98,6 +98,10 @@ def load_task(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) -
         arguments["backbone"] = load_backbone(cls.backbone_cls, preset, load_weights, **overrides)
     if "preprocessor" not in arguments and had_preprocessor:
         arguments["preprocessor"] = load_preprocessor(cls.preprocessor_cls, preset)
+        # A preset of another task has no length for this one, and the default may be too long.
+        longest = arguments["backbone"].max_sequence_length
+        if arguments["preprocessor"].sequence_length > longest:
+            arguments["preprocessor"].sequence_length = longest
     check_vocabulary(arguments["backbone"], arguments.get("preprocessor"), preset)
     try:
         task = cls(**arguments)

@@ -8,11 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import trainer
 from pipelines.errors import UserError
 from trainer.huggingface import load_huggingface, save_huggingface
 from trainer.layers.gelu import gelu_approximate
+from trainer.models.pretraining_model import PretrainingModel
 
 _VOCABULARY = [
     "[PAD]",
@@ -151,6 +153,54 @@ def test_keras_nlp_head_differs_only_by_its_activation_and_epsilon(tmp_path: Pat
     assert loaded.masked_lm_head.intermediate_activation is gelu_approximate
     difference = np.abs(_our_outputs(loaded) - _our_outputs(task)).max()
     assert 0 < difference < 5e-3
+
+
+def _pretrained(portable: bool) -> Any:
+    """A masked LM as pretraining hands it over, its head's weights as large as trained ones."""
+    backbone = trainer.models.BertBackbone(len(_VOCABULARY), **_SIZES, max_sequence_length=12)
+    model = PretrainingModel(backbone, portable_head=portable)
+    rng = np.random.default_rng(2)
+    for weight in model.trainable_variables:
+        weight.assign(rng.normal(1.0 if "gamma" in weight.path else 0.0, 0.3, weight.shape))
+    return model.to_masked_lm()
+
+
+def test_portable_head_is_the_same_function_at_hugging_face(
+    transformers: Any, tmp_path: Path
+) -> None:
+    differences = {}
+    for portable in (False, True):
+        task = _pretrained(portable)
+        folder = tmp_path / str(portable)
+        save_huggingface(task, None, str(folder))
+        theirs = transformers.BertForMaskedLM.from_pretrained(folder)
+        differences[portable] = np.abs(_their_outputs(theirs) - _our_outputs(task)).max()
+    assert differences[True] < 2e-5
+    # A plain KerasNLP head cannot be: the bound above can fail.
+    assert 1e-4 < differences[False] < 5e-3
+
+
+def test_every_tensor_is_there_once(transformers: Any, tmp_path: Path) -> None:
+    save_huggingface(_model("BertForMaskedLM"), None, str(tmp_path))
+    with safe_open(tmp_path / "model.safetensors", framework="numpy") as file:
+        tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
+    tables = [tensor for tensor in tensors if tensor.shape == (len(_VOCABULARY), 16)]
+    assert len(tables) == 1, "the tied decoder is the word embedding"
+    model, notes = transformers.BertForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not notes["missing_keys"]
+    assert not notes["mismatched_keys"]
+    decoder, embedding = model.cls.predictions.decoder, model.get_input_embeddings()
+    assert decoder.weight.data_ptr() == embedding.weight.data_ptr()
+
+
+def test_pooled_outputs_agree_too(transformers: Any, tmp_path: Path) -> None:
+    backbone = _model("BertModel")
+    save_huggingface(backbone, None, str(tmp_path))
+    ours, theirs, _ = _inputs()
+    model = transformers.BertModel.from_pretrained(tmp_path).eval()
+    found = model(**theirs).pooler_output.detach().numpy()
+    expected = keras.ops.convert_to_numpy(backbone(ours)["pooled_output"])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_damaged_directories(tmp_path: Path) -> None:

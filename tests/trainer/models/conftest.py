@@ -19,8 +19,8 @@ _ROOT = Path(__file__).parents[3]
 
 
 @functools.cache
-def _outcomes(backend: str) -> dict[str, str]:
-    """Check name -> "passed", "skipped: why" or the traceback."""
+def _outcomes(backend: str, *modules: str) -> dict[str, str]:
+    """Check name of the given modules (or of all) -> "passed", "skipped: why" or the traceback."""
     environment = os.environ | {
         "KERAS_BACKEND": backend.removesuffix("-without-tensorflow"),
         "PYTHONPATH": str(_ROOT),
@@ -30,7 +30,7 @@ def _outcomes(backend: str) -> dict[str, str]:
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     run = subprocess.run(
-        [sys.executable, str(_CHECKS / "run.py"), backend],
+        [sys.executable, str(_CHECKS / "run.py"), backend, *modules],
         cwd=_ROOT,
         env=environment,
         capture_output=True,
@@ -44,10 +44,14 @@ def _outcomes(backend: str) -> dict[str, str]:
 
 @pytest.fixture
 def check():
-    """``check(backend, name)``: fails with the check's own traceback."""
+    """``check(backend, name)``: fails with the check's own traceback.
+
+    The guides have a process of their own: where they are not run, they must not cost time.
+    """
 
     def assert_passed(backend: str, name: str) -> None:
-        outcome = _outcomes(backend).get(name, "no such check")
+        guides = ("guides",) if name.startswith(("check_guide_", "check_page_")) else ()
+        outcome = _outcomes(backend, *guides).get(name, "no such check")
         if outcome.startswith("skipped"):
             pytest.skip(outcome)
         assert outcome == "passed", f"{name} on {backend}:\n{outcome}"

@@ -28,5 +28,16 @@ def test_on_backend(check, backend: str, name: str) -> None:
     check(backend, name)
 
 
+_LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("tensorflow", "torch")]
+
+
+@pytest.mark.parametrize("name", _names("guides"))
+@pytest.mark.parametrize("backend", ["jax", *_LONG])
+def test_guides_on_backend(check, backend: str, name: str) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    check(backend, name)
+
+
 def test_jax_needs_no_tensorflow(check) -> None:
     check("jax-without-tensorflow", "check_without_tensorflow")

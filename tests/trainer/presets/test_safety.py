@@ -13,6 +13,7 @@ import pytest
 
 import trainer
 from pipelines.errors import UserError
+from trainer.huggingface import save_huggingface
 from trainer.models.sizes import dimensions_of
 
 _VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
@@ -160,3 +161,48 @@ def test_built_in_architecture_without_network() -> None:
 def test_task_on_a_preset_without_a_head(preset: Path) -> None:
     (preset / "task.json").unlink()
     assert "num_classes=" in _message(preset)
+
+
+@pytest.fixture
+def huggingface(preset: Path, tmp_path: Path) -> Path:
+    task = trainer.models.TextClassifier.from_preset(str(preset))
+    save_huggingface(task, task.preprocessor.tokenizer, str(tmp_path / "huggingface"))
+    return tmp_path / "huggingface"
+
+
+def test_hugging_face_weights_of_another_shape(huggingface: Path) -> None:
+    _edit(huggingface / "config.json", lambda content: content.update(intermediate_size=4))
+    message = _message(huggingface)
+    assert "encoder.layer.0.intermediate.dense.weight has shape (16, 8), not (4, 8)" in message
+
+
+def test_hugging_face_vocabulary_larger_than_the_embedding(huggingface: Path) -> None:
+    with (huggingface / "vocab.txt").open("a") as file:
+        file.write("c\n")
+    message = _message(huggingface)
+    assert "8 pieces" in message
+    assert "7 rows" in message
+
+
+def test_hugging_face_pickle_is_not_read(huggingface: Path) -> None:
+    (huggingface / "model.safetensors").rename(huggingface / "pytorch_model.bin")
+    assert "no file model.safetensors" in _message(huggingface)
+
+
+def test_no_network_to_hugging_face_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+
+    def offline(*arguments: object, **options: object) -> None:
+        raise hub.errors.LocalEntryNotFoundError(
+            "cannot find the file\nand outgoing traffic is off"
+        )
+
+    monkeypatch.setattr(hub, "hf_hub_download", offline)
+    message = _message("hf://someone/bert", trainer.models.BertBackbone.from_preset)
+    assert "could not be downloaded from Hugging Face" in message
+
+
+def test_preset_of_shorter_rows_serves_other_tasks(preset: Path) -> None:
+    masked_lm = trainer.models.BertMaskedLM.from_preset(str(preset))
+    assert masked_lm.preprocessor.sequence_length == 8, "not the default of 512"
+    assert masked_lm.predict(["a b"], verbose=0).shape[0] == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 from keras import ops
-from outputs import outputs_of
+from outputs import loss_and_gradients, outputs_of
 
+from trainer.layers.transformer_encoder import TransformerEncoder
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.pretraining_model import PretrainingModel
 
@@ -60,8 +61,9 @@ def check_packed_documents_get_what_they_get_alone(folder):
     assert np.abs(mixed["sequence_output"][0, :21] - packed[:21]).max() > 1e-2
 
 
-def check_packed_loss_is_the_sum_over_documents(folder):
-    model = PretrainingModel(_backbone())
+def check_packed_loss_and_gradients_are_the_sums_over_documents(folder):
+    # Dropout would draw other masks for other shapes.
+    model = PretrainingModel(_backbone(dropout=0.0))
     documents, segments, tokens, types, owners = _packed_row()
     batch = {
         **_inputs(tokens, types, owners > 0),
@@ -70,8 +72,8 @@ def check_packed_loss_is_the_sum_over_documents(folder):
         "mask_ids": np.array([[4, 5, 6, 0]], "int32"),
         "mask_weights": np.array([[1.0, 1.0, 1.0, 0.0]], "float32"),
     }
-    packed = outputs_of(model, batch)["loss_sum"]
-    alone = 0.0
+    packed, gradients = loss_and_gradients(model, batch)
+    alone, sums = 0.0, [0.0] * len(gradients)
     places = ((1, 4), (1, 5), (3, 6))
     for ids, segment, (position, label) in zip(documents, segments, places, strict=True):
         part = {
@@ -80,8 +82,21 @@ def check_packed_loss_is_the_sum_over_documents(folder):
             "mask_ids": np.array([[label]], "int32"),
             "mask_weights": np.ones((1, 1), "float32"),
         }
-        alone += outputs_of(model, part)["loss_sum"]
+        loss, parts = loss_and_gradients(model, part)
+        alone += loss
+        sums = [total + gradient for total, gradient in zip(sums, parts, strict=True)]
     np.testing.assert_allclose(packed, alone, rtol=1e-5)
+    names = [variable.path for variable in model.trainable_variables]
+    for name, one, other in zip(names, gradients, sums, strict=True):
+        greatest = np.abs(other).max()
+        # The loss does not use the pooler, and a softmax forgets what all keys have in common.
+        assert greatest > 1e-5 or "pooled_dense" in name or "key/bias" in name, name
+        np.testing.assert_allclose(one, other, atol=2e-5 * greatest + 2e-6, err_msg=name)
+    # Documents that see each other get other gradients: the test can fail.
+    del batch["document_ids"]
+    _, mixed = loss_and_gradients(model, batch)
+    far = [np.abs(a - b).max() for a, b in zip(mixed, gradients, strict=True)]
+    assert max(far) > 1e-2, max(far)
 
 
 def check_one_document_a_row_changes_nothing(folder):
@@ -150,3 +165,53 @@ def check_dropout_rate_and_mean(folder):
         assert (dropped == 0).mean(axis=1).std() < 0.03
     assert abs(((first == 0) & (second == 0)).mean() - 0.25**2) < 0.01
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(ones)), ones)
+
+
+def check_transformer_encoder_equals_keras_hub(folder):
+    """Outputs and scores with the same weights, both kinds of mask, both places of the norms."""
+    import keras_hub
+
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(2, 7, 12)).astype("float32")
+    masks = {
+        "padding_mask": (np.arange(7) < np.array([[7], [4]])).astype("int32"),
+        "attention_mask": np.tril(np.ones((2, 7, 7), "int32")),
+    }
+    for normalize_first in (False, True):
+        options = {"intermediate_dim": 20, "num_heads": 3, "normalize_first": normalize_first}
+        ours = TransformerEncoder(**options, dropout=0.1, activation="gelu")
+        theirs = keras_hub.layers.TransformerEncoder(**options, dropout=0.1, activation="gelu")
+        for layer in (ours, theirs):
+            layer.build(x.shape)
+        names = [weight.path.split("/", 1)[1] for weight in ours.trainable_weights]
+        assert names == [weight.path.split("/", 1)[1] for weight in theirs.trainable_weights]
+        for mine, other in zip(ours.trainable_weights, theirs.trainable_weights, strict=True):
+            value = rng.normal(size=mine.shape)
+            mine.assign(value)
+            other.assign(value)
+        copy = TransformerEncoder.from_config(ours.get_config())
+        assert copy.get_config() == ours.get_config()
+        assert ours.get_config().keys() >= theirs.get_config().keys()
+        for given in ({}, masks):
+            found, expected = ops.convert_to_numpy(ours(x, **given)), theirs(x, **given)
+            np.testing.assert_allclose(found, ops.convert_to_numpy(expected), atol=1e-5)
+        _, found = ours(x, **masks, return_attention_scores=True)
+        _, expected = theirs(x, **masks, return_attention_scores=True)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(found), ops.convert_to_numpy(expected), atol=1e-5
+        )
+
+
+def check_load_weights_dtype_and_dropout_of_a_preset(folder):
+    backbone = _backbone()
+    backbone.save_to_preset(str(folder))
+    loaded = BertBackbone.from_preset(str(folder), dtype="mixed_bfloat16", trainable=False)
+    assert loaded.compute_dtype == "bfloat16"
+    assert loaded.trainable_weights == []
+    assert loaded.token_embedding.embeddings.dtype == "float32"
+    fresh = BertBackbone.from_preset(str(folder), load_weights=False, dropout=0.3)
+    assert fresh.dropout == fresh.transformer_layers[0].dropout == 0.3
+    tables = [ops.convert_to_numpy(b.token_embedding.embeddings) for b in (backbone, loaded, fresh)]
+    np.testing.assert_array_equal(tables[0], tables[1])
+    assert np.abs(tables[0] - tables[2]).max() > 0.1
+    assert backbone.cls_token_index == 0

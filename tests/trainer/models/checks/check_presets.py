@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 from keras import ops
 from outputs import outputs_of
 
 import trainer
+from trainer.models.pretraining_model import PretrainingModel
 
 _VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "fox", ".", "##s", "é"]
 _TEXTS = ["the quick FOX foxs.", "fox, The", ""]
@@ -120,3 +122,25 @@ def check_classifier_keras_hub_to_ours(folder):
     assert isinstance(unloaded, trainer.models.BertBackbone)
     masked_lm = trainer.models.MaskedLM.from_preset(str(folder))
     assert isinstance(masked_lm.preprocessor, trainer.models.BertMaskedLMPreprocessor)
+
+
+def check_pretrained_masked_lm_to_keras_hub(folder):
+    """Also with the head that Hugging Face can hold: ours, the loss in training and theirs agree."""
+    for portable in (False, True):
+        plain = _task(trainer, "masked_lm")
+        model = PretrainingModel(plain.backbone, portable_head=portable)
+        rng = np.random.default_rng(2)
+        for weight in model.masked_lm_head.trainable_variables:
+            weight.assign(rng.normal(0.0, 0.5, weight.shape))
+        task = model.to_masked_lm(plain.preprocessor)
+        assert task.get_config().keys() == plain.get_config().keys(), "a head KerasHub can build"
+        tokens = rng.integers(0, len(_VOCABULARY), (3, 16)).astype("int32")
+        inputs = {"token_ids": tokens, "segment_ids": 0 * tokens, "padding_mask": 0 * tokens + 1}
+        inputs["mask_positions"] = np.array([[1, 2], [3, 0], [0, 1]], "int32")
+        ids, weights = tokens[:, :2], np.ones((3, 2), "float32")
+        loss = outputs_of(model, {**inputs, "mask_ids": ids, "mask_weights": weights})["loss"]
+        logits = outputs_of(task, inputs)
+        expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(ids, logits)
+        np.testing.assert_allclose(loss, ops.convert_to_numpy(expected), rtol=1e-5)
+        task.save_to_preset(str(folder / str(portable)))
+        _assert_same(task, _load(_keras_hub(), "masked_lm", folder / str(portable)))

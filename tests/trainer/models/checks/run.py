@@ -33,6 +33,7 @@ def main(backend: str, *modules: str) -> None:
         path = Path(__file__).with_name(f"check_{name}.py")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module  # AutoGraph looks functions' modules up there
         spec.loader.exec_module(module)
         for key, function in list(vars(module).items()):
             if not key.startswith("check_") or (only and key not in only):
