@@ -30,7 +30,7 @@ from trainer.lean_keras import with_lean_keras
 from trainer.loader import BatchMaker, Prefetcher
 from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
 from trainer.pretrain_config import PretrainConfig, describe_changes
-from trainer.pretrain_plan import IDENTITY, PretrainPlan, plan_run, read_identity
+from trainer.pretrain_plan import IDENTITY, PORTABLE_HEAD, PretrainPlan, plan_run, read_identity
 
 WEIGHTS = "model.weights.h5"
 SAMPLE = "sample.npz"
@@ -175,6 +175,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         counts={"steps": steps, "rows_seen": steps * config.batch_size},
         facts={
             "model": plan.dimensions,
+            "head": PORTABLE_HEAD,
             "vocabulary": facts["vocabulary"],
             "lowercase": facts["lowercase"],
             "strip_accents": facts["strip_accents"],

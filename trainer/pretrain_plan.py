@@ -20,6 +20,8 @@ from trainer.dataset import TRAIN, Dataset, open_datasets
 from trainer.loader import BatchMaker
 from trainer.pretrain_config import PretrainConfig
 
+# The masked-LM head that KerasHub and Hugging Face can both hold exactly; manifests name it.
+PORTABLE_HEAD = "portable"
 # What a run is, in its output folder from the first step on.
 IDENTITY = "identity.json"
 
@@ -48,6 +50,7 @@ class PretrainPlan:
         fields = {
             **self.config.deciding_fields(),
             "model": self.dimensions,
+            "head": PORTABLE_HEAD,
             "steps": self.steps,
             "warmup_steps": self.warmup_steps,
             "mask": None if masked else vars(self.config.mask_config()),
@@ -88,7 +91,7 @@ class PretrainPlan:
         config = self.config
         backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
         block_rows = cluster.devices * default_block_rows() if cluster.devices > 1 else None
-        model = PretrainingModel(backbone, block_rows=block_rows)
+        model = PretrainingModel(backbone, block_rows=block_rows, portable_head=True)
         initialize_weights(model, config.seed)
         schedule = WarmupThenDecay(
             config.learning_rate, self.warmup_steps, self.steps, config.schedule

@@ -11,7 +11,6 @@ from pipelines.command import RunOptions, parse_command
 from pipelines.errors import UserError
 from pipelines.files import match
 from pipelines.manifest import read_manifest
-from pipelines.tokenize import estimate as module
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.estimate import estimate_run
 from pipelines.tokenize.pipeline import tokenize
@@ -38,7 +37,8 @@ def test_a_part_of_the_input_tells_of_the_whole(
         path = tmp_path / "corpus.jsonl.gz"
         path.write_bytes(gzip.compress(corpus.read_bytes()))
         # gzip reads ahead by 128 KB: no share to be seen in so small a file
-        monkeypatch.setattr(module, "_stored_share", lambda _: 60_000 / corpus.stat().st_size)
+        share = 60_000 / corpus.stat().st_size
+        monkeypatch.setattr("pipelines.input_sample._stored_share", lambda _: share)
     else:
         path = corpus
     vocabulary = Vocabulary.load(Path(vocab_dir) / "vocab.txt")
