@@ -25,11 +25,11 @@ class Dropout(keras.layers.Dropout):
             return super().call(inputs, training=training)
         if keras.config.backend() != "jax" or self.noise_shape is not None:
             return super().call(inputs, training=training)
-        return _dropped_on_jax()(inputs, self.seed_generator.next(), float(self.rate))
+        return drop_on_jax()(inputs, self.seed_generator.next(), float(self.rate))
 
 
 @functools.cache
-def _dropped_on_jax() -> Any:
+def drop_on_jax() -> Any:
     """Builds the JAX function ``(inputs, seed uint32[2], rate) -> dropped inputs``."""
     import jax
     import jax.numpy as jnp

@@ -1,19 +1,26 @@
 """Multi-head self-attention that takes the backend's fused kernel whenever nothing forbids it.
 
 Keras leaves the fused path as soon as a dropout rate is set, also when not training. Here only
-training with dropout computes explicit probabilities; everything else goes through
-``ops.dot_product_attention`` (cuDNN flash attention on GPU, splash on TPU).
+training with dropout computes explicit probabilities, which are not kept for the gradient where
+they are large; everything else goes through ``ops.dot_product_attention`` (cuDNN flash attention on
+GPU, splash on TPU).
 Variables and attribute names are those of ``keras.layers.MultiHeadAttention``.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from trainer.layers.dropout import Dropout
+from trainer.layers.dropout import Dropout, drop_on_jax
+
+# Larger probabilities of one layer (a BERT-base on 32 rows of 512: 400 MB) are computed twice.
+_KEPT_BYTES = 1 << 28
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
@@ -47,12 +54,48 @@ class SelfAttention(keras.layers.MultiHeadAttention):
             return ops.dot_product_attention(
                 query, key, value, mask=mask, scale=self._inverse_sqrt_key_dim
             ), None
-        query = query * ops.cast(self._inverse_sqrt_key_dim, query.dtype)
         # [batch, heads, query, key]
-        scores = ops.matmul(ops.transpose(query, (0, 2, 1, 3)), ops.transpose(key, (0, 2, 3, 1)))
-        if mask is not None:
-            lowest = -3e4 if keras.backend.standardize_dtype(scores.dtype) == "float16" else -1e9
-            scores = ops.where(mask, scores, ops.cast(lowest, scores.dtype))
-        probabilities = self._dropout_layer(ops.softmax(scores, axis=-1), training=training)
-        mixed = ops.matmul(probabilities, ops.transpose(value, (0, 2, 1, 3)))
-        return ops.transpose(mixed, (0, 2, 1, 3)), None
+        shape = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
+        scale = self._inverse_sqrt_key_dim
+        if keras.backend.backend() == "jax" and _fills_memory(shape, query.dtype):
+            # Drawn here: a recomputed function must not change the generator's state.
+            seed = self._dropout_layer.seed_generator.next()
+            rate = float(self._dropout)
+            return _attend_twice()(query, key, value, mask, seed, rate, scale), None
+        return _attend(
+            query, key, value, mask, scale, lambda p: self._dropout_layer(p, training=True)
+        ), None
+
+
+def _attend(
+    query: Any, key: Any, value: Any, mask: Any, scale: float, drop: Callable[[Any], Any]
+) -> Any:
+    """Attention with explicit probabilities, which ``drop`` is applied to."""
+    query = query * ops.cast(scale, query.dtype)
+    scores = ops.matmul(ops.transpose(query, (0, 2, 1, 3)), ops.transpose(key, (0, 2, 3, 1)))
+    if mask is not None:
+        lowest = -3e4 if keras.backend.standardize_dtype(scores.dtype) == "float16" else -1e9
+        scores = ops.where(mask, scores, ops.cast(lowest, scores.dtype))
+    mixed = ops.matmul(drop(ops.softmax(scores, axis=-1)), ops.transpose(value, (0, 2, 1, 3)))
+    return ops.transpose(mixed, (0, 2, 1, 3))
+
+
+def _fills_memory(shape: tuple[int | None, ...], dtype: Any) -> bool:
+    """Whether one layer's probabilities are so large that all layers' should not be kept."""
+    if None in shape:
+        return False
+    bytes_each = 2 if "16" in keras.backend.standardize_dtype(dtype) else 4
+    return math.prod(size or 1 for size in shape) * bytes_each > _KEPT_BYTES
+
+
+@functools.cache
+def _attend_twice() -> Any:
+    """``_attend`` on JAX, computed again for the gradient: only its inputs are kept till then."""
+    import jax
+
+    def attend(
+        query: Any, key: Any, value: Any, mask: Any, seed: Any, rate: float, scale: float
+    ) -> Any:
+        return _attend(query, key, value, mask, scale, lambda p: drop_on_jax()(p, seed, rate))
+
+    return jax.checkpoint(attend, static_argnums=(5, 6))

@@ -194,7 +194,15 @@ def check_guide_building_a_transformer_from_scratch(folder):
     import tensorflow as tf
 
     imdb_train, imdb_test = _imdb()
-    vocab = ["[PAD]", "[START]", "[END]", "[MASK]", "[UNK]", *_WORDS]
+    vocab = keras_nlp.tokenizers.compute_word_piece_vocabulary(
+        imdb_train.map(lambda x, y: x),
+        vocabulary_size=60,
+        lowercase=True,
+        strip_accents=True,
+        reserved_tokens=["[PAD]", "[START]", "[END]", "[MASK]", "[UNK]"],
+    )
+    assert vocab[:5] == ["[PAD]", "[START]", "[END]", "[MASK]", "[UNK]"]
+    assert "movie" in vocab or "##e" in vocab
     tokenizer = keras_nlp.tokenizers.WordPieceTokenizer(
         vocabulary=vocab, lowercase=True, strip_accents=True, oov_token="[UNK]"
     )
