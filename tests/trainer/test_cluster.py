@@ -111,8 +111,11 @@ def whole(make_rows, tmp_path_factory) -> Path:
     "options", [{}, {"model_parallel": 2}, {"grad_accumulation": 2}], ids=lambda o: str(o)
 )
 def test_four_devices_do_what_one_does(whole, make_rows, tmp_path, options):
-    finish(start(1, devices=4, data=make_rows(), output=tmp_path, **options))
-    assert_alike(tmp_path, whole)
+    finish(start(1, devices=4, data=make_rows(), output=tmp_path / "four", **options))
+    if "grad_accumulation" in options:  # its parts drop out other elements
+        whole = tmp_path / "one"
+        finish(start(1, data=make_rows(), output=whole, **options))
+    assert_alike(tmp_path / "four", whole)
 
 
 def test_from_one_to_two_to_four_processes(whole, make_rows, tmp_path):
