@@ -22,6 +22,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 from simple_parsing import ArgumentParser, DashVariant
 
+from pipelines.beam_import import import_beam
 from pipelines.errors import UserError
 
 Config = TypeVar("Config", bound=Any)
@@ -186,6 +187,7 @@ def _check_rest(rest: Sequence[str], names: list[str], beam: bool) -> list[str]:
     beam_names: list[str] = []
     unknown = list(rest)
     if beam:
+        import_beam(rest)
         from apache_beam.options import pipeline_options
 
         parser = pipeline_options._BeamArgumentParser(add_help=False, allow_abbrev=False)

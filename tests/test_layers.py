@@ -13,6 +13,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _HEAVY = ("tensorflow", "tensorflow_text", "keras", "apache_beam", "jax", "torch")
 # Glue, and what exists to import something heavy.
 _BEAM_GLUE = {
+    "pipelines.beam_import",
     "pipelines.beam_pipeline",
     "pipelines.direct_runner_guard",
     "pipelines.read_documents",

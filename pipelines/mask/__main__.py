@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pipelines.beam_import import import_beam
 from pipelines.command import RunOptions, run_command
 from pipelines.mask.config import MaskingConfig
 
 
 def _main(config: MaskingConfig, options: RunOptions) -> None:
     # Beam takes seconds to import: not for --help or a misspelt flag.
+    import_beam(options.beam_args)
     from pipelines.mask.pipeline import mask
 
     mask(config, options)
