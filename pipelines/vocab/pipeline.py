@@ -8,6 +8,7 @@ With ``--word_counts`` the counted words are kept in a file, and a later run beg
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,7 @@ def _learn(counted: WordCounts, config: VocabConfig, inputs: Any, started: float
     selected = select_counted(counted, config.max_input_tokens, config.min_count)
     if not selected.words:
         raise UserError(
-            f"no words to learn from: read {counted.totals['documents_in']} documents in "
+            f"no words to learn from: read {counted.totals.get('documents_in', 0)} documents in "
             f"{', '.join(config.input)}; check --input, --input_format and --text_field"
             + (f", or lower --min_count {config.min_count}" if config.min_count > 1 else "")
         )
@@ -256,7 +257,13 @@ def _show_plan(found: list[files.FileInfo], config: VocabConfig, options: RunOpt
 def _read_counted(config: VocabConfig, inputs: Any, *, recount: bool) -> WordCounts | None:
     """The words as counted before; None where there is no such file, or where it may be replaced."""
     path = config.word_counts
-    if not path or not files.exists(path):
+    if not path:
+        return None
+    if os.path.isdir(path):
+        raise UserError(f"--word_counts: {path} is a folder; name a file, such as {path}/words.tsv")
+    if not files.exists(path):
+        # Now, not after hours of counting.
+        files.make_folder(os.path.dirname(path) or ".")
         return None
     try:
         return load_word_counts(path, _origin(config, inputs))

@@ -188,6 +188,16 @@ def test_word_counts_of_something_else_are_refused(tmp_path, corpus):
         run(VocabConfig(output=str(tmp_path / "b"), lowercase=False, **common))
 
 
+def test_word_counts_want_a_file(tmp_path, corpus):
+    common = {"input": (str(corpus),), "output": str(tmp_path / "out"), "vocab_size": 200}
+    with pytest.raises(UserError, match=r"is a folder; name a file, such as .*words\.tsv"):
+        run(VocabConfig(word_counts=str(tmp_path), **common))
+    assert not (tmp_path / "out").exists()
+    saved = tmp_path / "new" / "folder" / "words.tsv"
+    run(VocabConfig(word_counts=str(saved), **common))
+    assert saved.exists()
+
+
 def test_a_vocabulary_is_judged_by_documents_it_did_not_see(tmp_path, corpus, texts):
     # A quarter is held out: every word of the sample is split by a vocabulary learned without it.
     config = VocabConfig(
