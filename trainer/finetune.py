@@ -149,11 +149,13 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     # --------------------------------------------------------------------------------- Model
     import keras
 
+    from trainer.first_token_model import build_first_token_model
     from trainer.optimizer import build_optimizer
     from trainer.schedule import WarmupThenDecay
 
     keras.utils.set_random_seed(config.seed)
-    model, preprocessor = _load(config, num_classes=max(1, len(classes)))
+    classifier, preprocessor = _load(config, num_classes=max(1, len(classes)))
+    model = build_first_token_model(classifier)
     if overwrite:  # Only now that nothing is wrong with what was asked for.
         prepare_output(config.output, asked, inputs, overwrite=True, stage="finetune")
     _remove_remains(output)
@@ -201,7 +203,7 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     files.publish_bytes(str(output / METRICS), (json.dumps(report, indent=1) + "\n").encode())
     if not config.validation:
         _write_validation(output / VALIDATION, validation, fields)
-    _publish_preset(output, model, preprocessor, task)
+    _publish_preset(output, classifier, preprocessor, task)
     counts = {
         "examples_read": len(train) + len(validation) + dropped,
         "examples_train": len(train),

@@ -333,9 +333,11 @@ def test_what_is_no_fine_tuned_preset_is_told(config: FinetuneConfig, folder: Pa
 
 
 def test_bucket_lengths() -> None:
-    assert bucket_lengths(200) == [32, 64, 128, 200]
-    assert bucket_lengths(128) == [32, 64, 128]
-    assert bucket_lengths(16) == [16]
+    assert bucket_lengths(200) == [32, 64, 96, 128, 160, 192, 200]
+    assert bucket_lengths(512) == [64, 128, 192, 256, 320, 384, 448, 512]
+    assert bucket_lengths(128) == [16, 32, 48, 64, 80, 96, 112, 128]
+    assert bucket_lengths(16) == [8, 16]
+    assert bucket_lengths(5) == [5]
 
 
 def test_probabilities_of_huge_logits() -> None:
