@@ -35,6 +35,7 @@ from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, mix, purpose_key
 from pipelines.manifest import Manifest, check_balance, finish_output, prepare_output, read_manifest
+from pipelines.near_duplicates import HASHES, SHINGLE, group_signatures
 from pipelines.shards import ShardInfo, file_sha256
 
 STANDARD_LIBRARY = "python"

@@ -1,8 +1,9 @@
 """Reads labelled texts: jsonl, csv, tsv and parquet files, compressed or not.
 
-For the stage tokenize and for fine-tuning alike, so that both see the same examples. Every example remembers its file and line, so that whatever turns out to be wrong with it later
-can be told with its place. Lines end at ``\\n`` only. A field is a column's name, or its number
-(from 1) in a csv or tsv file without a header, such as CoLA's.
+For the stage tokenize and for fine-tuning alike, so that both see the same examples. Every example
+remembers its file and line, so that whatever turns out to be wrong with it later can be told with its
+place. Lines end at ``\\n`` only. A field is a column's name, or its number (from 1) in a csv or tsv
+file without a header, such as CoLA's.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class LabelledTexts:
     def ids(self) -> NDArray[np.uint64]:
         """uint64[n]: the identity of each example's text, or of its two texts together."""
         pairs = self.pairs
-        joined = self.texts if pairs is None else map("\0".join, zip(self.texts, pairs, strict=True))
+        joined = (
+            self.texts if pairs is None else map("\0".join, zip(self.texts, pairs, strict=True))
+        )
         return np.fromiter((content_id(text.encode()) for text in joined), np.uint64, len(self))
 
     def empty(self) -> list[int]:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.labelled_data import as_class_name
+
+
+class Labelled(Protocol):
+    """n labels as found, and where each stands."""
+
+    @property
+    def labels(self) -> Sequence[Any] | None: ...
+
+    @property
+    def places(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
 
 
 def class_names(labels: Iterable[Any]) -> list[str]:
@@ -21,7 +33,7 @@ def class_names(labels: Iterable[Any]) -> list[str]:
         return sorted(names)
 
 
-def as_class_ids(data: LabelledTexts, classes: Sequence[str], trained_on: str) -> NDArray[np.int64]:
+def as_class_ids(data: Labelled, classes: Sequence[str], trained_on: str) -> NDArray[np.int64]:
     """int64[n]: the index of each label. Raises UserError for a label that is not a class."""
     index = {name: i for i, name in enumerate(classes)}
     assert data.labels is not None
@@ -38,13 +50,13 @@ def as_class_ids(data: LabelledTexts, classes: Sequence[str], trained_on: str) -
     return ids
 
 
-def as_numbers(data: LabelledTexts) -> NDArray[np.float32]:
+def as_numbers(data: Labelled) -> NDArray[np.float32]:
     """float32[n]: the labels of a regression. Raises UserError for one that is no finite number."""
     assert data.labels is not None
     numbers = np.empty(len(data), np.float32)
     for i, label in enumerate(data.labels):
         try:
-            numbers[i] = float(label)
+            numbers[i] = float(as_class_name(label))
         except (TypeError, ValueError):
             numbers[i] = np.nan
         if not np.isfinite(numbers[i]):
@@ -53,5 +65,3 @@ def as_numbers(data: LabelledTexts) -> NDArray[np.float32]:
                 "--task classification"
             )
     return numbers
-
-

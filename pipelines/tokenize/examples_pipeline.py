@@ -132,9 +132,7 @@ def tokenize_examples(config: TokenizeConfig, options: RunOptions) -> None:
             print(f"would write {files.join(config.output, name)}")
         return
     decide = config.deciding_fields()
-    if prepare_output(
-        config.output, decide, inputs, overwrite=options.overwrite, stage="tokenize"
-    ):
+    if prepare_output(config.output, decide, inputs, overwrite=options.overwrite, stage="tokenize"):
         print(f"tokenize: {config.output} is finished already; nothing to do", file=sys.stderr)
         return
     save_vocabulary(config.output, vocabulary)
@@ -158,7 +156,9 @@ def tokenize_examples(config: TokenizeConfig, options: RunOptions) -> None:
             )
         )
         # Every key once, so that a shard without examples is written too.
-        keys = pipeline | "Keys" >> beam.Create([(key, None) for key in range(len(plan_shards(config)))])
+        keys = pipeline | "Keys" >> beam.Create(
+            [(key, None) for key in range(len(plan_shards(config)))]
+        )
         written = (
             (read.blocks, keys)
             | "All" >> beam.Flatten()
@@ -191,7 +191,9 @@ def _finish(
     counts = Counter({n: c for n, c in counts.items() if not n.startswith(_LABEL)})
     check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
     check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
-    check_balance({**counts, "labels": sum(labels.values())}, "labels", "labels", ("documents_out",))
+    check_balance(
+        {**counts, "labels": sum(labels.values())}, "labels", "labels", ("documents_out",)
+    )
     if not counts["documents_out"]:
         raise UserError(
             f"no examples to tokenize: read {counts['documents_in']:,}, all without text; "
@@ -215,6 +217,4 @@ def _finish(
         schema=common_schema(reports),
         splits=splits,
     )
-    finish_output(
-        config.output, manifest, inputs, {"seconds": round(time.time() - started, 2)}
-    )
+    finish_output(config.output, manifest, inputs, {"seconds": round(time.time() - started, 2)})
