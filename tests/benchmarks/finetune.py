@@ -1,9 +1,9 @@
 """Fine-tuning steps a second, from raw texts and from a cached dataset, beside KerasHub's ``fit``.
 
-``python -m tests.benchmarks.finetune --preset PRESET --data FILES [--limit 2000] [--json FILE]`` from the
-repository's root. PRESET is a KerasHub preset, FILES are jsonl with text and label. Each way trains the
-same model on the same examples for two epochs with JAX, in a process of its own, all in turn. "ready" is
-the time from the data on disk to the first step; compiling falls into the first epoch.
+``python -m tests.benchmarks.finetune --preset PRESET --data FILES [--limit 2000] [--json FILE]`` from
+the repository's root. PRESET is a KerasHub preset, FILES are jsonl with text and label. Each way trains
+the same model on the same examples for two epochs with JAX, in a process of its own, all in turn.
+"ready" is the time from the data on disk to the first step; compiling falls into the first epoch.
 """
 
 from __future__ import annotations
