@@ -247,12 +247,12 @@ def _describe_runs(
         for name in names:
             mean, spread = mean_and_spread([result.figures[name] for result in results])
             described["mean"][name], described["standard_deviation"][name] = mean, spread
-        rows = [[r["seed"], r["best_epoch"], *(r[name] for name in names)] for r in runs]
+        rows = [[r["seed"], r["best_epoch"], *(f"{r[name]:.4f}" for name in names)] for r in runs]
         mean_row = [
             f"{described['mean'][n]:.4f} ± {described['standard_deviation'][n]:.4f}" for n in names
         ]
         rows.append(["mean ± sd", "", *mean_row])
-        print(tabulate(rows, ["seed", "epoch", *names], floatfmt=".4f"))
+        print(tabulate(rows, ["seed", "epoch", *names], disable_numparse=True))
         _say(
             f"published: the run with the best {config.chosen_metric}; being chosen by these very "
             "validation examples, its figures flatter it: quote the mean, or evaluate on other data"

@@ -129,9 +129,8 @@ def epoch_batches(
 def _train_epoch(
     model: Any, data: TaskData, config: FinetuneConfig, seed: int, epoch: int
 ) -> float:
-    """One pass; returns the mean loss. Raises UserError if it is no longer a number."""
-    model.reset_metrics()
-    loss = math.nan
+    """One pass; returns the mean loss of an example. Raises UserError if it is no number."""
+    total = 0.0
     size, labels = config.batch_size, data.train_labels
     batches = epoch_batches(data.train.lengths, size, seed, epoch - 1)
     with tqdm(batches, f"epoch {epoch}", unit="step", leave=False, disable=None) as bar:
@@ -140,11 +139,13 @@ def _train_epoch(
             filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
             weights = (np.arange(size) < len(rows)).astype(np.float32)
             inputs = data.train.batch(rows, size)
+            model.reset_metrics()  # So that every backend tells this batch's loss, over ``size``.
             loss = float(model.train_on_batch(inputs, labels[filled], sample_weight=weights))
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss is {loss} in epoch {epoch}; lower --learning_rate "
                     f"{config.learning_rate:g}"
                 )
+            total += loss * size
             bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-    return loss
+    return total / len(data.train)

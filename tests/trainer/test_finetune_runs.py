@@ -166,3 +166,26 @@ def test_near_duplicates_are_held_out_together() -> None:
         assert {label % 200 for label in side} == {label for label in side if label < 200}
     assert 40 < len(validation) < 130
     assert set(split_off(examples, 0.2, seed=1)[1].labels) != sides[1]
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(config: FinetuneConfig) -> None:
+    from trainer.finetune_run import TaskData, train
+    from trainer.finetuned import FinetunedTask
+    from trainer.models.bert_text_classifier import BertTextClassifier
+
+    classifier = BertTextClassifier.from_preset(config.preset, num_classes=2)
+    count, length = 45, 12  # The last batch of 32 is not full.
+    ids = 5 + below(fold(purpose_key(3, "test"), np.arange(count)[:, None], np.arange(length)), 8)
+    encoded = EncodedTexts(
+        ids.astype(np.int32), np.zeros_like(ids, np.int32), np.full(count, length), ids[:, 0] < 0
+    )
+    labels = np.arange(count) % 2
+    data = TaskData(
+        FinetunedTask("classification", ("0", "1"), "text", "", "label", 16),
+        encoded, labels, encoded, labels,
+    )  # fmt: skip
+    losses: list[float] = []
+    # So slow that the weights stay what they are; without dropout it would be the same number.
+    slow = replace(config, learning_rate=1e-9, epochs=3)
+    found = train(classifier, data, slow, 0, lambda e, loss, f, r: losses.append(loss))
+    assert losses == pytest.approx([found.figures["loss"]] * 3, rel=0.1)
