@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -20,21 +19,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tabulate import tabulate
 
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
-from pipelines.labelled_data import Fields, LabelledTexts
+from pipelines.labelled_data import Fields
 from pipelines.manifest import Manifest, finish_output, prepare_output
 from trainer.cached_examples import check_cached, fields_of, find_cached
 from trainer.encoded_texts import describe_truncation
 from trainer.examples import VALIDATION, Examples, fingerprint_examples, read_examples, split_off
 from trainer.finetune_config import FinetuneConfig
+from trainer.finetune_output import (
+    HISTORY,
+    METRICS,
+    RUNS,
+    VALIDATION_TEXTS,
+    describe_runs,
+    publish_preset,
+    remove_remains,
+    write_validation,
+)
 from trainer.finetune_run import RunResult, TaskData, put_weights, restart_seed, train
 from trainer.finetuned import (
     PRESET_FOLDER,
-    TASK_FILE,
     FinetunedTask,
     labels_of,
     preset_fingerprint,
@@ -43,13 +50,9 @@ from trainer.finetuned import (
 )
 from trainer.labels import Labelled, as_class_ids, as_numbers, class_names
 from trainer.lean_keras import with_lean_keras
-from trainer.scores import mean_and_spread
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-METRICS, RUNS, HISTORY = "metrics.json", "runs.json", "history.jsonl"
-VALIDATION_TEXTS = "validation.jsonl"
-_UNFINISHED_PRESET = "preset.unfinished"
 _SEQ_LENGTH = 128
 
 
@@ -103,7 +106,7 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     classifier = _load(config, seq_length, len(classes), config.seed)
     if overwrite:  # Only now that nothing is wrong with what was asked for.
         prepare_output(config.output, asked, inputs, overwrite=True, stage="finetune")
-    _remove_remains(output)
+    remove_remains(output)
     _say(f"{classifier.count_params():,} parameters{describe_truncation(examples.encoded)}")
 
     # ------------------------------------------------------------------------------ Restarts
@@ -136,13 +139,18 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     # ------------------------------------------------------------------------------- Publish
     best = max(results, key=lambda result: config.quality(result.figures))
     put_weights(classifier, best)
+    if len(results) > 1:
+        _say(
+            f"published: the run with the best {config.chosen_metric}; being chosen by these very "
+            "validation examples, its figures flatter it: quote the mean, or evaluate on other data"
+        )
     each_class = score_each_class(task, data.validation_labels, best.outputs)
     report = {**best.figures, **each_class}
-    for name, content in ((METRICS, report), (RUNS, _describe_runs(config, results, best))):
+    for name, content in ((METRICS, report), (RUNS, describe_runs(config, results, best))):
         files.publish_bytes(str(output / name), (json.dumps(content, indent=1) + "\n").encode())
     if validation.texts is not None and not config.validation:
-        _write_validation(output / VALIDATION_TEXTS, validation.texts, fields)
-    _publish_preset(output, classifier, preprocessor, task)
+        write_validation(output / VALIDATION_TEXTS, validation.texts, fields)
+    publish_preset(output, classifier, preprocessor, task)
     counts = {
         "examples_read": len(examples) + len(validation) + examples.dropped,
         "examples_train": len(examples),
@@ -230,65 +238,6 @@ def _load(config: FinetuneConfig, seq_length: int, classes: int, seed: int) -> A
     if seq_length > longest:
         raise UserError(f"--seq_length {seq_length}: the preset has {longest} positions; lower it")
     return classifier
-
-
-def _describe_runs(
-    config: FinetuneConfig, results: list[RunResult], best: RunResult
-) -> dict[str, Any]:
-    """All restarts, their mean and spread, and which was published and why; says so, too."""
-    runs = [
-        {"seed": r.seed, "best_epoch": r.epoch, "epochs": r.epochs, **r.figures} for r in results
-    ]
-    described: dict[str, Any] = {"metric": config.chosen_metric, "runs": runs}
-    if len(results) > 1:
-        names = [name for name in best.figures if name != "examples"]
-        described["published_run"] = results.index(best)
-        described["mean"], described["standard_deviation"] = {}, {}
-        for name in names:
-            mean, spread = mean_and_spread([result.figures[name] for result in results])
-            described["mean"][name], described["standard_deviation"][name] = mean, spread
-        rows = [[r["seed"], r["best_epoch"], *(f"{r[name]:.4f}" for name in names)] for r in runs]
-        mean_row = [
-            f"{described['mean'][n]:.4f} ± {described['standard_deviation'][n]:.4f}" for n in names
-        ]
-        rows.append(["mean ± sd", "", *mean_row])
-        print(tabulate(rows, ["seed", "epoch", *names], disable_numparse=True))
-        _say(
-            f"published: the run with the best {config.chosen_metric}; being chosen by these very "
-            "validation examples, its figures flatter it: quote the mean, or evaluate on other data"
-        )
-    return described
-
-
-def _publish_preset(output: Path, classifier: Any, preprocessor: Any, task: FinetunedTask) -> None:
-    unfinished = output / _UNFINISHED_PRESET
-    classifier.preprocessor = preprocessor
-    classifier.compile()  # The optimizer's state is no part of a preset.
-    classifier.save_to_preset(str(unfinished))
-    text = json.dumps(dataclasses.asdict(task), indent=1, ensure_ascii=False) + "\n"
-    (unfinished / TASK_FILE).write_text(text, "utf-8")
-    unfinished.rename(output / PRESET_FOLDER)
-
-
-def _remove_remains(output: Path) -> None:
-    """Of an interrupted run, or of the one that is overwritten."""
-    for name in (METRICS, RUNS, HISTORY, VALIDATION_TEXTS):
-        (output / name).unlink(missing_ok=True)
-    for name in (PRESET_FOLDER, _UNFINISHED_PRESET):
-        shutil.rmtree(output / name, ignore_errors=True)
-
-
-def _write_validation(path: Path, data: LabelledTexts, fields: Fields) -> None:
-    """Writes the examples that were split off, as trainer.evaluate reads them."""
-    columns: dict[str, list[Any]] = {
-        fields.text_field: data.texts,
-        fields.label_field: data.labels or [],
-    }
-    if data.pairs is not None:
-        columns[fields.text_pair_field] = data.pairs
-    rows = ({name: values[i] for name, values in columns.items()} for i in range(len(data)))
-    lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
-    files.publish_bytes(str(path), "".join(lines).encode("utf-8", "replace"))
 
 
 def _describe_data(
