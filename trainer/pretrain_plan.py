@@ -90,7 +90,8 @@ class PretrainPlan:
 
         config = self.config
         backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
-        block_rows = cluster.devices * default_block_rows() if cluster.devices > 1 else None
+        width = self.dimensions["hidden_dim"]
+        block_rows = cluster.devices * default_block_rows(width) if cluster.devices > 1 else None
         model = PretrainingModel(backbone, block_rows=block_rows, portable_head=True)
         initialize_weights(model, config.seed)
         schedule = WarmupThenDecay(

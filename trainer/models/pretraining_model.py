@@ -27,7 +27,7 @@ On JAX, as a pure function (variables are built on construction)::
 ``outputs`` holds float32 scalars: ``loss`` and ``accuracy`` (means weighted with mask_weights over
 the whole batch) and ``loss_sum``, ``correct_sum``, ``weight_sum``. To accumulate gradients over parts
 of a batch, differentiate ``loss_sum`` and divide the summed gradients by the summed ``weight_sum``.
-With the rows of a batch sharded over d devices, pass ``block_rows=128 * d``.
+With the rows of a batch sharded over d devices, pass ``block_rows=default_block_rows(hidden_dim) * d``.
 """
 
 from __future__ import annotations
