@@ -1,4 +1,4 @@
-"""What a run says of itself while it trains: metrics.jsonl and lines (or a bar) on standard error.
+"""What a run says of itself while it trains: metrics.jsonl, TensorBoard, progress.
 
 metrics.jsonl holds one object for each logged step, each step once however often the run was
 resumed: lines beyond the checkpoint that a run goes on from are removed, and come again, equal.
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from pipelines import files
 from pipelines.errors import UserError
+from trainer.event_log import EventLog
 from trainer.loader import Batch
 
 METRICS = "metrics.jsonl"
@@ -27,24 +28,27 @@ _STEPS_IN_FLIGHT = 2
 
 
 class MetricsLog:
-    """Appends to the run's metrics.jsonl."""
+    """Appends to the run's metrics.jsonl, and the same to its TensorBoard events."""
 
-    def __init__(self, output: str, done: int):
-        """Opens the log of a run that has ``done`` steps behind it."""
+    def __init__(self, output: str, done: int, seconds: float):
+        """Opens the log of a run that has ``done`` steps behind it, and took ``seconds`` for them."""
         path = Path(output) / METRICS
         kept = [line for line in read_metrics(output) if line["step"] <= done]
         data = "".join(json.dumps(line) + "\n" for line in kept)
         files.publish_bytes(str(path), data.encode())
         self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+        self._events = EventLog(output, kept, seconds)
 
     def write(self, line: dict[str, Any]) -> None:
         """Adds one object."""
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+        self._events.write(line)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the files."""
         self._file.close()
+        self._events.close()
 
 
 def read_metrics(output: str) -> list[dict[str, Any]]:
@@ -80,6 +84,7 @@ class Progress:
             f"accuracy {line['mean_accuracy']:.2%}",
             f"{line['rows_per_second']:,.0f} rows/s",
             f"{line['tokens_per_second']:,.0f} tokens/s",
+            f"MFU {line['mfu']:.1%}" if "mfu" in line else f"{line['tflops']:.3g} TFLOP/s",
             f"data wait {line['data_wait']:.1%}",
         ]
         if "validation_loss" in line:
@@ -90,7 +95,7 @@ class Progress:
         if self._bar is not None:
             if "validation_loss" in line:
                 self._bar.write(f"step {line['step']:,}: {'; '.join(parts)}", file=sys.stderr)
-            self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:5]))
+            self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:6]))
             return
         done = line["step"]
         rate = (time.perf_counter() - self._began) / max(1, done - self._first)

@@ -31,9 +31,11 @@ from trainer.loader import BatchMaker, Prefetcher
 from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
 from trainer.pretrain_config import PretrainConfig, describe_changes
 from trainer.pretrain_plan import IDENTITY, PORTABLE_HEAD, PretrainPlan, plan_run, read_identity
+from trainer.report import REPORT, write_report
 
 WEIGHTS = "model.weights.h5"
 SAMPLE = "sample.npz"
+_PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
 _SAMPLE_ROWS = 8
 # sysexits.h: a temporary failure; start the same command again.
 EXIT_RESTART = 75
@@ -92,7 +94,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         del arrays
         say(f"going on after step {done:,}")
     meter = Meter(window, cluster.hosts)
-    log = MetricsLog(config.output, done) if cluster.is_first else None
+    log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     stop = _StopSignals()
     say(f"{model.count_params():,} parameters, {keras.config.backend()} on {_device()}")
@@ -125,10 +127,13 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
                 meter.restart()  # compiling is not training
             if logs:
                 meter.settle()
+                figures = meter.summary()
                 line = {
                     "step": done,
                     "epoch": round(done * config.batch_size / rows, 6),
-                    **meter.summary(),
+                    "seconds": round(seconds(), 3),
+                    **figures,
+                    **plan.describe_use(batch, figures["rows_per_second"], cluster),
                     "learning_rate": float(schedule(batch.step)),
                     **(_evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
                 }
@@ -167,6 +172,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     with files.publish(files.join(config.output, WEIGHTS)) as temporary:
         model.save_weights(temporary)
     _save_sample(config.output, maker)
+    write_report(files.join(config.output, REPORT), config.output, plan, model, maker, steps)
     save_vocabulary(config.output, vocabulary)
     final = read_metrics(config.output)[-1]
     manifest = Manifest(
@@ -217,7 +223,7 @@ def _claim(plan: PretrainPlan, checkpoints: Checkpoints, *, overwrite: bool) -> 
     asked = plan.identity()
     if overwrite:
         checkpoints.delete_all()
-        files.delete([str(Path(output) / name) for name in (IDENTITY, METRICS, WEIGHTS, SAMPLE)])
+        files.delete([str(Path(output) / name) for name in _PUBLISHED])
     elif path.exists():
         changes = describe_changes(read_identity(output)["deciding"], asked["deciding"])
         if changes:

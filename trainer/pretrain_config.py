@@ -39,6 +39,7 @@ _NOT_DECIDING = (
     "eval_every",
     "eval_steps",
     "log_every",
+    "peak_tflops",
 )
 
 
@@ -153,6 +154,10 @@ class PretrainConfig:
     log_every: int = 100
     """Steps between lines in metrics.jsonl."""
 
+    peak_tflops: float | None = None
+    """Of one device, in 1e12 operations a second: what MFU is a share of; default: by the name of
+    the device, where it is a known TPU or GPU."""
+
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
         if not self.data:
@@ -174,7 +179,7 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
-        for name in ("learning_rate", "epochs"):
+        for name in ("learning_rate", "epochs", "peak_tflops"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UserError(f"--{name} {value}: must be a positive number")

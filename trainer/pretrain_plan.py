@@ -17,8 +17,9 @@ from pipelines.errors import UserError
 from pipelines.mask.mask_rows import check as check_masking
 from trainer.cluster import Cluster
 from trainer.dataset import TRAIN, Dataset, open_datasets
-from trainer.loader import BatchMaker
-from trainer.pretrain_config import PretrainConfig
+from trainer.loader import Batch, BatchMaker
+from trainer.model_flops import describe_use, peak_tflops, training_flops
+from trainer.pretrain_config import PretrainConfig, describe_changes
 
 # The masked-LM head that KerasHub and Hugging Face can both hold exactly; manifests name it.
 PORTABLE_HEAD = "portable"
@@ -77,6 +78,17 @@ class PretrainPlan:
             host=cluster.host,
             hosts=cluster.hosts,
         )
+
+    def describe_use(
+        self, batch: Batch, rows_per_second: float, cluster: Cluster
+    ) -> dict[str, float]:
+        """``tflops`` of all devices and, where a device's peak is known, ``mfu``."""
+        seq_length = batch.arrays["token_ids"].shape[1]
+        masks = batch.arrays["mask_positions"].shape[1]
+        flops = training_flops(self.dimensions, seq_length, masks)
+        peak = self.config.peak_tflops or peak_tflops(cluster.device_kind)
+        devices = cluster.devices * self.config.model_parallel
+        return describe_use(rows_per_second, flops, peak and peak * devices)
 
     def build(self, cluster: Cluster) -> tuple[Any, Any, Any]:
         """The model with its initial weights, the training step, and the learning rate's schedule."""
@@ -153,6 +165,18 @@ def read_identity(output: str) -> dict[str, Any]:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; start the run anew with --overwrite") from None
+
+
+def plan_again(run: str) -> PretrainPlan:
+    """The plan that the run was made by. Raises UserError if its data is no longer the same."""
+    identity = read_identity(run)
+    backend = os.environ.setdefault("KERAS_BACKEND", identity["deciding"]["backend"])
+    fields = identity["config"]
+    plan = plan_run(PretrainConfig(**{**fields, "data": tuple(fields["data"])}))
+    changes = describe_changes(identity["deciding"], plan.deciding() | {"backend": backend})
+    if changes:
+        raise UserError(f"--run: {run} cannot be computed again: {changes}")
+    return plan
 
 
 def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:

@@ -96,7 +96,7 @@ def read_lines(output):
 
 def results(output):
     """What must not depend on interruptions."""
-    timing = ("rows_per_second", "tokens_per_second", "data_wait")
+    timing = ("seconds", "rows_per_second", "tokens_per_second", "tflops", "mfu", "data_wait")
     lines = [
         {name: value for name, value in line.items() if name not in timing}
         for line in read_lines(output)
