@@ -137,10 +137,11 @@ def export(config: ExportConfig, options: RunOptions) -> None:
 
 def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
     """The model of a pretraining run as a ``BertMaskedLM`` in float32, with its sample rows."""
+    from trainer.initial_run import WEIGHTS
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
     from trainer.models.pretraining_model import PretrainingModel
-    from trainer.pretrain import SAMPLE, WEIGHTS
+    from trainer.pretrain import SAMPLE
     from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
     facts = manifest.facts

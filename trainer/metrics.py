@@ -23,8 +23,8 @@ from trainer.event_log import EventLog
 from trainer.loader import Batch
 
 METRICS = "metrics.jsonl"
-# Steps handed to the device before the first of them must be done: it never waits for Python.
-_STEPS_IN_FLIGHT = 2
+# Calls handed to the device before the first of them must be done: it never waits for Python.
+_CALLS_IN_FLIGHT = 2
 
 
 class MetricsLog:
@@ -121,12 +121,14 @@ class Meter:
 
     ``window`` holds [loss, accuracy, weight, gradient norm] of each step since the last summary; it
     is kept in checkpoints, so that means do not depend on where a run was interrupted. With
-    ``hosts`` > 1 processes each adds its part of every batch.
+    ``hosts`` > 1 processes each adds its part of every batch; a call of the device does
+    ``steps_per_call`` steps.
     """
 
-    def __init__(self, window: list[list[float]], hosts: int = 1):
+    def __init__(self, window: list[list[float]], hosts: int = 1, steps_per_call: int = 1):
         self.window = window
         self._hosts = hosts
+        self._most_in_flight = _CALLS_IN_FLIGHT * steps_per_call
         self._in_flight: deque[tuple[int, Any]] = deque()
         self.restart()
 
@@ -139,14 +141,14 @@ class Meter:
     def add(self, batch: Batch, values: Any, waited: float) -> None:
         """Counts a step given to the device; ``values`` are its STEP_VALUES, perhaps not there yet.
 
-        Waits for the step before the last one: the device always has work, and never more than
-        two steps of it. Raises DivergedError if a loss or gradient is not finite.
+        Waits for the call before the last one: the device always has work, and never more than
+        two calls of it. Raises DivergedError if a loss or gradient is not finite.
         """
         self._in_flight.append((batch.step + 1, values))
         self._rows += len(batch.row) * self._hosts
         self._tokens += batch.tokens * self._hosts
         self._waited += waited
-        self._read(_STEPS_IN_FLIGHT)
+        self._read(self._most_in_flight)
 
     def settle(self) -> None:
         """Waits until the device has done all steps. Raises DivergedError as ``add``."""

@@ -26,14 +26,15 @@ from pipelines.manifest import MANIFEST, Manifest, finish_output, prepare_output
 from pipelines.vocabulary_source import save_vocabulary
 from trainer.checkpoints import Checkpoints
 from trainer.cluster import join_cluster
+from trainer.initial_run import WEIGHTS
 from trainer.lean_keras import with_lean_keras
 from trainer.loader import BatchMaker, Prefetcher
 from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
 from trainer.pretrain_config import PretrainConfig, describe_changes
 from trainer.pretrain_plan import IDENTITY, PORTABLE_HEAD, PretrainPlan, plan_run, read_identity
 from trainer.report import REPORT, write_report
+from trainer.step_groups import group_batches
 
-WEIGHTS = "model.weights.h5"
 SAMPLE = "sample.npz"
 _PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
 _SAMPLE_ROWS = 8
@@ -93,7 +94,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         done, seconds_before, window = newest, record["seconds"], record["window"]
         del arrays
         say(f"going on after step {done:,}")
-    meter = Meter(window, cluster.hosts)
+    meter = Meter(window, cluster.hosts, config.steps_per_execution)
     log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     stop = _StopSignals()
@@ -110,21 +111,24 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
 
     # ---------------------------------------------------------------------------------- Loop
     batches = Prefetcher(maker.train_batch, done, steps)
-    first = done
+    compiled = set()
     try:
         meter.restart()
-        for batch in batches:
-            values = train_step.run(batch.step, batch.arrays)
-            meter.add(batch, values, batches.take_waited())
+        due_every = (config.log_every, config.eval_every, config.checkpoint_every)
+        for group in group_batches(batches, config.steps_per_execution, steps, due_every):
+            each = train_step.run_group(group[0].step, [batch.arrays for batch in group])
+            for batch, values in zip(group, each, strict=True):
+                meter.add(batch, values, batches.take_waited())
             done = batch.step + 1
-            stopping = cluster.any_asks(stop.asked, done)
+            stopping = cluster.any_asks(stop.asked, done // config.steps_per_execution)
             if progress:
                 progress.step(done)
             evaluates = done == steps or _is_due(done, config.eval_every)
             logs = evaluates or _is_due(done, config.log_every)
-            if batch.step == first and not logs:
+            if len(group) not in compiled and not logs:
                 meter.settle()
                 meter.restart()  # compiling is not training
+            compiled.add(len(group))
             if logs:
                 meter.settle()
                 figures = meter.summary()

@@ -24,6 +24,7 @@ _MASKING = (
 _NOT_DECIDING = (
     "data",
     "output",
+    "initial_run",
     "model",
     *_DIMENSIONS,
     "dropout",
@@ -34,6 +35,7 @@ _NOT_DECIDING = (
     *_MASKING,
     "distributed",
     "model_parallel",
+    "steps_per_execution",
     "checkpoint_every",
     "keep_checkpoints",
     "eval_every",
@@ -57,6 +59,10 @@ class PretrainConfig:
 
     output: str
     """The folder of the run: checkpoints, metrics.jsonl, weights."""
+
+    initial_run: str | None = None
+    """Begin with the final weights of another, finished run, for instance one with shorter rows
+    (phases: first 128 tokens, then 512); default: random weights."""
 
     model: str = "bert_tiny"
     """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large."""
@@ -90,6 +96,14 @@ class PretrainConfig:
 
     grad_accumulation: int = 1
     """Parts in which the rows of a step are worked through, to save memory (JAX only)."""
+
+    remat: bool = False
+    """Keep only the outputs of the layers for the backward pass and compute the rest again: less
+    memory, about a third more arithmetic (JAX only)."""
+
+    steps_per_execution: int = 1
+    """Steps that go to the device as one call, where nothing is due between them (JAX only); best a
+    divisor of log_every, eval_every and checkpoint_every."""
 
     distributed: bool = False
     """Join the other processes of this run (start the same command in each): on TPU VMs they find
@@ -168,6 +182,7 @@ class PretrainConfig:
             "steps",
             "batch_size",
             "grad_accumulation",
+            "steps_per_execution",
             "model_parallel",
             "checkpoint_every",
             "eval_every",
@@ -202,6 +217,15 @@ class PretrainConfig:
                 f"--hidden_dim {dimensions['hidden_dim']}: cannot be shared evenly by "
                 f"{dimensions['num_heads']} heads (--num_heads)"
             )
+
+    def check_backend(self, backend: str) -> None:
+        """Raises UserError for what only works on JAX."""
+        for name in ("grad_accumulation", "remat", "steps_per_execution"):
+            if (value := getattr(self, name)) > 1 or value is True:
+                raise UserError(
+                    f"--{name} {str(value).lower()}: only on the JAX backend, not {backend}; set "
+                    "KERAS_BACKEND=jax or leave it out"
+                )
 
     def check_devices(self, devices: int) -> None:
         """Raises UserError where so many devices cannot share the rows of a batch or the model."""

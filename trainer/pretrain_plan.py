@@ -17,6 +17,7 @@ from pipelines.errors import UserError
 from pipelines.mask.mask_rows import check as check_masking
 from trainer.cluster import Cluster
 from trainer.dataset import TRAIN, Dataset, open_datasets
+from trainer.initial_run import InitialRun, open_initial_run
 from trainer.loader import Batch, BatchMaker
 from trainer.model_flops import describe_use, peak_tflops, training_flops
 from trainer.pretrain_config import PretrainConfig, describe_changes
@@ -32,7 +33,8 @@ class PretrainPlan:
     """A config with its data.
 
     ``folders`` and ``weights`` (None: one pool) name the ``datasets``; ``rows`` is the number of
-    their training rows; ``dimensions`` are ``BertBackbone``'s arguments.
+    their training rows; ``dimensions`` are ``BertBackbone``'s arguments; ``initial``
+    is the run whose weights this one begins with.
     """
 
     config: PretrainConfig
@@ -43,6 +45,7 @@ class PretrainPlan:
     steps: int
     warmup_steps: int
     dimensions: dict[str, Any]
+    initial: InitialRun | None
 
     def deciding(self) -> dict[str, Any]:
         """All that decides the run's weights, as JSON."""
@@ -61,6 +64,8 @@ class PretrainPlan:
                 for dataset, weight in zip(self.datasets, shares, strict=True)
             ],
         }
+        if self.initial:
+            fields["initial_weights"] = self.initial.fingerprint
         return dict(json.loads(json.dumps(fields)))
 
     def identity(self) -> dict[str, Any]:
@@ -92,6 +97,9 @@ class PretrainPlan:
 
     def build(self, cluster: Cluster) -> tuple[Any, Any, Any]:
         """The model with its initial weights, the training step, and the learning rate's schedule."""
+        import keras
+
+        from trainer.initial_run import load_initial_weights
         from trainer.initial_weights import initialize_weights
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.masked_lm_loss import default_block_rows
@@ -101,10 +109,14 @@ class PretrainPlan:
         from trainer.train_step import build_train_step
 
         config = self.config
-        backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
+        layers = [f"transformer_layer_{i}" for i in range(self.dimensions["num_layers"])]
+        with keras.RematScope("list_of_layers" if config.remat else None, layer_names=layers):
+            backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
         block_rows = cluster.devices * default_block_rows() if cluster.devices > 1 else None
         model = PretrainingModel(backbone, block_rows=block_rows, portable_head=True)
         initialize_weights(model, config.seed)
+        if self.initial:
+            load_initial_weights(model, self.initial)
         schedule = WarmupThenDecay(
             config.learning_rate, self.warmup_steps, self.steps, config.schedule
         )
@@ -127,7 +139,8 @@ class PretrainPlan:
 
 def plan_run(config: PretrainConfig) -> PretrainPlan:
     """Opens the data and fits config and data together. Raises UserError where they do not fit."""
-    os.environ.setdefault("KERAS_BACKEND", "jax")
+    if os.environ.setdefault("KERAS_BACKEND", "jax") != "jax":
+        config.check_backend(os.environ["KERAS_BACKEND"])
     folders, weights = config.folders()
     datasets = open_datasets(folders)
     _check_data(config, datasets)
@@ -141,6 +154,9 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         "max_sequence_length": config.max_sequence_length or max(512, facts["seq_length"]),
         "num_segments": 2,
     }
+    initial = open_initial_run(config.initial_run) if config.initial_run else None
+    if initial:
+        initial.check(dimensions, vocabulary)
     return PretrainPlan(
         config=config,
         folders=folders,
@@ -150,6 +166,7 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         steps=steps,
         warmup_steps=steps // 10 if config.warmup_steps is None else config.warmup_steps,
         dimensions=dimensions,
+        initial=initial,
     )
 
 

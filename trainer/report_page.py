@@ -78,7 +78,7 @@ def as_page(report: Report) -> str:
     parts = [
         f"<h1>{title}</h1>",
         _table([], report.summary.items()),
-        f'<h2>Curves</h2><div class="charts">{_draw_charts(report.lines)}</div>',
+        f'<h2>Curves, by training step</h2><div class="charts">{_draw_charts(report.lines)}</div>',
         "<h2>Masked text and what the model says</h2>",
         "<p>Green: right; red: wrong, the mouse over it shows the model's guess. Struck out: what "
         "the model saw in its place.</p>",

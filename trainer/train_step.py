@@ -7,7 +7,7 @@ layer gets a fresh keyed state, so nothing random has to be carried from step to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -82,6 +82,10 @@ class KerasTrainStep:
         weight = batch["mask_weights"].sum()
         return np.array([logs["loss"], logs["accuracy"], weight, 0.0], np.float32)
 
+    def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Trains on the batches of ``step``, ``step`` + 1, …; returns the STEP_VALUES of each."""
+        return [self.run(step + i, batch) for i, batch in enumerate(batches)]
+
     def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
         """[loss_sum, correct_sum, weight_sum] of the batch, without dropout."""
         outputs = self._model(dict(batch), training=False)
@@ -132,9 +136,9 @@ class JaxTrainStep:
         self._generators = len(model.non_trainable_variables)
         # Copies: the first step donates them, and the variables' own arrays must survive that.
         self._arrays = [self._cluster.place(n, np.asarray(v.value)) for n, v in self._state.items()]
-        self._step = jax.jit(
-            self._train, donate_argnums=0, out_shardings=self._cluster.shardings(self._arrays)
-        )
+        shardings = self._cluster.shardings(self._arrays)
+        self._step = jax.jit(self._train, donate_argnums=0, out_shardings=shardings)
+        self._steps = jax.jit(self._train_group, donate_argnums=0, out_shardings=shardings)
         self._evaluate = jax.jit(self._forward)
 
     def _loss_sum(self, weights: Any, states: Any, batch: Any) -> Any:
@@ -172,6 +176,16 @@ class JaxTrainStep:
         values = jnp.stack([loss / divisor, correct / divisor, weight, norm])
         return [*weights, *optimizer_state], values
 
+    def _train_group(self, arrays: Any, states: Any, batches: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        def train(arrays: Any, step: Any) -> tuple[Any, Any]:
+            return self._train(arrays, *step)
+
+        stacked = {name: jnp.stack([batch[name] for batch in batches]) for name in batches[0]}
+        return jax.lax.scan(train, arrays, (states, stacked))
+
     def _forward(self, weights: Any, states: Any, batch: Any) -> Any:
         import jax.numpy as jnp
 
@@ -187,6 +201,16 @@ class JaxTrainStep:
         placed = self._cluster.place_batch(batch)
         self._arrays, values = self._step(self._arrays, states, placed)
         return values
+
+    def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Trains on the batches of ``step``, ``step`` + 1, … in one call; returns as ``run``."""
+        if len(batches) == 1:
+            return [self.run(step, batches[0])]
+        numbers = range(step, step + len(batches))
+        states = [dropout_states(self._seed, k, self._parts, self._generators) for k in numbers]
+        placed = [self._cluster.place_batch(batch) for batch in batches]
+        self._arrays, values = self._steps(self._arrays, np.stack(states), placed)
+        return list(values)
 
     def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
         """[loss_sum, correct_sum, weight_sum] of the batch, without dropout."""

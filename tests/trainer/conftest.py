@@ -69,6 +69,7 @@ def write_rows(
     format: str = "array_record",
     vocabulary: Vocabulary | None = None,
     seed: int = 0,
+    seq_length: int = SEQ_LENGTH,
 ) -> Path:
     """An output of stage tokenize, as its readers see it."""
     vocabulary = vocabulary or small_vocabulary()
@@ -94,7 +95,7 @@ def write_rows(
         counts={"rows": train + validation},
         facts={
             "format": format,
-            "seq_length": SEQ_LENGTH,
+            "seq_length": seq_length,
             "packing": packing,
             "lowercase": True,
             "strip_accents": True,

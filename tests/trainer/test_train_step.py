@@ -112,6 +112,15 @@ def test_state_put_back_goes_on_bit_for_bit(batches):
     np.testing.assert_array_equal(np.asarray(third.run(3, batches[3])), expected[0])
 
 
+def test_steps_in_one_call_give_the_same_bits(batches):
+    one, many = make_step(dropout=0.3), build_step(dropout=0.3)
+    expected = [np.asarray(one.run(k, batches[k])) for k in range(5)]
+    found = [*many.run_group(0, batches[:1]), *many.run_group(1, batches[1:5])]
+    np.testing.assert_array_equal(np.array(found), expected)
+    for name, values in many.state().items():
+        np.testing.assert_array_equal(values, one.state()[name], err_msg=name)
+
+
 def test_the_model_gets_the_trained_weights(batches):
     step = make_step()
     step.run(0, batches[0])
