@@ -62,8 +62,8 @@ def _predict(model: Any, arrays: Mapping[str, Any]) -> tuple[NDArray[Any], NDArr
     inputs = {name: ops.cast(arrays[name], "int32") for name in names}
     if "document_ids" in arrays:
         inputs["document_ids"] = arrays["document_ids"]
-    encoded = model.backbone(inputs, training=False)["sequence_output"]
-    hidden = model.masked_lm_head.transform(encoded, arrays["mask_positions"])
+    encoded = model.backbone.encode_at(inputs, arrays["mask_positions"])
+    hidden = model.masked_lm_head.transform(encoded)
     table = ops.cast(ops.transpose(model.backbone.token_embedding.embeddings), hidden.dtype)
     logits = ops.cast(ops.matmul(hidden, table), "float32") + model.masked_lm_head.output_bias
     labels = ops.cast(arrays["mask_ids"], "int32")[..., None]

@@ -151,9 +151,37 @@ class BertBackbone(Backbone):
             return super().call(inputs, training=training, mask=mask)
         return self._encode(inputs, document_ids=document_ids, training=training)
 
+    def encode_at(
+        self, inputs: dict[str, Any], positions: Any, training: bool | None = None
+    ) -> Any:
+        """``sequence_output`` at ``positions`` int[batch, selected] only: [batch, selected, hidden].
+
+        The values of a whole call, to rounding, without what the last layer computes for other
+        positions: a sixth of a BERT-small's work and a third of a BERT-tiny's with a quarter of
+        the positions selected.
+        """
+        inputs = dict(inputs)
+        *earlier, last = self.transformer_layers
+        x, masks = self._embed(inputs, inputs.pop("document_ids", None), training)
+        for layer in earlier:
+            x = layer(x, training=training, **masks)
+        return last(x, training=training, positions=positions, **masks)
+
     def _encode(
         self, inputs: dict[str, Any], document_ids: Any = None, training: bool | None = None
     ) -> dict[str, Any]:
+        x, masks = self._embed(inputs, document_ids, training)
+        for layer in self.transformer_layers:
+            x = layer(x, training=training, **masks)
+        return {
+            "sequence_output": x,
+            "pooled_output": self.pooled_dense(x[:, _CLS_TOKEN_INDEX, :]),
+        }
+
+    def _embed(
+        self, inputs: dict[str, Any], document_ids: Any, training: bool | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """What the first layer gets: float[batch, sequence, hidden], and the masks of all layers."""
         positions = same_document = None
         padding_mask = inputs["padding_mask"]
         if document_ids is not None:
@@ -170,12 +198,7 @@ class BertBackbone(Backbone):
         )
         x = self.embeddings_layer_norm(x)
         x = self.embeddings_dropout(x, training=training)
-        for layer in self.transformer_layers:
-            x = layer(x, padding_mask=padding_mask, attention_mask=same_document, training=training)
-        return {
-            "sequence_output": x,
-            "pooled_output": self.pooled_dense(x[:, _CLS_TOKEN_INDEX, :]),
-        }
+        return x, {"padding_mask": padding_mask, "attention_mask": same_document}
 
     def get_config(self) -> dict[str, Any]:
         own = {"exact_gelu": True} if self.exact_gelu else {}

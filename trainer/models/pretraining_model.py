@@ -100,8 +100,8 @@ class PretrainingModel(keras.Model):
         inputs = {name: ops.cast(batch[name], "int32") for name in _INPUTS}
         if batch.get("document_ids") is not None:
             inputs["document_ids"] = batch["document_ids"]
-        encoded = self.backbone(inputs, training=training)["sequence_output"]
-        hidden = self.masked_lm_head.transform(encoded, batch["mask_positions"])
+        encoded = self.backbone.encode_at(inputs, batch["mask_positions"], training=training)
+        hidden = self.masked_lm_head.transform(encoded)
         sums = sum_masked_lm_loss(
             hidden,
             self.backbone.token_embedding.embeddings,
