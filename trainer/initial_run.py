@@ -70,11 +70,19 @@ def _read_weights(folder: str) -> bytes:
 
 
 def load_initial_weights(model: Any, initial: InitialRun) -> None:
-    """Gives a ``PretrainingModel`` the weights of the run, variable by variable."""
+    """Gives a ``PretrainingModel`` the weights of the run, variable by variable.
+
+    A next-sentence head that the run did not have stays as it is.
+    """
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.pretraining_model import PretrainingModel
 
-    other = PretrainingModel(BertBackbone(**initial.manifest.facts["model"]), portable_head=True)
+    facts = initial.manifest.facts
+    other = PretrainingModel(
+        BertBackbone(**facts["model"]),
+        portable_head=True,
+        next_sentence=facts.get("next_sentence", False),
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / WEIGHTS
         path.write_bytes(_read_weights(initial.folder))

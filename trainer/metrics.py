@@ -23,6 +23,10 @@ from trainer.event_log import EventLog
 from trainer.loader import Batch
 
 METRICS = "metrics.jsonl"
+# What a step reports, in this order, as float32. (Only JAX tells the gradient's norm; else 0.)
+STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
+# … and after these, where the model has the head for it, means over the rows.
+NEXT_SENTENCE_VALUES = ("next_sentence_loss", "next_sentence_accuracy")
 # Calls handed to the device before the first of them must be done: it never waits for Python.
 _CALLS_IN_FLIGHT = 2
 
@@ -87,6 +91,8 @@ class Progress:
             f"MFU {line['mfu']:.1%}" if "mfu" in line else f"{line['tflops']:.3g} TFLOP/s",
             f"data wait {line['data_wait']:.1%}",
         ]
+        if "next_sentence_accuracy" in line:
+            parts.append(f"next sentence {line['next_sentence_accuracy']:.1%}")
         if "validation_loss" in line:
             parts.append(
                 f"validation loss {line['validation_loss']:.4f}, "
@@ -119,7 +125,7 @@ class DivergedError(UserError):
 class Meter:
     """Reads what steps report, a little behind the device, and adds it up for the next logged step.
 
-    ``window`` holds [loss, accuracy, weight, gradient norm] of each step since the last summary; it
+    ``window`` holds the values (STEP_VALUES …) of each step since the last summary; it
     is kept in checkpoints, so that means do not depend on where a run was interrupted. With
     ``hosts`` > 1 processes each adds its part of every batch; a call of the device does
     ``steps_per_call`` steps.
@@ -157,18 +163,19 @@ class Meter:
     def _read(self, limit: int) -> None:
         while len(self._in_flight) > limit:
             step, values = self._in_flight.popleft()
-            loss, accuracy, weight, norm = np.asarray(values).tolist()
+            values = np.asarray(values).tolist()
+            loss, norm = values[0], values[3]
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise DivergedError(
                     f"step {step:,}: loss {loss}, gradient norm {norm}: training has diverged; "
                     "start anew with a lower --learning_rate or more --warmup_steps (--overwrite)"
                 )
-            self.window.append([loss, accuracy, weight, norm])
+            self.window.append(values)
 
     def summary(self) -> dict[str, float]:
         """The figures since the last summary (call ``settle`` first); empties the window."""
         seconds = max(time.perf_counter() - self._began, 1e-9)
-        loss, accuracy, _, norm = self.window[-1]
+        loss, accuracy, _, norm, *next_sentence = self.window[-1]
         weight = sum(values[2] for values in self.window) or 1.0
         figures = {
             "loss": loss,
@@ -180,5 +187,7 @@ class Meter:
             "tokens_per_second": round(self._tokens / seconds, 1),
             "data_wait": round(min(1.0, self._waited / seconds), 4),
         }
+        for i, name in enumerate(NEXT_SENTENCE_VALUES[: len(next_sentence)], len(STEP_VALUES)):
+            figures[name] = sum(values[i] for values in self.window) / len(self.window)
         self.window = []
         return figures

@@ -40,7 +40,15 @@ _PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
 _SAMPLE_ROWS = 8
 # sysexits.h: a temporary failure; start the same command again.
 EXIT_RESTART = 75
-_FINAL_METRICS = ("loss", "mean_loss", "mean_accuracy", "validation_loss", "validation_accuracy")
+_FINAL_METRICS = (
+    "loss",
+    "mean_loss",
+    "mean_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "next_sentence_accuracy",
+    "validation_next_sentence_accuracy",
+)
 
 
 def pretrain(config: PretrainConfig, options: RunOptions) -> None:
@@ -186,6 +194,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         facts={
             "model": plan.dimensions,
             "head": PORTABLE_HEAD,
+            **({"next_sentence": True} if plan.next_sentence else {}),
             "vocabulary": facts["vocabulary"],
             "lowercase": facts["lowercase"],
             "strip_accents": facts["strip_accents"],
@@ -251,14 +260,15 @@ def _evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]
     if not count:
         return {}
     batches = Prefetcher(maker.validation_batch, 0, count)
-    sums = np.zeros(3)
-    for batch in batches:
-        sums += train_step.evaluate(batch.arrays)
-    loss, correct, weight = sums.tolist()
-    return {
-        "validation_loss": loss / max(weight, 1e-9),
-        "validation_accuracy": correct / max(weight, 1e-9),
-    }
+    sums = sum(train_step.evaluate(batch.arrays).astype(np.float64) for batch in batches)
+    figures = {}
+    # Three sums of masked LM and perhaps three of next sentence: loss, right ones, how many.
+    for name, (loss, correct, weight) in zip(
+        ("validation", "validation_next_sentence"), np.reshape(sums, (-1, 3)).tolist(), strict=False
+    ):
+        figures[f"{name}_loss"] = loss / max(weight, 1e-9)
+        figures[f"{name}_accuracy"] = correct / max(weight, 1e-9)
+    return figures
 
 
 class _StopSignals:

@@ -29,6 +29,7 @@ _NOT_DECIDING = (
     *_DIMENSIONS,
     "dropout",
     "max_sequence_length",
+    "next_sentence_loss",
     "steps",
     "epochs",
     "warmup_steps",
@@ -84,6 +85,10 @@ class PretrainConfig:
 
     max_sequence_length: int | None = None
     """Positions that the model has; default: 512, or the length of the rows if that is more."""
+
+    next_sentence_loss: Literal["auto", "true", "false"] = "auto"
+    """Also learn from the label of each row, and train the pooled output by it: rows packed as pairs
+    have one. auto: where all of the data has labels. Logged apart: loss stays the masked LM's."""
 
     steps: int | None = None
     """Training steps; default: as epochs says."""

@@ -34,7 +34,7 @@ class PretrainPlan:
 
     ``folders`` and ``weights`` (None: one pool) name the ``datasets``; ``rows`` is the number of
     their training rows; ``dimensions`` are ``BertBackbone``'s arguments; ``initial``
-    is the run whose weights this one begins with.
+    is the run whose weights this one begins with; ``next_sentence``: rows have labels to learn from.
     """
 
     config: PretrainConfig
@@ -46,6 +46,7 @@ class PretrainPlan:
     warmup_steps: int
     dimensions: dict[str, Any]
     initial: InitialRun | None
+    next_sentence: bool
 
     def deciding(self) -> dict[str, Any]:
         """All that decides the run's weights, as JSON."""
@@ -64,6 +65,8 @@ class PretrainPlan:
                 for dataset, weight in zip(self.datasets, shares, strict=True)
             ],
         }
+        if self.next_sentence:
+            fields["next_sentence"] = True
         if self.initial:
             fields["initial_weights"] = self.initial.fingerprint
         return dict(json.loads(json.dumps(fields)))
@@ -90,15 +93,13 @@ class PretrainPlan:
         """``tflops`` of all devices and, where a device's peak is known, ``mfu``."""
         seq_length = batch.arrays["token_ids"].shape[1]
         masks = batch.arrays["mask_positions"].shape[1]
-        flops = training_flops(self.dimensions, seq_length, masks)
+        flops = training_flops(self.dimensions, seq_length, masks, pooled=self.next_sentence)
         peak = self.config.peak_tflops or peak_tflops(cluster.device_kind)
         devices = cluster.devices * self.config.model_parallel
         return describe_use(rows_per_second, flops, peak and peak * devices)
 
     def build(self, cluster: Cluster) -> tuple[Any, Any, Any]:
         """The model with its initial weights, the training step, and the learning rate's schedule."""
-        import keras
-
         from trainer.initial_run import load_initial_weights
         from trainer.initial_weights import initialize_weights
         from trainer.models.bert_backbone import BertBackbone
@@ -109,11 +110,15 @@ class PretrainPlan:
         from trainer.train_step import build_train_step
 
         config = self.config
-        layers = [f"transformer_layer_{i}" for i in range(self.dimensions["num_layers"])]
-        with keras.RematScope("list_of_layers" if config.remat else None, layer_names=layers):
-            backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
+        backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
+        backbone.rematerializes = config.remat
         block_rows = cluster.devices * default_block_rows() if cluster.devices > 1 else None
-        model = PretrainingModel(backbone, block_rows=block_rows, portable_head=True)
+        model = PretrainingModel(
+            backbone,
+            block_rows=block_rows,
+            portable_head=True,
+            next_sentence=self.next_sentence,
+        )
         initialize_weights(model, config.seed)
         if self.initial:
             load_initial_weights(model, self.initial)
@@ -167,6 +172,7 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         warmup_steps=steps // 10 if config.warmup_steps is None else config.warmup_steps,
         dimensions=dimensions,
         initial=initial,
+        next_sentence=_has_labels(config, datasets),
     )
 
 
@@ -194,6 +200,17 @@ def plan_again(run: str) -> PretrainPlan:
     if changes:
         raise UserError(f"--run: {run} cannot be computed again: {changes}")
     return plan
+
+
+def _has_labels(config: PretrainConfig, datasets: list[Dataset]) -> bool:
+    """Whether to train the next-sentence head. Raises UserError where data lacks labels."""
+    without = [dataset.folder for dataset in datasets if not dataset.has_labels]
+    if without and config.next_sentence_loss == "true":
+        raise UserError(
+            f"--next_sentence_loss true: the rows in {without[0]} have no labels; make them with "
+            "pipelines.tokenize --packing pairs, or leave it out"
+        )
+    return not without and config.next_sentence_loss != "false"
 
 
 def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
