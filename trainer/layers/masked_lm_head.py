@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.products import project
+
 
 @keras.saving.register_keras_serializable(package="bertmill")
 class MaskedLMHead(keras.layers.Layer):
@@ -90,7 +92,7 @@ class MaskedLMHead(keras.layers.Layer):
 
     def transform(self, masked: Any) -> Any:
         """All between encoder and projection: float[batch, masks, hidden], and back the same."""
-        return self._intermediate_layer_norm(self._intermediate_dense(masked))
+        return self._intermediate_layer_norm(project(self._intermediate_dense, masked))
 
     def call(self, inputs: Any, mask_positions: Any) -> Any:
         """float[batch, sequence, hidden], int[batch, masks] -> float[batch, masks, vocabulary]."""

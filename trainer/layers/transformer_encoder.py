@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from trainer.layers.dropout import Dropout
+from trainer.layers.products import project
 from trainer.layers.self_attention import SelfAttention
 
 
@@ -152,8 +153,8 @@ class TransformerEncoder(keras.layers.Layer):
         residual = x
         if self.normalize_first:
             x = self._feedforward_layer_norm(x)
-        x = self._feedforward_intermediate_dense(x)
-        x = self._feedforward_output_dense(x)
+        x = project(self._feedforward_intermediate_dense, x)
+        x = project(self._feedforward_output_dense, x)
         x = self._feedforward_dropout(x, training=training) + residual
         if not self.normalize_first:
             x = self._feedforward_layer_norm(x)
