@@ -15,7 +15,8 @@ from typing import Any
 
 # Dense bfloat16 (float16 where there is no bfloat16) tera-operations a second of one JAX device, as
 # the makers' data sheets give them: cloud.google.com/tpu/docs (v2 and v3 have two devices a chip)
-# and NVIDIA's data sheets, without sparsity. The first name that begins device_kind counts.
+# and NVIDIA's data sheets, without sparsity. The first name that device_kind is, or begins with
+# before a space or a dash, counts.
 _PEAK_TFLOPS = (
     ("TPU v2", 22.5),
     ("TPU v3", 61.5),
@@ -23,8 +24,10 @@ _PEAK_TFLOPS = (
     ("TPU v4", 275.0),
     ("TPU v5 lite", 197.0),
     ("TPU v5e", 197.0),
+    ("TPU v5p", 459.0),
     ("TPU v5", 459.0),
-    ("TPU v6", 918.0),
+    ("TPU v6e", 918.0),
+    ("TPU v6 lite", 918.0),
     ("NVIDIA H100 PCIe", 756.0),
     ("NVIDIA H100 NVL", 835.0),
     ("NVIDIA H100", 989.0),
@@ -34,6 +37,7 @@ _PEAK_TFLOPS = (
     ("Tesla V100", 125.0),
     ("Tesla T4", 65.0),
     ("NVIDIA L4", 121.0),
+    ("NVIDIA L40S", 362.0),
 )
 
 
@@ -75,7 +79,10 @@ def peak_tflops(device_kind: str) -> float | None:
 
     A CPU is not: what it could reach at best is no published figure.
     """
-    return next((peak for name, peak in _PEAK_TFLOPS if device_kind.startswith(name)), None)
+    for name, peak in _PEAK_TFLOPS:
+        if device_kind == name or device_kind.startswith((f"{name} ", f"{name}-")):
+            return peak
+    return None
 
 
 def describe_use(

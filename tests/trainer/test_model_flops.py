@@ -58,7 +58,9 @@ def test_peaks_by_name():
     assert peak_tflops("NVIDIA H100 80GB HBM3") == 989
     assert peak_tflops("NVIDIA H100 PCIe") == 756
     assert peak_tflops("NVIDIA A100-SXM4-40GB") == 312
+    assert peak_tflops("NVIDIA L40S") == 362
     assert peak_tflops("cpu") is None
+    assert peak_tflops("TPU v50") is None
 
 
 def test_use_is_a_share_where_the_peak_is_known():
