@@ -113,7 +113,7 @@ def _summarise(lines: list[dict[str, Any]], plan: PretrainPlan, parameters: int)
         )
     summary["speed"] = f"{last['rows_per_second']:,.0f} rows/s at the end"
     if "seconds" in last:
-        summary["time"] = f"{tqdm.format_interval(last['seconds'])} h up to step {last['step']:,}"
+        summary["time"] = f"{tqdm.format_interval(last['seconds'])} up to step {last['step']:,}"
     return summary
 
 
