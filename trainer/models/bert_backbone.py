@@ -15,6 +15,7 @@ from keras import ops
 from trainer.layers.dropout import Dropout
 from trainer.layers.gelu import gelu_approximate
 from trainer.layers.position_embedding import PositionEmbedding
+from trainer.layers.rematerialize import call_rematerialized
 from trainer.layers.reversible_embedding import ReversibleEmbedding
 from trainer.layers.segment_embedding import Embedding as SegmentEmbedding
 from trainer.layers.transformer_encoder import TransformerEncoder
@@ -128,6 +129,8 @@ class BertBackbone(Backbone):
         self.num_segments = num_segments
         self.exact_gelu = exact_gelu
         self.cls_token_index = _CLS_TOKEN_INDEX
+        # Set to True, ``encode_at`` saves memory: see trainer.layers.rematerialize.
+        self.rematerializes = False
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         # The functional signature stays KerasNLP's three inputs; document_ids travels beside it.
@@ -164,8 +167,13 @@ class BertBackbone(Backbone):
         *earlier, last = self.transformer_layers
         x, masks = self._embed(inputs, inputs.pop("document_ids", None), training)
         for layer in earlier:
-            x = layer(x, training=training, **masks)
-        return last(x, training=training, positions=positions, **masks)
+            x = self._call_layer(layer, x, training=training, **masks)
+        return self._call_layer(last, x, training=training, positions=positions, **masks)
+
+    def _call_layer(self, layer: Any, x: Any, **arguments: Any) -> Any:
+        if self.rematerializes:
+            return call_rematerialized(layer, x, **arguments)
+        return layer(x, **arguments)
 
     def _encode(
         self, inputs: dict[str, Any], document_ids: Any = None, training: bool | None = None
