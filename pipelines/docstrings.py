@@ -35,6 +35,7 @@ from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, mix, purpose_key
 from pipelines.manifest import Manifest, check_balance, finish_output, prepare_output, read_manifest
+from pipelines.near_duplicates import HASHES, SHINGLE, group_signatures
 from pipelines.shards import ShardInfo, file_sha256
 
 STANDARD_LIBRARY = "python"
@@ -47,8 +48,6 @@ _SKIPPED_FOLDERS = {"site-packages", "dist-packages", *_TEST_FOLDERS, *_VENDORED
 # Generated clients are hundreds of MB of one pattern: only so much of each package is read.
 _PACKAGE_SOURCE_BYTES = 24_000_000
 _MINIMUM_WORDS = 12
-# A group of near-duplicates is found by 8 bands of 4 hash functions over runs of three words.
-_HASHES, _BAND, _SHINGLE, _SIMILARITY = 32, 4, 3, 0.6
 # What the libraries are called in examples and in prose, besides their import names.
 _ALIASES = {
     "apache_beam": ("apache", "beam"),
@@ -251,30 +250,16 @@ def find_near_duplicates(
 ) -> NDArray[np.int64]:
     """Groups texts that are equal or nearly so; ``ignored`` words and case do not count.
 
-    Two texts belong together where the estimated Jaccard similarity of their three-word shingles
-    is at least 0.6; groups are the connected components. By MinHash (Broder 1997, "On the
-    resemblance and containment of documents") with candidates from bands of hash functions
-    (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4). Returns int64[n]: for each
-    text the index of the first text of its group.
+    See ``near_duplicates``; the shingles are runs of three words. Returns int64[n]: for each text
+    the index of the first text of its group.
     """
-    group = np.arange(len(texts))
     if not len(texts):
-        return group
-    signatures = _minhash(texts, ignored)
-    for first in range(0, _HASHES, _BAND):
-        rotated = np.roll(signatures, -first, axis=1)
-        band = fold(0, *rotated[:, :_BAND].T)
-        # Neighbours within a bucket are compared; the next columns bring the most alike together.
-        order = np.lexsort((*rotated[:, _BAND : 2 * _BAND].T, band))
-        left, right = order[:-1], order[1:]
-        alike = (signatures[left] == signatures[right]).mean(axis=1) >= _SIMILARITY
-        alike &= band[left] == band[right]
-        _join(group, left[alike], right[alike])
-    return group
+        return np.zeros(0, np.int64)
+    return group_signatures(_minhash(texts, ignored))
 
 
 def _minhash(texts: Sequence[str], ignored: frozenset[str]) -> NDArray[np.uint64]:
-    """Signatures uint64[n, _HASHES]: for each hash function the least value among the shingles."""
+    """Signatures uint64[n, HASHES]: for each hash function the least value among the shingles."""
     word_keys = {"": _text_key("")}
     stream: list[int] = []
     starts = np.zeros(len(texts), np.int64)
@@ -282,35 +267,22 @@ def _minhash(texts: Sequence[str], ignored: frozenset[str]) -> NDArray[np.uint64
         starts[i] = len(stream)
         words = [word for word in _WORD.findall(text.lower()) if word not in ignored]
         # Filled up at the end, so that every text has a shingle and none reaches into the next.
-        for word in words + [""] * _SHINGLE:
+        for word in words + [""] * SHINGLE:
             if word not in word_keys:
                 word_keys[word] = _text_key(word)
             stream.append(word_keys[word])
     keys = np.array(stream, np.uint64)
     shingles = keys.copy()
-    for k in range(1, _SHINGLE):
+    for k in range(1, SHINGLE):
         shingles[:-k] = mix(shingles[:-k]) ^ keys[k:]
     filling = keys == np.uint64(word_keys[""])
     filling[starts] = False
-    signatures = np.empty((len(texts), _HASHES), np.uint64)
-    for column in range(_HASHES):
+    signatures = np.empty((len(texts), HASHES), np.uint64)
+    for column in range(HASHES):
         draws = mix(shingles ^ fold(purpose_key(0, "docstring shingles"), column))
         draws[filling] = np.iinfo(np.uint64).max
         signatures[:, column] = np.minimum.reduceat(draws, starts)
     return signatures
-
-
-def _join(group: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
-    """Merges, in place, the groups of each pair; a group goes by its smallest member."""
-    while True:
-        before = group.copy()
-        low = np.minimum(group[left], group[right])
-        for side in (left, right):
-            np.minimum.at(group, before[side], low)
-            np.minimum.at(group, side, low)
-        np.minimum(group, group[group], out=group)
-        if np.array_equal(group, before):
-            return
 
 
 def share_fairly(sizes: Sequence[int], total: int) -> list[int]:

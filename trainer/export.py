@@ -36,7 +36,7 @@ from pipelines.manifest import (
 )
 from pipelines.vocabulary_source import VOCABULARY_FILE
 from trainer.card import write_card
-from trainer.evaluate import PRESET_FOLDER, TASK_FILE
+from trainer.finetuned import PRESET_FOLDER, TASK_FILE
 from trainer.lean_keras import with_lean_keras
 from trainer.pretrain_plan import PORTABLE_HEAD
 

@@ -20,15 +20,9 @@ from numpy.typing import NDArray
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
-from trainer.evaluate import (
-    FinetunedTask,
-    describe_truncation,
-    encode_texts,
-    load_finetuned,
-    probabilities,
-    run_model,
-)
-from trainer.labelled_data import LabelledTexts, read_labelled
+from pipelines.labelled_data import LabelledTexts, read_labelled
+from trainer.encoded_texts import describe_truncation, encode_texts, run_model
+from trainer.finetuned import FinetunedTask, load_finetuned, probabilities
 from trainer.lean_keras import with_lean_keras
 
 

@@ -83,3 +83,9 @@ def score_numbers(labels: ArrayLike, predictions: ArrayLike) -> dict[str, float]
         "spearman": spearman(x, y),
         "mean_squared_error": float(np.mean((x - y) ** 2)) if len(x) else 0.0,
     }
+
+
+def mean_and_spread(values: ArrayLike) -> tuple[float, float]:
+    """The mean of some runs' figures and their sample standard deviation (0.0 for one run)."""
+    found = np.asarray(values, np.float64)
+    return float(found.mean()), float(found.std(ddof=1)) if len(found) > 1 else 0.0

@@ -10,6 +10,16 @@ from pipelines.errors import UserError
 
 # Where the input lies decides nothing about the bytes.
 _PLACES = ("input", "output", "vocab")
+# What says which documents to leave out, or how to read formats that have no labels.
+_NOT_FOR_EXAMPLES: dict[str, Any] = {
+    "input_format": "auto",
+    "document_boundary": "line",
+    "on_bad_record": "fail",
+    "filter": None,
+    "deduplicate": False,
+    "min_tokens": 1,
+    "split_to_fill": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +42,17 @@ class TokenizeConfig(CorpusConfig):
     seq_length: int = 512
     """Tokens in a row, [CLS] and [SEP] included."""
 
-    packing: Literal["documents", "full", "pairs"] = "documents"
+    packing: Literal["documents", "full", "pairs", "examples"] = "documents"
     """documents: whole documents side by side, attention stays inside each; full: one stream cut
-    into rows; pairs: two segments for next-sentence prediction."""
+    into rows; pairs: two segments for next-sentence prediction; examples: labelled texts, one a
+    row, for fine-tuning."""
+
+    label_field: str | None = None
+    """With packing examples: the field of the label; in a table without a header the number of its
+    column, from 1. Files are .jsonl, .csv, .tsv or .parquet, also .gz."""
+
+    text_pair_field: str | None = None
+    """With packing examples: the field of a second text, for tasks on pairs."""
 
     split_to_fill: bool = False
     """With packing documents: also split documents that would fit a row, where that fills rows."""
@@ -76,8 +94,28 @@ class TokenizeConfig(CorpusConfig):
             )
         if not 0 <= self.short_seq_prob <= 1:
             raise UserError(f"--short_seq_prob {self.short_seq_prob}: must be between 0 and 1")
+        self._check_examples()
         if self.min_tokens < 1:
             raise UserError(f"--min_tokens {self.min_tokens}: must be at least 1")
+
+    def _check_examples(self) -> None:
+        """Raises UserError for labels without packing examples, and the other way about."""
+        if self.packing != "examples":
+            for name in ("label_field", "text_pair_field"):
+                if getattr(self, name):
+                    raise UserError(
+                        f"--{name} {getattr(self, name)}: goes with --packing examples, "
+                        f"not {self.packing}; add it or leave the field out"
+                    )
+            return
+        if not self.label_field:
+            raise UserError("--packing examples: name the field of the label with --label_field")
+        for name, usual in _NOT_FOR_EXAMPLES.items():
+            if getattr(self, name) != usual:
+                raise UserError(
+                    f"--{name} {getattr(self, name)}: does not go with --packing examples, "
+                    "which keeps every example as it is; leave it out"
+                )
 
     def deciding_fields(self) -> dict[str, Any]:
         """The fields that decide the bytes of the output."""

@@ -115,6 +115,11 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     started = time.time()
     config.check()
+    if config.packing == "examples":
+        from pipelines.tokenize.examples_pipeline import tokenize_examples
+
+        tokenize_examples(config, options)
+        return
     source = load_vocabulary(config.vocab, config.lowercase, config.strip_accents)
     vocabulary = source.vocabulary
     config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)

@@ -87,6 +87,7 @@ def _pack(
     config: TokenizeConfig,
     vocabulary: Vocabulary,
 ) -> tuple[Columns, Counter[str]]:
+    assert config.packing != "examples"  # Those have a pipeline of their own.
     counts: Counter[str] = Counter()
     sentences = None
     if config.packing == "pairs":

@@ -46,7 +46,7 @@ _encoder_lock = threading.Lock()
 
 
 @lru_cache(maxsize=2)
-def _fetch_vocabulary(folder: str, fingerprint: str) -> Vocabulary:
+def fetch_vocabulary(folder: str, fingerprint: str) -> Vocabulary:
     """The vocabulary of an output, where the stage puts it before it starts.
 
     In the steps themselves it would be serialised, compressed and checked many times over.
@@ -66,7 +66,7 @@ def _make_encoder(vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) 
     return Encoder(vocabulary, lowercase, strip_accents)
 
 
-def _shared_encoder(config: TokenizeConfig, vocabulary: Vocabulary) -> Encoder:
+def shared_encoder(config: TokenizeConfig, vocabulary: Vocabulary) -> Encoder:
     """Threads of one process share the kernel and its tables, which take a while to make."""
     assert config.lowercase is not None
     assert config.strip_accents is not None
@@ -106,8 +106,8 @@ class TokenizeBlocks(beam.DoFn):
 
     def _encode(self, documents: DocumentBlock) -> TokenBlock:
         config, counts = self._config, self._counts
-        vocabulary = _fetch_vocabulary(config.output, self._fingerprint)
-        encoder = _shared_encoder(config, vocabulary)
+        vocabulary = fetch_vocabulary(config.output, self._fingerprint)
+        encoder = shared_encoder(config, vocabulary)
         token_ids, offsets = encoder.encode_block(documents.text, documents.offsets)
         lengths = np.diff(offsets)
         kept = lengths >= config.min_tokens
@@ -148,7 +148,7 @@ class WriteShard(beam.DoFn):
         key, blocks = element
         shard = plan_shards(self._config)[key]
         name = shard_name(shard.split, shard.index, shard.count, self._config.format)
-        vocabulary = _fetch_vocabulary(self._config.output, self._fingerprint)
+        vocabulary = fetch_vocabulary(self._config.output, self._fingerprint)
         counts: Counter[str] = Counter()
 
         def count(parts: Iterable[tuple[Columns, Counter[str]]]) -> Iterator[Columns]:

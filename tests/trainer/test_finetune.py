@@ -18,17 +18,12 @@ from hypothesis import strategies as st
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
-from trainer.evaluate import (
-    EvaluateConfig,
-    bucket_lengths,
-    encode_texts,
-    evaluate,
-    load_finetuned,
-    probabilities,
-    run_model,
-)
-from trainer.finetune import FinetuneConfig, epoch_batches, finetune
-from trainer.labelled_data import LabelledTexts
+from pipelines.labelled_data import LabelledTexts
+from trainer.encoded_texts import bucket_lengths, encode_texts, run_model
+from trainer.evaluate import EvaluateConfig, evaluate
+from trainer.finetune import FinetuneConfig, finetune
+from trainer.finetune_run import epoch_batches
+from trainer.finetuned import load_finetuned, probabilities
 from trainer.predict import PredictConfig, predict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -333,9 +328,11 @@ def test_what_is_no_fine_tuned_preset_is_told(config: FinetuneConfig, folder: Pa
 
 
 def test_bucket_lengths() -> None:
-    assert bucket_lengths(200) == [32, 64, 128, 200]
-    assert bucket_lengths(128) == [32, 64, 128]
-    assert bucket_lengths(16) == [16]
+    assert bucket_lengths(200) == [32, 64, 96, 128, 160, 192, 200]
+    assert bucket_lengths(512) == [64, 128, 192, 256, 320, 384, 448, 512]
+    assert bucket_lengths(128) == [16, 32, 48, 64, 80, 96, 112, 128]
+    assert bucket_lengths(16) == [8, 16]
+    assert bucket_lengths(5) == [5]
 
 
 def test_probabilities_of_huge_logits() -> None:

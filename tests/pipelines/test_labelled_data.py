@@ -11,14 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import UserError
-from trainer.labelled_data import (
-    LabelledTexts,
-    as_class_ids,
-    as_class_name,
-    as_numbers,
-    class_names,
-    read_labelled,
-)
+from pipelines.labelled_data import LabelledTexts, as_class_name, read_labelled
+from trainer.labels import as_class_ids, as_numbers, class_names
 
 # Line ends of Unicode, a quotation mark, a comma: all part of the text.
 TEXTS = ['He said "no", and left\u2028 at once.\u0085', "Straße, 東京 😀", "plain"]

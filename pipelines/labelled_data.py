@@ -1,8 +1,9 @@
 """Reads labelled texts: jsonl, csv, tsv and parquet files, compressed or not.
 
-Every example remembers its file and line, so that whatever turns out to be wrong with it later
-can be told with its place. Lines end at ``\\n`` only. A field is a column's name, or its number
-(from 1) in a csv or tsv file without a header, such as CoLA's.
+For the stage tokenize and for fine-tuning alike, so that both see the same examples. Every example
+remembers its file and line, so that whatever turns out to be wrong with it later can be told with its
+place. Lines end at ``\\n`` only. A field is a column's name, or its number (from 1) in a csv or tsv
+file without a header, such as CoLA's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.command import nearest
+from pipelines.documents import content_id
 from pipelines.errors import UserError
 
 FORMATS = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -29,8 +31,17 @@ csv.field_size_limit(2**31 - 1)
 
 
 @dataclass(frozen=True)
+class Fields:
+    """Where a row's text, second text and label stand; empty: the rows have none."""
+
+    text_field: str
+    text_pair_field: str = ""
+    label_field: str = ""
+
+
+@dataclass(frozen=True)
 class LabelledTexts:
-    """n examples: ``texts``, their second texts (or None), labels as found and ``places``.
+    """n examples: ``texts``, their second texts (or None), labels as found (or None) and ``places``.
 
     ``places`` are "file:line" (for parquet "file: row number").
     """
@@ -52,6 +63,14 @@ class LabelledTexts:
             [self.places[i] for i in rows],
         )
 
+    def ids(self) -> NDArray[np.uint64]:
+        """uint64[n]: the identity of each example's text, or of its two texts together."""
+        pairs = self.pairs
+        joined = (
+            self.texts if pairs is None else map("\0".join, zip(self.texts, pairs, strict=True))
+        )
+        return np.fromiter((content_id(text.encode()) for text in joined), np.uint64, len(self))
+
     def empty(self) -> list[int]:
         """The indices of examples without any text (white space is none)."""
         pairs = self.pairs or [""] * len(self)
@@ -72,34 +91,36 @@ def read_labelled(
     ``flag`` is the option that named the files. Raises UserError, with file and line, for whatever
     cannot be read.
     """
+    fields = Fields(text_field, text_pair_field, label_field)
+    found = [read_file(info.path, fields, flag) for info in files.match(patterns, flag)]
+    data = LabelledTexts(
+        [text for part in found for text in part.texts],
+        [pair for part in found for pair in part.pairs or ()] if text_pair_field else None,
+        [label for part in found for label in part.labels or ()] if label_field else None,
+        [place for part in found for place in part.places],
+    )
+    if not len(data):
+        raise UserError(f"--{flag}: no examples in {', '.join(patterns)}; name other files")
+    return data
+
+
+def read_file(path: str, fields: Fields, flag: str) -> LabelledTexts:
+    """Reads one file; it may hold no example. Otherwise as ``read_labelled``."""
     texts: list[str] = []
-    pairs: list[str] = []
-    labels: list[Any] = []
+    pairs: list[str] | None = [] if fields.text_pair_field else None
+    labels: list[Any] | None = [] if fields.label_field else None
     places: list[str] = []
     # Numbers for names: a table without a header.
-    numbered = all(f.isdecimal() for f in (text_field, text_pair_field, label_field) if f)
-    for info in files.match(patterns, flag):
-        for place, row in _rows(info.path, flag, numbered):
-            texts.append(_text(row, text_field, "text_field", place))
-            if text_pair_field:
-                pairs.append(_text(row, text_pair_field, "text_pair_field", place))
-            if label_field:
-                labels.append(_label(row, label_field, place))
-            places.append(place)
-    if not texts:
-        raise UserError(f"--{flag}: no examples in {', '.join(patterns)}; name other files")
-    return LabelledTexts(
-        texts, pairs if text_pair_field else None, labels if label_field else None, places
-    )
-
-
-def class_names(labels: Sequence[Any]) -> list[str]:
-    """The names of the classes that occur: in the order of their numbers if all are integers."""
-    names = {as_class_name(label) for label in labels}
-    try:
-        return sorted(names, key=int)
-    except ValueError:
-        return sorted(names)
+    named = (fields.text_field, fields.text_pair_field, fields.label_field)
+    numbered = all(name.isdecimal() for name in named if name)
+    for place, row in _rows(path, flag, numbered):
+        texts.append(_text(row, fields.text_field, "text_field", place))
+        if pairs is not None:
+            pairs.append(_text(row, fields.text_pair_field, "text_pair_field", place))
+        if labels is not None:
+            labels.append(_label(row, fields.label_field, place))
+        places.append(place)
+    return LabelledTexts(texts, pairs, labels, places)
 
 
 def as_class_name(label: Any) -> str:
@@ -111,40 +132,6 @@ def as_class_name(label: Any) -> str:
     return str(label).strip()
 
 
-def as_class_ids(data: LabelledTexts, classes: Sequence[str], trained_on: str) -> NDArray[np.int64]:
-    """int64[n]: the index of each label. Raises UserError for a label that is not a class."""
-    index = {name: i for i, name in enumerate(classes)}
-    assert data.labels is not None
-    ids = np.empty(len(data), np.int64)
-    for i, label in enumerate(data.labels):
-        name = as_class_name(label)
-        if name not in index:
-            known = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
-            raise UserError(
-                f"{data.places[i]}: label {name!r} was never seen in {trained_on} "
-                f"(its classes: {known}); correct it or leave the line out"
-            )
-        ids[i] = index[name]
-    return ids
-
-
-def as_numbers(data: LabelledTexts) -> NDArray[np.float32]:
-    """float32[n]: the labels of a regression. Raises UserError for one that is no finite number."""
-    assert data.labels is not None
-    numbers = np.empty(len(data), np.float32)
-    for i, label in enumerate(data.labels):
-        try:
-            numbers[i] = float(label)
-        except (TypeError, ValueError):
-            numbers[i] = np.nan
-        if not np.isfinite(numbers[i]):
-            raise UserError(
-                f"{data.places[i]}: label {str(label)[:40]!r} is not a number; correct it or use "
-                "--task classification"
-            )
-    return numbers
-
-
 def _text(row: Row, field: str, option: str, place: str) -> str:
     value = _value(row, field, option, place)
     if not isinstance(value, str):
@@ -152,7 +139,8 @@ def _text(row: Row, field: str, option: str, place: str) -> str:
             f"{place}: field {field!r} must be a text, found "
             f"{json.dumps(value, default=str)[:40]}; correct the line or leave it out"
         )
-    return value
+    # A lone surrogate, which JSON can spell, is no character.
+    return value.encode("utf-8", "replace").decode()
 
 
 def _label(row: Row, field: str, place: str) -> Any:

@@ -1,0 +1,71 @@
+"""What the workflows share: their options, and reviews of which a tenth is held out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from pipelines.docstrings import find_near_duplicates
+from pipelines.keyed_random import fold, purpose_key, uniform
+from pipelines.labelled_data import read_labelled
+
+
+@dataclass
+class Options:
+    """``data``: files of reviews; ``limit``: so many of them (0: all)."""
+
+    data: list[str]
+    preset: str = ""
+    limit: int = 0
+    epochs: int = 0
+    seq_length: int = 0
+    seed: int = 0
+    save: str = ""
+
+
+@dataclass
+class Reviews:
+    """Texts and labels int64[n] (0 bad, 1 good) to train on, and others to judge by."""
+
+    texts: list[str]
+    labels: np.ndarray
+    held_out_texts: list[str]
+    held_out_labels: np.ndarray
+
+
+def load_reviews(options: Options) -> Reviews:
+    """A tenth of the reviews is held out, chosen by content, near-duplicates on one side."""
+    data = read_labelled(options.data, text_field="text", label_field="label", flag="data")
+    ids = data.ids()
+    order = np.argsort(ids, kind="stable")[: options.limit or None]
+    data, ids = data.select(order), ids[order]
+    keys = ids[find_near_duplicates(data.texts)]
+    held_out = uniform(fold(purpose_key(0, "fine-tuning validation"), keys)) < 0.1
+    labels = np.array([int(label) for label in data.labels or []])
+    train, rest = (data.select(np.flatnonzero(side)) for side in (~held_out, held_out))
+    return Reviews(train.texts, labels[~held_out], rest.texts, labels[held_out])
+
+
+def run_workflow(workflow: Callable[[Options], dict[str, float]]) -> None:
+    """Reads the command line, runs the workflow and prints its figures."""
+    import keras
+
+    parser = argparse.ArgumentParser(description=(workflow.__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", nargs="+", required=True, help="files with text and label 0 or 1")
+    parser.add_argument("--preset", default="", help="a KerasHub or bertmill preset")
+    parser.add_argument("--limit", type=int, default=0, help="so many reviews; 0: all")
+    parser.add_argument("--epochs", type=int, default=0, help="0: as in the guide")
+    parser.add_argument("--seq_length", type=int, default=0, help="0: all the preset's positions")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", default="", help="where to save the classifier as a preset")
+    options = Options(**vars(parser.parse_args()))
+    keras.utils.set_random_seed(options.seed)
+    for name, value in workflow(options).items():
+        print(f"{name} {value:.4f}")

@@ -1,0 +1,107 @@
+"""Each workflow, and GLUE, on a few real examples: they run, and say how right they are."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.__main__ import GUIDE
+from tests.workflows.reviews import Options
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> str:
+    """A very small preset with BERT's own vocabulary and random weights."""
+    from trainer.models.bert_backbone import BertBackbone
+    from trainer.tokenizers.bert_tokenizer import BertTokenizer
+
+    folder = str(tmp_path_factory.mktemp("preset"))
+    vocabulary = data_dir / "vocab" / "bert-base-uncased-vocab.txt"
+    tokenizer = BertTokenizer(str(vocabulary), lowercase=True)
+    BertBackbone(
+        vocabulary_size=tokenizer.vocabulary_size(),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=80,
+    ).save_to_preset(folder)
+    tokenizer.save_to_preset(folder)
+    return folder
+
+
+def test_the_six_workflows_run_on_real_reviews(preset: str, data_dir: Path, tmp_path: Path) -> None:
+    classifier = str(tmp_path / "classifier")
+    found = {}
+    for name in GUIDE:
+        module = importlib.import_module(f"tests.workflows.{name}")
+        options = Options(
+            data=[str(data_dir / "imdb" / "train-00000-of-00008.jsonl.gz")],
+            preset=classifier if name == "classify" else preset,
+            limit=120,
+            epochs=1,
+            seq_length=80,
+            save=classifier if name == "finetune_pretrained" else "",
+        )
+        found[name] = getattr(module, name)(options)
+    for name, figures in found.items():
+        accuracy = figures["masked accuracy" if name == "pretrain_backbone" else "accuracy"]
+        assert 0 <= accuracy <= 1
+    # What was saved is what was fine-tuned.
+    assert found["classify"] == pytest.approx(found["finetune_pretrained"], abs=1e-6)
+    assert found["from_scratch"]["pieces"] > 500
+    assert 0 < found["pretrain_backbone"]["loss"] < 5
+
+
+@pytest.mark.long
+def test_the_table_stands_beside_the_guides_figures(
+    preset: str, data_dir: Path, tmp_path: Path
+) -> None:
+    shown = run(
+        "tests.workflows",
+        *("--data", str(data_dir / "imdb" / "train-00000-of-00008.jsonl.gz"), "--preset", preset),
+        *("--limit", "120", "--epochs", "1", "--seq_length", "80"),
+        *("--json", str(tmp_path / "figures.json")),
+    )
+    assert all(figure in shown for figure in GUIDE.values())
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures) == set(GUIDE)
+    saved, loaded = figures["finetune_pretrained"], figures["classify"]
+    assert saved["accuracy"] == pytest.approx(loaded["accuracy"], abs=1e-4)
+
+
+def test_glue_from_a_preset_and_from_random_weights(
+    preset: str, data_dir: Path, tmp_path: Path
+) -> None:
+    shown = run(
+        "tests.workflows.glue",
+        *("--preset", preset, "--output", str(tmp_path), "--data", str(data_dir / "glue")),
+        *("--seeds", "2", "--epochs", "1", "--limit", "64", "--seq_length", "8"),
+        *("--tasks", "CoLA"),
+    )
+    runs = json.loads((tmp_path / "CoLA-random" / "runs.json").read_text())
+    assert len(runs["runs"]) == 2
+    assert [run["examples"] for run in runs["runs"]] == [1043, 1043]
+    assert f"{runs['mean']['matthews']:.4f} ± {runs['standard_deviation']['matthews']:.4f}" in shown
+    pretrained = json.loads((tmp_path / "CoLA-pretrained" / "manifest.json").read_text())
+    assert pretrained["config"]["from_scratch"] is False

@@ -1,0 +1,150 @@
+"""One fine-tuning run: from a fresh classifier to its best or last epoch.
+
+Which examples make up a batch, the new layer's weights and dropout follow from the run's seed alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pipelines.errors import UserError
+from pipelines.keyed_random import fold, purpose_key
+from trainer.encoded_texts import EncodedTexts, batches_by_length, run_model
+from trainer.finetune_config import FinetuneConfig
+from trainer.finetuned import FinetunedTask, score
+
+# Batches are sorted by length within so many: enough for even lengths, few enough to stay mixed.
+_POOL = 32
+_WEIGHT_DECAY, _CLIP_NORM = 0.01, 1.0
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """What all runs share: the task, encoded examples, and labels int64[n] or float32[n]."""
+
+    task: FinetunedTask
+    train: EncodedTexts
+    train_labels: NDArray[Any]
+    validation: EncodedTexts
+    validation_labels: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The epoch that a run kept: its number from 1, figures, outputs float32[n, classes], weights."""
+
+    seed: int
+    epoch: int
+    epochs: int
+    figures: dict[str, Any]
+    outputs: NDArray[np.float32]
+    weights: list[NDArray[Any]]
+
+
+def restart_seed(seed: int, restart: int) -> int:
+    """The seed of restart 0, 1, …: the user's own, then others drawn from it."""
+    return int(fold(purpose_key(seed, "restart"), restart)) & 0xFFFFFFFF if restart else seed
+
+
+def train(
+    classifier: Any,
+    data: TaskData,
+    config: FinetuneConfig,
+    seed: int,
+    note: Callable[[int, float, dict[str, Any], float], None],
+) -> RunResult:
+    """Trains the classifier and leaves it with the weights of the epoch it returns.
+
+    ``note(epoch, loss, figures, examples a second)`` is called after each epoch. Raises UserError if
+    the loss is no longer a number.
+    """
+    import keras
+
+    from trainer.first_token_model import build_first_token_model
+    from trainer.optimizer import build_optimizer
+    from trainer.schedule import WarmupThenDecay
+
+    model = build_first_token_model(classifier)
+    steps = config.epochs * math.ceil(len(data.train) / config.batch_size)
+    model.compile(
+        optimizer=build_optimizer(
+            "adamw",
+            model.trainable_variables,
+            schedule=WarmupThenDecay(
+                config.learning_rate, int(steps * config.warmup_fraction), steps
+            ),
+            weight_decay=_WEIGHT_DECAY,
+            clip_norm=_CLIP_NORM,
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if data.task.classes
+        else keras.losses.MeanSquaredError(),
+        metrics=[],
+    )
+    best: RunResult | None = None
+    for epoch in range(1, config.epochs + 1):
+        began = time.perf_counter()
+        loss = _train_epoch(model, data, config, seed, epoch)
+        rate = len(data.train) / (time.perf_counter() - began)
+        outputs = run_model(model, data.validation, 2 * config.batch_size)
+        figures = score(data.task, data.validation_labels, outputs)
+        note(epoch, loss, figures, rate)
+        better = best is None or config.quality(figures) > config.quality(best.figures)
+        if better or not config.early_stopping:
+            weights = [
+                np.array(keras.ops.convert_to_numpy(v)) for v in classifier.trainable_variables
+            ]
+            best = RunResult(seed, epoch, epoch, figures, outputs, weights)
+        elif best is not None and epoch - best.epoch >= config.early_stopping:
+            break
+    assert best is not None
+    put_weights(classifier, best)
+    return RunResult(seed, best.epoch, epoch, best.figures, best.outputs, best.weights)
+
+
+def put_weights(classifier: Any, result: RunResult) -> None:
+    """Gives a classifier of the same architecture the weights that a run kept."""
+    for variable, value in zip(classifier.trainable_variables, result.weights, strict=True):
+        variable.assign(value)
+
+
+def epoch_batches(
+    lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
+) -> list[NDArray[np.int64]]:
+    """The batches of an epoch: every row once, mixed anew each epoch, alike in length."""
+    key = fold(purpose_key(seed, "fine-tuning order"), epoch)
+    order = np.argsort(fold(key, 0, np.arange(len(lengths))), kind="stable")
+    batches = batches_by_length(lengths, order, batch_size, _POOL)
+    return [batches[i] for i in np.argsort(fold(key, 1, np.arange(len(batches))), kind="stable")]
+
+
+def _train_epoch(
+    model: Any, data: TaskData, config: FinetuneConfig, seed: int, epoch: int
+) -> float:
+    """One pass; returns the mean loss. Raises UserError if it is no longer a number."""
+    model.reset_metrics()
+    loss = math.nan
+    size, labels = config.batch_size, data.train_labels
+    batches = epoch_batches(data.train.lengths, size, seed, epoch - 1)
+    with tqdm(batches, f"epoch {epoch}", unit="step", leave=False, disable=None) as bar:
+        for rows in bar:
+            # A batch that is not full is filled up with rows of no weight: one shape compiled less.
+            filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
+            weights = (np.arange(size) < len(rows)).astype(np.float32)
+            inputs = data.train.batch(rows, size)
+            loss = float(model.train_on_batch(inputs, labels[filled], sample_weight=weights))
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} in epoch {epoch}; lower --learning_rate "
+                    f"{config.learning_rate:g}"
+                )
+            bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+    return loss
