@@ -38,6 +38,7 @@ STAGES = (
     "evaluate",
     "predict",
     "explain",
+    "report",
     "docstrings",
     "demo_task",
     "inspect",

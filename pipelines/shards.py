@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,18 +63,38 @@ def write_shard(folder: str, name: str, columns: Columns, schema: Schema, format
     return write_shard_parts(folder, name, [columns], schema, format)
 
 
-def write_shard_parts(
-    folder: str, name: str, parts: Iterable[Columns], schema: Schema, format: str
-) -> ShardInfo:
-    """Like ``write_shard``, with the rows coming part by part: one part is in memory at a time."""
+class WrittenRecords(NamedTuple):
+    """What a record file holds: records, size in bytes, SHA-256 in hex."""
+
+    records: int
+    bytes: int
+    sha256: str
+
+
+def write_records(
+    path: str, parts: Iterable[Columns], schema: Schema, format: str
+) -> WrittenRecords:
+    """Writes the local record file ``path`` of rows that come part by part, one in memory at a time."""
     write, encode = (
         (_write_array_record, encode_records)
         if format == "array_record"
         else (_write_tfrecord, encode_examples)
     )
+    records = write(path, (record for part in parts for record in encode(part, schema)))
+    return WrittenRecords(records, os.path.getsize(path), file_sha256(path))
+
+
+def write_shard_parts(
+    folder: str,
+    name: str,
+    parts: Iterable[Columns],
+    schema: Schema,
+    format: str,
+    write: Callable[..., WrittenRecords] = write_records,
+) -> ShardInfo:
+    """Like ``write_shard``, with the rows coming part by part, written by ``write``."""
     with files.publish(files.join(folder, name)) as temporary:
-        records = write(temporary, (record for part in parts for record in encode(part, schema)))
-        return ShardInfo(name, records, os.path.getsize(temporary), file_sha256(temporary))
+        return ShardInfo(name, *write(temporary, parts, schema, format))
 
 
 def _write_array_record(path: str, records: Iterable[bytes]) -> int:

@@ -50,6 +50,15 @@ class Cluster:
     host, hosts, devices = 0, 1, 1
     is_first = True
 
+    @property
+    def device_kind(self) -> str:
+        """What JAX calls the devices; empty on other backends."""
+        if os.environ.get("KERAS_BACKEND", "jax") != "jax":
+            return ""
+        import jax
+
+        return str(jax.devices()[0].device_kind)
+
     def agree(self, decide: Callable[[], int]) -> int:
         """What the first process decides, for all; a UserError there ends all."""
         return decide()

@@ -51,6 +51,11 @@ class Dataset:
         """True if attention must stay inside each document of a row."""
         return self.manifest.facts["packing"] == "documents"
 
+    @property
+    def has_labels(self) -> bool:
+        """True if every row says whether its second segment follows its first."""
+        return self.manifest.facts["packing"] == "pairs"
+
     def copies(self, split: str) -> int:
         """How many maskings of each row there are on disk."""
         return int(self.manifest.facts["copies"]) if self.is_masked and split == TRAIN else 1

@@ -6,16 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from trainer.loader import RowOrigin
-
-
-@dataclass(frozen=True)
-class ExplainedMask:
-    """A masked position: what was there, what the model holds likeliest, and its loss."""
-
-    position: int
-    target: str
-    guess: str
-    loss: float
+from trainer.masked_predictions import PredictedMask
 
 
 @dataclass(frozen=True)
@@ -26,7 +17,7 @@ class ExplainedRow:
     copy: int
     origin: RowOrigin
     documents: list[list[tuple[int, str]]]
-    masks: list[ExplainedMask]
+    masks: list[PredictedMask]
 
     @property
     def loss(self) -> float:
@@ -97,7 +88,7 @@ def as_text(explained: ExplainedStep) -> str:
     return "\n".join(lines)
 
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.7 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }
 h2 { font-size: 1em; margin: 2em 0 .3em } p { margin: .3em 0 }
 .id { color: #777; font-size: .8em } .mask { border-radius: 3px; padding: 0 .25em }
@@ -112,19 +103,25 @@ def as_html(explained: ExplainedStep) -> str:
         masks = {mask.position: mask for mask in row.masks}
         parts.append(f"<h2>{escape(_describe_row(number, row))}</h2>")
         for doc_id, document in zip(row.origin.doc_ids, row.documents, strict=True):
-            pieces = [
-                _mask_as_html(piece, masks[position]) if position in masks else escape(piece)
-                for position, piece in document
-            ]
-            parts.append(f'<p><span class="id">{doc_id:016x}</span> {" ".join(pieces)}</p>')
+            text = document_as_html(document, masks)
+            parts.append(f'<p><span class="id">{doc_id:016x}</span> {text}</p>')
     title = f"Step {explained.step:,} of {escape(explained.run)}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1>{''.join(parts)}</html>\n"
+        f"<style>{STYLE}</style><h1>{title}</h1>{''.join(parts)}</html>\n"
     )
 
 
-def _mask_as_html(piece: str, mask: ExplainedMask) -> str:
+def document_as_html(pieces: list[tuple[int, str]], masks: dict[int, PredictedMask]) -> str:
+    """The (position, piece)s of a document; masked ones show target and, struck out, what stood."""
+    return " ".join(
+        _mask_as_html(piece, masks[position]) if position in masks else escape(piece)
+        for position, piece in pieces
+    )
+
+
+def _mask_as_html(piece: str, mask: PredictedMask) -> str:
+    """One masked piece; the mouse over it shows the model's guess and the loss."""
     kind = "right" if mask.guess == mask.target else "wrong"
     title = escape(f"likeliest: {mask.guess}; loss {mask.loss:.3f}", quote=True)
     seen = "" if piece == mask.target else f"<s>{escape(piece)}</s> "

@@ -74,11 +74,13 @@ class ExportConfig:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A run's model as a task (encoder and head), its tokenizer, and rows to try it on."""
+    """A run's model as a task (encoder and head), its tokenizer, and rows to try it on; also the
+    ``next_sentence_head`` (a Dense layer over the pooled output) where it was trained."""
 
     task: Any
     tokenizer: Any
     rows: dict[str, NDArray[Any]]
+    next_sentence_head: Any = None
 
     def outputs(self, task: Any) -> dict[str, NDArray[np.float32]]:
         """What another copy of the task gives for the rows: encoder outputs and head."""
@@ -137,15 +139,20 @@ def export(config: ExportConfig, options: RunOptions) -> None:
 
 def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
     """The model of a pretraining run as a ``BertMaskedLM`` in float32, with its sample rows."""
+    from trainer.initial_run import WEIGHTS
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
     from trainer.models.pretraining_model import PretrainingModel
-    from trainer.pretrain import SAMPLE, WEIGHTS
+    from trainer.pretrain import SAMPLE
     from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
     facts = manifest.facts
     backbone = BertBackbone(**facts["model"], dtype="float32")
-    model = PretrainingModel(backbone, portable_head=facts.get("head") == PORTABLE_HEAD)
+    model = PretrainingModel(
+        backbone,
+        portable_head=facts.get("head") == PORTABLE_HEAD,
+        next_sentence=facts.get("next_sentence", False),
+    )
     try:
         model.load_weights(files.join(run, WEIGHTS))
         with np.load(files.join(run, SAMPLE), allow_pickle=False) as stored:
@@ -169,7 +176,7 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         mask_selection_length=rows["mask_positions"].shape[1],
         **{name: masking[name] for name in rates if name in masking},
     )
-    return TrainedModel(model.to_masked_lm(preprocessor), tokenizer, rows)
+    return TrainedModel(model.to_masked_lm(preprocessor), tokenizer, rows, model.next_sentence_head)
 
 
 def load_finetuned_run(run: str) -> TrainedModel:
@@ -213,7 +220,7 @@ def _write_huggingface(
     from trainer.huggingface import load_huggingface, save_huggingface
 
     output = str(config.hf_output)
-    save_huggingface(trained.task, trained.tokenizer, path)
+    save_huggingface(trained.task, trained.tokenizer, path, trained.next_sentence_head)
     head = _TOLERANCE
     if manifest.stage == "pretrain":
         portable = manifest.facts.get("head") == PORTABLE_HEAD

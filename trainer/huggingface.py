@@ -21,7 +21,12 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from trainer.huggingface_tokenizer import load_tokenizer_files, save_tokenizer_files
-from trainer.huggingface_weights import backbone_names, head_names, read_weights
+from trainer.huggingface_weights import (
+    backbone_names,
+    head_names,
+    next_sentence_names,
+    read_weights,
+)
 from trainer.presets.describe import read_json
 from trainer.presets.fetch import fetch_file
 
@@ -29,13 +34,17 @@ _LAYER_NORM_EPSILON = 1e-12
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 
 
-def save_huggingface(model: Any, tokenizer: Any, directory: str) -> None:
+def save_huggingface(
+    model: Any, tokenizer: Any, directory: str, next_sentence_head: Any = None
+) -> None:
     """Writes a backbone or task, and its tokenizer, as Hugging Face does.
 
     Args:
         model: a BertBackbone, BertMaskedLM or BertTextClassifier.
         tokenizer: its BertTokenizer, or None to write no tokenizer.
         directory: made where missing; files in it are replaced.
+        next_sentence_head: a Dense layer of two outputs over the pooled output; with it a
+            BertMaskedLM is a ``BertForPreTraining``.
     """
     from safetensors.numpy import save_file
 
@@ -55,6 +64,9 @@ def save_huggingface(model: Any, tokenizer: Any, directory: str) -> None:
     prefix = "" if architecture == "BertModel" else "bert."
     names = {prefix + name: entry for name, entry in backbone_names(backbone).items()}
     names |= head_names(model, architecture)
+    if next_sentence_head is not None:
+        architecture = "BertForPreTraining"
+        names |= next_sentence_names(next_sentence_head)
     tensors = {name: entry.exported() for name, entry in names.items()}
     os.makedirs(directory, exist_ok=True)
     weights = os.path.join(directory, "model.safetensors")

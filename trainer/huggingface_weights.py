@@ -92,6 +92,11 @@ def head_names(model: Any, architecture: str) -> dict[str, Entry]:
     }
 
 
+def next_sentence_names(layer: Any) -> dict[str, Entry]:
+    """Hugging Face's names of a next-sentence head's variables."""
+    return _dense("cls.seq_relationship", layer)
+
+
 def read_weights(path: str) -> dict[str, NDArray]:
     """The tensors of a safetensors file; old names of layer normalisations become today's."""
     from safetensors import SafetensorError, safe_open

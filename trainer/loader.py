@@ -4,7 +4,8 @@ What a step holds is a pure function of (data, weights, seed, batch size, step):
 ``trainer.order``, masks from ``mask_rows`` with copy = epoch. Rows masked here and examples masked
 before by ``pipelines.mask`` give the same batches, bit for bit. The arrays have the same shapes in
 every step: token_ids, segment_ids, padding_mask [B, L], mask_positions, mask_ids, mask_weights
-[B, S] and, where documents share rows, document_ids [B, L].
+[B, S] and, where documents share rows, document_ids [B, L]; where all rows are pairs,
+next_sentence_labels [B].
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class BatchMaker:
             for split in (TRAIN, VALIDATION)
         }
         self._width = max(_mask_width(dataset, mask) for dataset in datasets)
+        self._labelled = all(dataset.has_labels for dataset in datasets)
         self._separate = any(dataset.separates_documents for dataset in datasets)
 
     def train_batch(self, step: int) -> Batch:
@@ -132,7 +134,7 @@ class BatchMaker:
     def validation_batch(self, step: int) -> Batch:
         """Part ``step`` of the validation rows, in random order and with fixed masks.
 
-        The last part is filled up with rows whose masks have no weight.
+        The last part is filled up with rows whose masks have no weight, and whose labels are -1.
         """
         epoch, source, row = step_rows(
             step,
@@ -145,6 +147,8 @@ class BatchMaker:
         mask = MaskConfig(**{**vars(self._mask), "seed": VALIDATION_SEED})
         batch = self._make(VALIDATION, step, np.zeros_like(epoch), source, row, mask)
         batch.arrays["mask_weights"][epoch > 0] = 0.0
+        if self._labelled:
+            batch.arrays["next_sentence_labels"][epoch > 0] = -1
         return batch
 
     def _make(
@@ -190,6 +194,8 @@ class BatchMaker:
                 if dataset.separates_documents
                 else dense["padding_mask"].astype(np.int32)
             )
+        if self._labelled:
+            arrays["next_sentence_labels"] = dense["next_sentence_labels"].astype(np.int32)
         if dataset.is_masked:
             masked = self._stored_masks(dataset, columns)
             masked["token_ids"] = dense["token_ids"]

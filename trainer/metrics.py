@@ -1,4 +1,4 @@
-"""What a run says of itself while it trains: metrics.jsonl and lines (or a bar) on standard error.
+"""What a run says of itself while it trains: metrics.jsonl, TensorBoard, progress.
 
 metrics.jsonl holds one object for each logged step, each step once however often the run was
 resumed: lines beyond the checkpoint that a run goes on from are removed, and come again, equal.
@@ -19,32 +19,40 @@ from tqdm import tqdm
 
 from pipelines import files
 from pipelines.errors import UserError
+from trainer.event_log import EventLog
 from trainer.loader import Batch
 
 METRICS = "metrics.jsonl"
-# Steps handed to the device before the first of them must be done: it never waits for Python.
-_STEPS_IN_FLIGHT = 2
+# What a step reports, in this order, as float32. (Only JAX tells the gradient's norm; else 0.)
+STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
+# … and after these, where the model has the head for it, means over the rows.
+NEXT_SENTENCE_VALUES = ("next_sentence_loss", "next_sentence_accuracy")
+# Calls handed to the device before the first of them must be done: it never waits for Python.
+_CALLS_IN_FLIGHT = 2
 
 
 class MetricsLog:
-    """Appends to the run's metrics.jsonl."""
+    """Appends to the run's metrics.jsonl, and the same to its TensorBoard events."""
 
-    def __init__(self, output: str, done: int):
-        """Opens the log of a run that has ``done`` steps behind it."""
+    def __init__(self, output: str, done: int, seconds: float):
+        """Opens the log of a run that has ``done`` steps behind it, and took ``seconds`` for them."""
         path = Path(output) / METRICS
         kept = [line for line in read_metrics(output) if line["step"] <= done]
         data = "".join(json.dumps(line) + "\n" for line in kept)
         files.publish_bytes(str(path), data.encode())
         self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+        self._events = EventLog(output, kept, seconds)
 
     def write(self, line: dict[str, Any]) -> None:
         """Adds one object."""
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+        self._events.write(line)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the files."""
         self._file.close()
+        self._events.close()
 
 
 def read_metrics(output: str) -> list[dict[str, Any]]:
@@ -80,8 +88,11 @@ class Progress:
             f"accuracy {line['mean_accuracy']:.2%}",
             f"{line['rows_per_second']:,.0f} rows/s",
             f"{line['tokens_per_second']:,.0f} tokens/s",
+            f"MFU {line['mfu']:.1%}" if "mfu" in line else f"{line['tflops']:.3g} TFLOP/s",
             f"data wait {line['data_wait']:.1%}",
         ]
+        if "next_sentence_accuracy" in line:
+            parts.append(f"next sentence {line['next_sentence_accuracy']:.1%}")
         if "validation_loss" in line:
             parts.append(
                 f"validation loss {line['validation_loss']:.4f}, "
@@ -90,7 +101,7 @@ class Progress:
         if self._bar is not None:
             if "validation_loss" in line:
                 self._bar.write(f"step {line['step']:,}: {'; '.join(parts)}", file=sys.stderr)
-            self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:5]))
+            self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:6]))
             return
         done = line["step"]
         rate = (time.perf_counter() - self._began) / max(1, done - self._first)
@@ -114,14 +125,16 @@ class DivergedError(UserError):
 class Meter:
     """Reads what steps report, a little behind the device, and adds it up for the next logged step.
 
-    ``window`` holds [loss, accuracy, weight, gradient norm] of each step since the last summary; it
+    ``window`` holds the values (STEP_VALUES …) of each step since the last summary; it
     is kept in checkpoints, so that means do not depend on where a run was interrupted. With
-    ``hosts`` > 1 processes each adds its part of every batch.
+    ``hosts`` > 1 processes each adds its part of every batch; a call of the device does
+    ``steps_per_call`` steps.
     """
 
-    def __init__(self, window: list[list[float]], hosts: int = 1):
+    def __init__(self, window: list[list[float]], hosts: int = 1, steps_per_call: int = 1):
         self.window = window
         self._hosts = hosts
+        self._most_in_flight = _CALLS_IN_FLIGHT * steps_per_call
         self._in_flight: deque[tuple[int, Any]] = deque()
         self.restart()
 
@@ -134,14 +147,14 @@ class Meter:
     def add(self, batch: Batch, values: Any, waited: float) -> None:
         """Counts a step given to the device; ``values`` are its STEP_VALUES, perhaps not there yet.
 
-        Waits for the step before the last one: the device always has work, and never more than
-        two steps of it. Raises DivergedError if a loss or gradient is not finite.
+        Waits for the call before the last one: the device always has work, and never more than
+        two calls of it. Raises DivergedError if a loss or gradient is not finite.
         """
         self._in_flight.append((batch.step + 1, values))
         self._rows += len(batch.row) * self._hosts
         self._tokens += batch.tokens * self._hosts
         self._waited += waited
-        self._read(_STEPS_IN_FLIGHT)
+        self._read(self._most_in_flight)
 
     def settle(self) -> None:
         """Waits until the device has done all steps. Raises DivergedError as ``add``."""
@@ -150,18 +163,19 @@ class Meter:
     def _read(self, limit: int) -> None:
         while len(self._in_flight) > limit:
             step, values = self._in_flight.popleft()
-            loss, accuracy, weight, norm = np.asarray(values).tolist()
+            values = np.asarray(values).tolist()
+            loss, norm = values[0], values[3]
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise DivergedError(
                     f"step {step:,}: loss {loss}, gradient norm {norm}: training has diverged; "
                     "start anew with a lower --learning_rate or more --warmup_steps (--overwrite)"
                 )
-            self.window.append([loss, accuracy, weight, norm])
+            self.window.append(values)
 
     def summary(self) -> dict[str, float]:
         """The figures since the last summary (call ``settle`` first); empties the window."""
         seconds = max(time.perf_counter() - self._began, 1e-9)
-        loss, accuracy, _, norm = self.window[-1]
+        loss, accuracy, _, norm, *next_sentence = self.window[-1]
         weight = sum(values[2] for values in self.window) or 1.0
         figures = {
             "loss": loss,
@@ -173,5 +187,7 @@ class Meter:
             "tokens_per_second": round(self._tokens / seconds, 1),
             "data_wait": round(min(1.0, self._waited / seconds), 4),
         }
+        for i, name in enumerate(NEXT_SENTENCE_VALUES[: len(next_sentence)], len(STEP_VALUES)):
+            figures[name] = sum(values[i] for values in self.window) / len(self.window)
         self.window = []
         return figures

@@ -26,18 +26,29 @@ from pipelines.manifest import MANIFEST, Manifest, finish_output, prepare_output
 from pipelines.vocabulary_source import save_vocabulary
 from trainer.checkpoints import Checkpoints
 from trainer.cluster import join_cluster
+from trainer.initial_run import WEIGHTS
 from trainer.lean_keras import with_lean_keras
 from trainer.loader import BatchMaker, Prefetcher
 from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
 from trainer.pretrain_config import PretrainConfig, describe_changes
 from trainer.pretrain_plan import IDENTITY, PORTABLE_HEAD, PretrainPlan, plan_run, read_identity
+from trainer.report import REPORT, write_report
+from trainer.step_groups import group_batches
 
-WEIGHTS = "model.weights.h5"
 SAMPLE = "sample.npz"
+_PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
 _SAMPLE_ROWS = 8
 # sysexits.h: a temporary failure; start the same command again.
 EXIT_RESTART = 75
-_FINAL_METRICS = ("loss", "mean_loss", "mean_accuracy", "validation_loss", "validation_accuracy")
+_FINAL_METRICS = (
+    "loss",
+    "mean_loss",
+    "mean_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "next_sentence_accuracy",
+    "validation_next_sentence_accuracy",
+)
 
 
 def pretrain(config: PretrainConfig, options: RunOptions) -> None:
@@ -91,8 +102,8 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         done, seconds_before, window = newest, record["seconds"], record["window"]
         del arrays
         say(f"going on after step {done:,}")
-    meter = Meter(window, cluster.hosts)
-    log = MetricsLog(config.output, done) if cluster.is_first else None
+    meter = Meter(window, cluster.hosts, config.steps_per_execution)
+    log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     stop = _StopSignals()
     say(f"{model.count_params():,} parameters, {keras.config.backend()} on {_device()}")
@@ -108,27 +119,33 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
 
     # ---------------------------------------------------------------------------------- Loop
     batches = Prefetcher(maker.train_batch, done, steps)
-    first = done
+    compiled = set()
     try:
         meter.restart()
-        for batch in batches:
-            values = train_step.run(batch.step, batch.arrays)
-            meter.add(batch, values, batches.take_waited())
+        due_every = (config.log_every, config.eval_every, config.checkpoint_every)
+        for group in group_batches(batches, config.steps_per_execution, steps, due_every):
+            each = train_step.run_group(group[0].step, [batch.arrays for batch in group])
+            for batch, values in zip(group, each, strict=True):
+                meter.add(batch, values, batches.take_waited())
             done = batch.step + 1
-            stopping = cluster.any_asks(stop.asked, done)
+            stopping = cluster.any_asks(stop.asked, done // config.steps_per_execution)
             if progress:
                 progress.step(done)
             evaluates = done == steps or _is_due(done, config.eval_every)
             logs = evaluates or _is_due(done, config.log_every)
-            if batch.step == first and not logs:
+            if len(group) not in compiled and not logs:
                 meter.settle()
                 meter.restart()  # compiling is not training
+            compiled.add(len(group))
             if logs:
                 meter.settle()
+                figures = meter.summary()
                 line = {
                     "step": done,
                     "epoch": round(done * config.batch_size / rows, 6),
-                    **meter.summary(),
+                    "seconds": round(seconds(), 3),
+                    **figures,
+                    **plan.describe_use(batch, figures["rows_per_second"], cluster),
                     "learning_rate": float(schedule(batch.step)),
                     **(_evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
                 }
@@ -167,6 +184,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     with files.publish(files.join(config.output, WEIGHTS)) as temporary:
         model.save_weights(temporary)
     _save_sample(config.output, maker)
+    write_report(files.join(config.output, REPORT), config.output, plan, model, maker, steps)
     save_vocabulary(config.output, vocabulary)
     final = read_metrics(config.output)[-1]
     manifest = Manifest(
@@ -176,6 +194,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         facts={
             "model": plan.dimensions,
             "head": PORTABLE_HEAD,
+            **({"next_sentence": True} if plan.next_sentence else {}),
             "vocabulary": facts["vocabulary"],
             "lowercase": facts["lowercase"],
             "strip_accents": facts["strip_accents"],
@@ -217,7 +236,7 @@ def _claim(plan: PretrainPlan, checkpoints: Checkpoints, *, overwrite: bool) -> 
     asked = plan.identity()
     if overwrite:
         checkpoints.delete_all()
-        files.delete([str(Path(output) / name) for name in (IDENTITY, METRICS, WEIGHTS, SAMPLE)])
+        files.delete([str(Path(output) / name) for name in _PUBLISHED])
     elif path.exists():
         changes = describe_changes(read_identity(output)["deciding"], asked["deciding"])
         if changes:
@@ -241,14 +260,15 @@ def _evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]
     if not count:
         return {}
     batches = Prefetcher(maker.validation_batch, 0, count)
-    sums = np.zeros(3)
-    for batch in batches:
-        sums += train_step.evaluate(batch.arrays)
-    loss, correct, weight = sums.tolist()
-    return {
-        "validation_loss": loss / max(weight, 1e-9),
-        "validation_accuracy": correct / max(weight, 1e-9),
-    }
+    sums = sum(train_step.evaluate(batch.arrays).astype(np.float64) for batch in batches)
+    figures = {}
+    # Three sums of masked LM and perhaps three of next sentence: loss, right ones, how many.
+    for name, (loss, correct, weight) in zip(
+        ("validation", "validation_next_sentence"), np.reshape(sums, (-1, 3)).tolist(), strict=False
+    ):
+        figures[f"{name}_loss"] = loss / max(weight, 1e-9)
+        figures[f"{name}_accuracy"] = correct / max(weight, 1e-9)
+    return figures
 
 
 class _StopSignals:

@@ -24,21 +24,25 @@ _MASKING = (
 _NOT_DECIDING = (
     "data",
     "output",
+    "initial_run",
     "model",
     *_DIMENSIONS,
     "dropout",
     "max_sequence_length",
+    "next_sentence_loss",
     "steps",
     "epochs",
     "warmup_steps",
     *_MASKING,
     "distributed",
     "model_parallel",
+    "steps_per_execution",
     "checkpoint_every",
     "keep_checkpoints",
     "eval_every",
     "eval_steps",
     "log_every",
+    "peak_tflops",
 )
 
 
@@ -56,6 +60,10 @@ class PretrainConfig:
 
     output: str
     """The folder of the run: checkpoints, metrics.jsonl, weights."""
+
+    initial_run: str | None = None
+    """Begin with the final weights of another, finished run, for instance one with shorter rows
+    (phases: first 128 tokens, then 512); default: random weights."""
 
     model: str = "bert_tiny"
     """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large."""
@@ -78,6 +86,10 @@ class PretrainConfig:
     max_sequence_length: int | None = None
     """Positions that the model has; default: 512, or the length of the rows if that is more."""
 
+    next_sentence_loss: Literal["auto", "true", "false"] = "auto"
+    """Also learn from the label of each row, and train the pooled output by it: rows packed as pairs
+    have one. auto: where all of the data has labels. Logged apart: loss stays the masked LM's."""
+
     steps: int | None = None
     """Training steps; default: as epochs says."""
 
@@ -89,6 +101,14 @@ class PretrainConfig:
 
     grad_accumulation: int = 1
     """Parts in which the rows of a step are worked through, to save memory (JAX only)."""
+
+    remat: bool = False
+    """Keep only the outputs of the layers for the backward pass and compute the rest again: less
+    memory, about a third more arithmetic (JAX only)."""
+
+    steps_per_execution: int = 1
+    """Steps that go to the device as one call, where nothing is due between them (JAX only); best a
+    divisor of log_every, eval_every and checkpoint_every."""
 
     distributed: bool = False
     """Join the other processes of this run (start the same command in each): on TPU VMs they find
@@ -153,6 +173,10 @@ class PretrainConfig:
     log_every: int = 100
     """Steps between lines in metrics.jsonl."""
 
+    peak_tflops: float | None = None
+    """Of one device, in 1e12 operations a second: what MFU is a share of; default: by the name of
+    the device, where it is a known TPU or GPU."""
+
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
         if not self.data:
@@ -163,6 +187,7 @@ class PretrainConfig:
             "steps",
             "batch_size",
             "grad_accumulation",
+            "steps_per_execution",
             "model_parallel",
             "checkpoint_every",
             "eval_every",
@@ -174,7 +199,7 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
-        for name in ("learning_rate", "epochs"):
+        for name in ("learning_rate", "epochs", "peak_tflops"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UserError(f"--{name} {value}: must be a positive number")
@@ -197,6 +222,15 @@ class PretrainConfig:
                 f"--hidden_dim {dimensions['hidden_dim']}: cannot be shared evenly by "
                 f"{dimensions['num_heads']} heads (--num_heads)"
             )
+
+    def check_backend(self, backend: str) -> None:
+        """Raises UserError for what only works on JAX."""
+        for name in ("grad_accumulation", "remat", "steps_per_execution"):
+            if (value := getattr(self, name)) > 1 or value is True:
+                raise UserError(
+                    f"--{name} {str(value).lower()}: only on the JAX backend, not {backend}; set "
+                    "KERAS_BACKEND=jax or leave it out"
+                )
 
     def check_devices(self, devices: int) -> None:
         """Raises UserError where so many devices cannot share the rows of a batch or the model."""

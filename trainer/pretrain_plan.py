@@ -17,8 +17,10 @@ from pipelines.errors import UserError
 from pipelines.mask.mask_rows import check as check_masking
 from trainer.cluster import Cluster
 from trainer.dataset import TRAIN, Dataset, open_datasets
-from trainer.loader import BatchMaker
-from trainer.pretrain_config import PretrainConfig
+from trainer.initial_run import InitialRun, open_initial_run
+from trainer.loader import Batch, BatchMaker
+from trainer.model_flops import describe_use, peak_tflops, training_flops
+from trainer.pretrain_config import PretrainConfig, describe_changes
 
 # The masked-LM head that KerasHub and Hugging Face can both hold exactly; manifests name it.
 PORTABLE_HEAD = "portable"
@@ -31,7 +33,8 @@ class PretrainPlan:
     """A config with its data.
 
     ``folders`` and ``weights`` (None: one pool) name the ``datasets``; ``rows`` is the number of
-    their training rows; ``dimensions`` are ``BertBackbone``'s arguments.
+    their training rows; ``dimensions`` are ``BertBackbone``'s arguments; ``initial``
+    is the run whose weights this one begins with; ``next_sentence``: rows have labels to learn from.
     """
 
     config: PretrainConfig
@@ -42,6 +45,8 @@ class PretrainPlan:
     steps: int
     warmup_steps: int
     dimensions: dict[str, Any]
+    initial: InitialRun | None
+    next_sentence: bool
 
     def deciding(self) -> dict[str, Any]:
         """All that decides the run's weights, as JSON."""
@@ -60,6 +65,10 @@ class PretrainPlan:
                 for dataset, weight in zip(self.datasets, shares, strict=True)
             ],
         }
+        if self.next_sentence:
+            fields["next_sentence"] = True
+        if self.initial:
+            fields["initial_weights"] = self.initial.fingerprint
         return dict(json.loads(json.dumps(fields)))
 
     def identity(self) -> dict[str, Any]:
@@ -78,8 +87,20 @@ class PretrainPlan:
             hosts=cluster.hosts,
         )
 
+    def describe_use(
+        self, batch: Batch, rows_per_second: float, cluster: Cluster
+    ) -> dict[str, float]:
+        """``tflops`` of all devices and, where a device's peak is known, ``mfu``."""
+        seq_length = batch.arrays["token_ids"].shape[1]
+        masks = batch.arrays["mask_positions"].shape[1]
+        flops = training_flops(self.dimensions, seq_length, masks, pooled=self.next_sentence)
+        peak = self.config.peak_tflops or peak_tflops(cluster.device_kind)
+        devices = cluster.devices * self.config.model_parallel
+        return describe_use(rows_per_second, flops, peak and peak * devices)
+
     def build(self, cluster: Cluster) -> tuple[Any, Any, Any]:
         """The model with its initial weights, the training step, and the learning rate's schedule."""
+        from trainer.initial_run import load_initial_weights
         from trainer.initial_weights import initialize_weights
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.masked_lm_loss import default_block_rows
@@ -90,9 +111,18 @@ class PretrainPlan:
 
         config = self.config
         backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
-        block_rows = cluster.devices * default_block_rows() if cluster.devices > 1 else None
-        model = PretrainingModel(backbone, block_rows=block_rows, portable_head=True)
+        backbone.rematerializes = config.remat
+        width = self.dimensions["hidden_dim"]
+        block_rows = cluster.devices * default_block_rows(width) if cluster.devices > 1 else None
+        model = PretrainingModel(
+            backbone,
+            block_rows=block_rows,
+            portable_head=True,
+            next_sentence=self.next_sentence,
+        )
         initialize_weights(model, config.seed)
+        if self.initial:
+            load_initial_weights(model, self.initial)
         schedule = WarmupThenDecay(
             config.learning_rate, self.warmup_steps, self.steps, config.schedule
         )
@@ -115,7 +145,8 @@ class PretrainPlan:
 
 def plan_run(config: PretrainConfig) -> PretrainPlan:
     """Opens the data and fits config and data together. Raises UserError where they do not fit."""
-    os.environ.setdefault("KERAS_BACKEND", "jax")
+    if os.environ.setdefault("KERAS_BACKEND", "jax") != "jax":
+        config.check_backend(os.environ["KERAS_BACKEND"])
     folders, weights = config.folders()
     datasets = open_datasets(folders)
     _check_data(config, datasets)
@@ -129,6 +160,9 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         "max_sequence_length": config.max_sequence_length or max(512, facts["seq_length"]),
         "num_segments": 2,
     }
+    initial = open_initial_run(config.initial_run) if config.initial_run else None
+    if initial:
+        initial.check(dimensions, vocabulary)
     return PretrainPlan(
         config=config,
         folders=folders,
@@ -138,6 +172,8 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         steps=steps,
         warmup_steps=steps // 10 if config.warmup_steps is None else config.warmup_steps,
         dimensions=dimensions,
+        initial=initial,
+        next_sentence=_has_labels(config, datasets),
     )
 
 
@@ -153,6 +189,29 @@ def read_identity(output: str) -> dict[str, Any]:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; start the run anew with --overwrite") from None
+
+
+def plan_again(run: str) -> PretrainPlan:
+    """The plan that the run was made by. Raises UserError if its data is no longer the same."""
+    identity = read_identity(run)
+    backend = os.environ.setdefault("KERAS_BACKEND", identity["deciding"]["backend"])
+    fields = identity["config"]
+    plan = plan_run(PretrainConfig(**{**fields, "data": tuple(fields["data"])}))
+    changes = describe_changes(identity["deciding"], plan.deciding() | {"backend": backend})
+    if changes:
+        raise UserError(f"--run: {run} cannot be computed again: {changes}")
+    return plan
+
+
+def _has_labels(config: PretrainConfig, datasets: list[Dataset]) -> bool:
+    """Whether to train the next-sentence head. Raises UserError where data lacks labels."""
+    without = [dataset.folder for dataset in datasets if not dataset.has_labels]
+    if without and config.next_sentence_loss == "true":
+        raise UserError(
+            f"--next_sentence_loss true: the rows in {without[0]} have no labels; make them with "
+            "pipelines.tokenize --packing pairs, or leave it out"
+        )
+    return not without and config.next_sentence_loss != "false"
 
 
 def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:

@@ -7,7 +7,7 @@ layer gets a fresh keyed state, so nothing random has to be carried from step to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, halves, purpose_key
 from trainer.cluster import Cluster
+from trainer.metrics import NEXT_SENTENCE_VALUES
 
-# What a step reports, in this order, as float32. (Only JAX tells the gradient's norm; else 0.)
-STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
+# Sums that an evaluation gives, and those that come after them with the head.
+_SUMS = ("loss_sum", "correct_sum", "weight_sum")
+_NEXT_SENTENCE_SUMS = tuple(f"next_sentence_{name}" for name in _SUMS)
 
 
 def dropout_states(seed: int, step: int, parts: int, generators: int) -> NDArray[np.uint32]:
@@ -28,6 +30,10 @@ def dropout_states(seed: int, step: int, parts: int, generators: int) -> NDArray
         purpose_key(seed, "dropout"), step, np.arange(parts)[:, None], np.arange(generators)
     )
     return halves(keys[:, :, None])
+
+
+def _sums_of(model: Any) -> tuple[str, ...]:
+    return _SUMS if model.next_sentence_head is None else (*_SUMS, *_NEXT_SENTENCE_SUMS)
 
 
 def _named(prefix: str, variables: Any) -> dict[str, Any]:
@@ -73,20 +79,26 @@ class KerasTrainStep:
         self._dropout = model.non_trainable_variables
 
     def run(self, step: int, batch: Mapping[str, Any]) -> Any:
-        """Trains on the batch of ``step``; returns STEP_VALUES as float32[4]."""
+        """Trains on the batch of ``step``; returns STEP_VALUES … as float32[4 or 6]."""
         states = dropout_states(self._seed, step, 1, len(self._dropout))[0]
         for variable, state in zip(self._dropout, states, strict=True):
             variable.assign(state)
         self._model.reset_metrics()
         logs = self._model.train_on_batch(dict(batch), return_dict=True)
         weight = batch["mask_weights"].sum()
-        return np.array([logs["loss"], logs["accuracy"], weight, 0.0], np.float32)
+        loss = logs.get("masked_lm_loss", logs["loss"])
+        more = [logs[name] for name in NEXT_SENTENCE_VALUES if name in logs]
+        return np.array([loss, logs["accuracy"], weight, 0.0, *more], np.float32)
+
+    def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Trains on the batches of ``step``, ``step`` + 1, …; returns the STEP_VALUES of each."""
+        return [self.run(step + i, batch) for i, batch in enumerate(batches)]
 
     def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
-        """[loss_sum, correct_sum, weight_sum] of the batch, without dropout."""
+        """[loss_sum, correct_sum, weight_sum, …] of the batch, without dropout."""
         outputs = self._model(dict(batch), training=False)
-        names = ("loss_sum", "correct_sum", "weight_sum")
-        return np.array([keras.ops.convert_to_numpy(outputs[n]) for n in names], np.float32)
+        sums = [keras.ops.convert_to_numpy(outputs[name]) for name in _sums_of(self._model)]
+        return np.array(sums, np.float32)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of all weights and optimizer variables."""
@@ -108,6 +120,7 @@ class KerasTrainStep:
 class JaxTrainStep:
     """Steps as one compiled function of (weights, optimizer, dropout states, batch).
 
+    The loss is the mean over all masks; with a next-sentence head, plus the mean over all rows.
     With ``grad_accumulation`` > 1 the batch is worked through in that many parts and the gradient
     is that of the whole batch: the sums over all masks, divided once by the number of masks.
     """
@@ -125,21 +138,30 @@ class JaxTrainStep:
 
         self._cluster = cluster or Cluster()
         self._model, self._optimizer, self._seed = model, optimizer, seed
-        self._parts = grad_accumulation
+        self._parts, self._sums = grad_accumulation, _sums_of(model)
         self._state = _State(model, optimizer)
         self._names = [name for name, _ in self._state.items()]
         self._split = len(model.trainable_variables)
         self._generators = len(model.non_trainable_variables)
         # Copies: the first step donates them, and the variables' own arrays must survive that.
         self._arrays = [self._cluster.place(n, np.asarray(v.value)) for n, v in self._state.items()]
-        self._step = jax.jit(
-            self._train, donate_argnums=0, out_shardings=self._cluster.shardings(self._arrays)
-        )
+        shardings = self._cluster.shardings(self._arrays)
+        self._step = jax.jit(self._train, donate_argnums=0, out_shardings=shardings)
+        self._steps = jax.jit(self._train_group, donate_argnums=0, out_shardings=shardings)
         self._evaluate = jax.jit(self._forward)
 
-    def _loss_sum(self, weights: Any, states: Any, batch: Any) -> Any:
+    def _loss_sum(self, weights: Any, states: Any, batch: Any, masks_per_row: Any) -> Any:
+        """(what to minimise, all sums) of a part of a batch.
+
+        A row's next-sentence loss counts as much as ``masks_per_row`` masks: divided by all masks
+        in the end, it is a mean over rows.
+        """
         outputs, _ = self._model.stateless_call(weights, list(states), batch, training=True)
-        return outputs["loss_sum"], (outputs["correct_sum"], outputs["weight_sum"])
+        sums = [outputs[name] for name in self._sums]
+        loss = sums[0]
+        if len(sums) > len(_SUMS):
+            loss += masks_per_row * sums[len(_SUMS)]
+        return loss, sums
 
     def _train(self, arrays: Any, states: Any, batch: Any) -> Any:
         import jax
@@ -147,39 +169,54 @@ class JaxTrainStep:
 
         weights, optimizer_state = arrays[: self._split], arrays[self._split :]
         gradient_of = jax.value_and_grad(self._loss_sum, has_aux=True)
+        masks_per_row = batch["mask_weights"].sum() / len(batch["mask_weights"])
         if self._parts == 1:
-            (loss, (correct, weight)), gradients = gradient_of(weights, states[0], batch)
+            (_, sums), gradients = gradient_of(weights, states[0], batch, masks_per_row)
         else:
 
             def add_part(total: Any, part: Any) -> tuple[Any, None]:
-                (loss, (correct, weight)), gradients = gradient_of(weights, *part)
-                return jax.tree.map(jnp.add, total, (loss, correct, weight, gradients)), None
+                (_, sums), gradients = gradient_of(weights, *part, masks_per_row)
+                return jax.tree.map(jnp.add, total, (sums, gradients)), None
 
             zero = jnp.zeros((), jnp.float32)
-            start = (zero, zero, zero, [jnp.zeros_like(w) for w in weights])
+            start = ([zero for _ in self._sums], [jnp.zeros_like(w) for w in weights])
             # Part i takes every parts-th row, so rows sharded over devices stay where they are.
             parts = {
                 name: values.reshape(-1, self._parts, *values.shape[1:]).swapaxes(0, 1)
                 for name, values in batch.items()
             }
-            (loss, correct, weight, gradients), _ = jax.lax.scan(add_part, start, (states, parts))
+            (sums, gradients), _ = jax.lax.scan(add_part, start, (states, parts))
+        loss, correct, weight, *next_sentence = sums
         divisor = jnp.maximum(weight, 1e-6)
         gradients = [gradient / divisor for gradient in gradients]
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in gradients))
         weights, optimizer_state = self._optimizer.stateless_apply(
             optimizer_state, gradients, weights
         )
-        values = jnp.stack([loss / divisor, correct / divisor, weight, norm])
-        return [*weights, *optimizer_state], values
+        values = [loss / divisor, correct / divisor, weight, norm]
+        if next_sentence:
+            loss, correct, rows = next_sentence
+            values += [loss / jnp.maximum(rows, 1), correct / jnp.maximum(rows, 1)]
+        return [*weights, *optimizer_state], jnp.stack(values)
+
+    def _train_group(self, arrays: Any, states: Any, batches: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        def train(arrays: Any, step: Any) -> tuple[Any, Any]:
+            return self._train(arrays, *step)
+
+        stacked = {name: jnp.stack([batch[name] for batch in batches]) for name in batches[0]}
+        return jax.lax.scan(train, arrays, (states, stacked))
 
     def _forward(self, weights: Any, states: Any, batch: Any) -> Any:
         import jax.numpy as jnp
 
         outputs, _ = self._model.stateless_call(weights, list(states), batch, training=False)
-        return jnp.stack([outputs[n] for n in ("loss_sum", "correct_sum", "weight_sum")])
+        return jnp.stack([outputs[name] for name in self._sums])
 
     def run(self, step: int, batch: Mapping[str, Any]) -> Any:
-        """Trains on the batch of ``step``; returns STEP_VALUES as a device array float32[4].
+        """Trains on the batch of ``step``; returns STEP_VALUES … as a device array float32[4 or 6].
 
         Returns at once: the device may still be computing.
         """
@@ -188,8 +225,18 @@ class JaxTrainStep:
         self._arrays, values = self._step(self._arrays, states, placed)
         return values
 
+    def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Trains on the batches of ``step``, ``step`` + 1, … in one call; returns as ``run``."""
+        if len(batches) == 1:
+            return [self.run(step, batches[0])]
+        numbers = range(step, step + len(batches))
+        states = [dropout_states(self._seed, k, self._parts, self._generators) for k in numbers]
+        placed = [self._cluster.place_batch(batch) for batch in batches]
+        self._arrays, values = self._steps(self._arrays, np.stack(states), placed)
+        return list(values)
+
     def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
-        """[loss_sum, correct_sum, weight_sum] of the batch, without dropout."""
+        """[loss_sum, correct_sum, weight_sum, …] of the batch, without dropout."""
         states = dropout_states(self._seed, 0, 1, self._generators)[0]
         placed = self._cluster.place_batch(batch)
         return np.asarray(self._evaluate(self._arrays[: self._split], states, placed))

@@ -169,7 +169,8 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
             | "All" >> beam.Flatten()
             | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
             | "ByShard" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(WriteShard(config, vocabulary.fingerprint))
+            | "Write"
+            >> beam.ParDo(WriteShard(config, vocabulary.fingerprint, apart=folder is not None))
         )
         (
             (tokenized.reports, written)

@@ -23,7 +23,7 @@ from pipelines.documents import DocumentBlock
 from pipelines.errors import UserError
 from pipelines.records import schema_of, token_dtype
 from pipelines.report import Report
-from pipelines.shards import shard_name, write_shard_parts
+from pipelines.shards import shard_name, write_records, write_shard_parts
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.plan import assign_shards, plan_shards
@@ -37,6 +37,7 @@ from pipelines.tokenize.token_blocks import (
 )
 from pipelines.vocabulary import Vocabulary
 from pipelines.vocabulary_source import VOCABULARY_FILE
+from pipelines.writer_process import write_records_apart
 
 # Tokens that a worker gathers before it cuts them by shard: 8 or 16 MB.
 _HELD_TOKENS = 1 << 22
@@ -134,10 +135,14 @@ class TokenizeBlocks(beam.DoFn):
 
 
 class WriteShard(beam.DoFn):
-    """(shard key, its documents) -> Report, after writing the shard."""
+    """(shard key, its documents) -> Report, after writing the shard.
 
-    def __init__(self, config: TokenizeConfig, fingerprint: str):
+    Where workers are threads of one process, ``apart``, a process of each writes its shards.
+    """
+
+    def __init__(self, config: TokenizeConfig, fingerprint: str, apart: bool):
         self._config, self._fingerprint = config, fingerprint
+        self._write = write_records_apart if apart else write_records
 
     def process(self, element: tuple[int, Iterable[TokenBlock | StoredBlock]]) -> Iterator[Report]:
         key, blocks = element
@@ -156,7 +161,12 @@ class WriteShard(beam.DoFn):
             first = next(parts)
             schema = schema_of(first)
             info = write_shard_parts(
-                self._config.output, name, chain([first], parts), schema, self._config.format
+                self._config.output,
+                name,
+                chain([first], parts),
+                schema,
+                self._config.format,
+                self._write,
             )
         yield Report(counts, shard.split, info, schema)
 

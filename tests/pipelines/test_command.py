@@ -127,7 +127,7 @@ def test_variables_in_the_file_are_filled_in(tmp_path, monkeypatch):
 
 def all_configs() -> list[type]:
     from pipelines.demo_task import DemoTaskConfig
-    from pipelines.docstrings import DocstringsConfig
+    from pipelines.docstring_task import DocstringsConfig
     from trainer.evaluate import EvaluateConfig
     from trainer.export import ExportConfig
     from trainer.finetune import FinetuneConfig

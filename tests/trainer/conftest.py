@@ -59,6 +59,34 @@ def small_rows(count: int, vocabulary: Vocabulary, seed: int = 0) -> Columns:
     }
 
 
+def small_pairs(count: int, vocabulary: Vocabulary, seed: int = 0) -> Columns:
+    """Rows as packing ``pairs`` makes them: the second segment counts on, or (label 1) downwards."""
+    key = fold(purpose_key(seed, "test pairs"), np.arange(count))
+    labels = below(fold(key, 0), 2).astype(np.uint8)
+    starts = below(fold(key, 1), 1 << 20)
+    half = (SEQ_LENGTH - 3) // 2
+    up = np.arange(half)
+    second = np.where(labels[:, None], -up, half + up)
+    body = 5 + (starts[:, None] + np.concatenate([np.tile(up, (count, 1)), second], 1)) % (
+        vocabulary.size - 5
+    )
+    cls, sep = np.full((count, 1), vocabulary.cls_id), np.full((count, 1), vocabulary.sep_id)
+    tokens = np.concatenate([cls, body[:, :half], sep, body[:, half:], sep], 1)
+    segments = np.tile(np.repeat([0, 1], [half + 2, half + 1]), (count, 1))
+
+    def ragged(values, dtype):
+        return Ragged(values.astype(dtype).ravel(), offsets_of(np.full(count, values.shape[1])))
+
+    return {
+        "row_id": fold(key, 2),
+        "token_ids": ragged(tokens, np.uint16),
+        "segment_lengths": ragged(np.full((count, 1), tokens.shape[1]), np.uint16),
+        "doc_ids": ragged(np.arange(count)[:, None], np.uint64),
+        "segment_ids": ragged(segments, np.uint8),
+        "next_sentence_labels": labels,
+    }
+
+
 def write_rows(
     folder: Path,
     *,
@@ -69,13 +97,15 @@ def write_rows(
     format: str = "array_record",
     vocabulary: Vocabulary | None = None,
     seed: int = 0,
+    seq_length: int = SEQ_LENGTH,
 ) -> Path:
     """An output of stage tokenize, as its readers see it."""
     vocabulary = vocabulary or small_vocabulary()
     folder.mkdir(parents=True, exist_ok=True)
     splits = {}
     for split, count, number in (("train", train, shards), ("validation", validation, 1)):
-        columns = small_rows(count, vocabulary, seed + (split == "validation") * 1000)
+        make = small_pairs if packing == "pairs" else small_rows
+        columns = make(count, vocabulary, seed + (split == "validation") * 1000)
         cuts = np.array_split(np.arange(count), number)
         splits[split] = tuple(
             write_shard(
@@ -94,7 +124,7 @@ def write_rows(
         counts={"rows": train + validation},
         facts={
             "format": format,
-            "seq_length": SEQ_LENGTH,
+            "seq_length": seq_length,
             "packing": packing,
             "lowercase": True,
             "strip_accents": True,
@@ -105,7 +135,7 @@ def write_rows(
                 **{f"{n}_id": getattr(vocabulary, f"{n}_id") for n in ("unk", "mask")},
             },
         },
-        schema=schema_of(small_rows(1, vocabulary)),
+        schema=schema_of(columns),
         splits=splits,
     )
     finish_output(str(folder), manifest, {}, {})

@@ -16,8 +16,11 @@ import pytest
 from pipelines.command import RunOptions, parse_command
 from pipelines.errors import UserError
 from pipelines.manifest import read_manifest
+from pipelines.vocabulary import SPECIAL_TOKENS, Vocabulary
 from trainer.checkpoints import Checkpoints
+from trainer.cluster import Cluster
 from trainer.pretrain_config import PretrainConfig, describe_changes
+from trainer.pretrain_plan import plan_run
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Runs the command where importing these fails, as where they are not installed.
@@ -96,7 +99,7 @@ def read_lines(output):
 
 def results(output):
     """What must not depend on interruptions."""
-    timing = ("rows_per_second", "tokens_per_second", "data_wait")
+    timing = ("seconds", "rows_per_second", "tokens_per_second", "tflops", "mfu", "data_wait")
     lines = [
         {name: value for name, value in line.items() if name not in timing}
         for line in read_lines(output)
@@ -175,6 +178,48 @@ def test_killed_again_and_again_gives_the_same_bits(whole, start, run, make_rows
         np.testing.assert_array_equal(values, expected_arrays[name], err_msg=name)
     mine, other = (read_manifest(str(folder)).to_json() for folder in (tmp_path, whole[0]))
     assert mine == other
+
+
+def test_steps_in_one_call_give_the_same_bits(whole, run, make_rows, tmp_path):
+    options = {"data": make_rows(), "output": tmp_path, "steps": 200, **_TINY, "log_every": 30}
+    run(**options, steps_per_execution=5, eval_every=100)
+    lines = {line["step"]: line for line in read_lines(tmp_path)}
+    assert list(lines) == [30, 60, 90, 100, 120, 150, 180, 200]
+    expected = {line["step"]: line for line in read_lines(whole[0])}
+    for step, line in lines.items():
+        for name in ("loss", "accuracy", "gradient_norm", "learning_rate"):
+            assert line[name] == expected[step][name]
+    for name, values in newest_arrays(whole[0]).items():
+        np.testing.assert_array_equal(newest_arrays(tmp_path)[name], values, err_msg=name)
+
+
+def test_a_second_phase_begins_with_the_weights_of_the_first(
+    whole, start, run, make_rows, tmp_path_factory
+):
+    first, _ = whole
+    longer = make_rows(seq_length=64)
+    options = {"data": longer, "initial_run": first, "steps": 40, **_TINY, "checkpoint_every": 5}
+    options |= {"warmup_steps": 4, "learning_rate": 0.001}
+    outputs = [tmp_path_factory.mktemp(f"phase-{i}") for i in range(2)]
+    run(output=outputs[0], **options)
+    assert read_lines(outputs[0])[0]["learning_rate"] == pytest.approx(0.001 / 4)
+    fields = {name: value for name, value in options.items() if name != "data"}
+    config = PretrainConfig(data=(str(longer),), output="x", **fields | {"initial_run": str(first)})
+    model, _, _ = plan_run(config).build(Cluster())
+    trained = newest_arrays(first)
+    for i, variable in enumerate(model.trainable_variables):
+        np.testing.assert_array_equal(variable.numpy(), trained[f"model/{i:04d}/{variable.path}"])
+    # Killed and started again, the same bits; from other weights it is another run.
+    process = start(output=outputs[1], **options)
+    wait_for_step(outputs[1], 12, process)
+    process.kill()
+    process.wait()
+    without = {name: value for name, value in options.items() if name != "initial_run"}
+    assert "initial_weights was '" in run(check=2, output=outputs[1], **without)
+    run(output=outputs[1], **options)
+    assert results(outputs[1])[0] == results(outputs[0])[0]
+    for name, values in newest_arrays(outputs[0]).items():
+        np.testing.assert_array_equal(newest_arrays(outputs[1])[name], values, err_msg=name)
 
 
 def test_sigterm_saves_and_asks_to_be_started_again(start, run, make_rows, whole, tmp_path):
@@ -256,12 +301,26 @@ def check(**options):
         ({"learning_rate": float("nan")}, "must be a positive number"),
         ({"seed": -1}, "--seed -1"),
         ({"dropout": 1}, "--dropout 1"),
+        ({"peak_tflops": 0}, "--peak_tflops 0.0: must be a positive number"),
+        ({"steps_per_execution": 0}, "--steps_per_execution 0: must be at least 1"),
+        ({"initial_run": "/nowhere"}, "--initial_run: /nowhere"),
     ],
 )
 def test_impossible_options(make_rows, tmp_path, options, message):
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         check(data=make_rows(), output=tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_initial_run_of_another_kind_is_refused(whole, make_rows, tmp_path):
+    options = {"output": tmp_path / "run", "initial_run": whole[0], **_TINY}
+    check(data=make_rows(), **options)
+    with pytest.raises(UserError, match=r"has hidden_dim 16, this run 32; give --hidden_dim 16"):
+        check(data=make_rows(), **options | {"hidden_dim": 32})
+    words = [f"v{i}" for i in range(115)]
+    other = make_rows(vocabulary=Vocabulary((*SPECIAL_TOKENS, *words)))
+    with pytest.raises(UserError, match="was trained with another vocabulary"):
+        check(data=other, **options)
 
 
 def test_masking_options_are_refused_for_examples(make_rows, make_examples, tmp_path):

@@ -26,8 +26,9 @@ from trainer.schedule import WarmupThenDecay  # noqa: E402
 from trainer.train_step import build_train_step, dropout_states  # noqa: E402
 
 
-def build_step(dropout=0.0, layers=1, **options):
-    model = PretrainingModel(BertBackbone(120, layers, 2, 16, 32, dropout, 32))
+def build_step(dropout=0.0, layers=1, remat=False, dtype="float32", **options):
+    model = PretrainingModel(BertBackbone(120, layers, 2, 16, 32, dropout, 32, dtype=dtype))
+    model.backbone.rematerializes = remat
     initialize_weights(model, seed=0)
     schedule = WarmupThenDecay(1e-2, 0, 100, "constant")
     optimizer = build_optimizer(
@@ -110,6 +111,36 @@ def test_state_put_back_goes_on_bit_for_bit(batches):
     third = make_step(dropout=0.3)
     third.load(saved)
     np.testing.assert_array_equal(np.asarray(third.run(3, batches[3])), expected[0])
+
+
+def test_steps_in_one_call_give_the_same_bits(batches):
+    one, many = make_step(dropout=0.3), build_step(dropout=0.3)
+    expected = [np.asarray(one.run(k, batches[k])) for k in range(5)]
+    found = [*many.run_group(0, batches[:1]), *many.run_group(1, batches[1:5])]
+    np.testing.assert_array_equal(np.array(found), expected)
+    for name, values in many.state().items():
+        np.testing.assert_array_equal(values, one.state()[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("dtype", "parts"), [("float32", 1), ("mixed_bfloat16", 2)])
+def test_rematerialized_layers_give_the_same_in_less_memory(batches, parts, dtype):
+    options = {"dropout": 0.3, "layers": 4, "dtype": dtype, "grad_accumulation": parts}
+    kept, again = build_step(**options), build_step(**options, remat=True)
+    for k in range(2):
+        expected, found = (np.asarray(step.run(k, batches[k])) for step in (kept, again))
+        np.testing.assert_allclose(found, expected, rtol=1e-6 if dtype == "float32" else 1e-2)
+    tolerance = 1e-6 if dtype == "float32" else 1e-3
+    for name, values in kept.state().items():
+        if "momentum" in name:
+            np.testing.assert_allclose(again.state()[name], values, rtol=1e-3, atol=tolerance)
+    if parts > 1:
+        return
+    states = dropout_states(5, 0, parts, kept._generators)
+    used = [
+        step._step.lower(step._arrays, states, batches[0]).compile().memory_analysis()
+        for step in (kept, again)
+    ]
+    assert used[1].temp_size_in_bytes < 0.6 * used[0].temp_size_in_bytes
 
 
 def test_the_model_gets_the_trained_weights(batches):

@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from pipelines.docstrings import find_near_duplicates
+from pipelines.docstring_task import find_near_duplicates
 from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.labelled_data import read_labelled
 

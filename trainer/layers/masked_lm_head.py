@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.products import project
+
 
 @keras.saving.register_keras_serializable(package="bertmill")
 class MaskedLMHead(keras.layers.Layer):
@@ -88,15 +90,14 @@ class MaskedLMHead(keras.layers.Layer):
         """The bias variable, float[vocabulary_size]."""
         return self._bias
 
-    def transform(self, inputs: Any, mask_positions: Any) -> Any:
-        """Everything but the projection: float[batch, sequence, hidden] -> [batch, masks, hidden]."""
-        positions = ops.expand_dims(mask_positions, axis=-1)
-        x = ops.take_along_axis(inputs, positions, axis=1)
-        return self._intermediate_layer_norm(self._intermediate_dense(x))
+    def transform(self, masked: Any) -> Any:
+        """All between encoder and projection: float[batch, masks, hidden], and back the same."""
+        return self._intermediate_layer_norm(project(self._intermediate_dense, masked))
 
     def call(self, inputs: Any, mask_positions: Any) -> Any:
         """float[batch, sequence, hidden], int[batch, masks] -> float[batch, masks, vocabulary]."""
-        x = self.transform(inputs, mask_positions)
+        positions = ops.expand_dims(mask_positions, axis=-1)
+        x = self.transform(ops.take_along_axis(inputs, positions, axis=1))
         if self.token_embedding is not None:
             outputs = self.token_embedding(x, reverse=True)
         else:

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.products import einsum
+
 
 @keras.saving.register_keras_serializable(package="bertmill", name="SegmentEmbedding")
 class Embedding(keras.layers.Embedding):
@@ -21,4 +23,4 @@ class Embedding(keras.layers.Embedding):
         if self.input_dim > 16:
             return super().call(inputs)
         one_hot = ops.one_hot(inputs, self.input_dim, dtype=self.compute_dtype)
-        return ops.matmul(one_hot, ops.cast(self.embeddings, self.compute_dtype))
+        return einsum("bsi,if->bsf", one_hot, ops.cast(self.embeddings, self.compute_dtype))

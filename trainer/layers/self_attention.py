@@ -18,6 +18,7 @@ import keras
 from keras import ops
 
 from trainer.layers.dropout import Dropout, drop_on_jax
+from trainer.layers.products import einsum, project
 
 # Larger probabilities of one layer (a BERT-base on 32 rows of 512: 400 MB) are computed twice.
 _KEPT_BYTES = 1 << 28
@@ -31,6 +32,26 @@ class SelfAttention(keras.layers.MultiHeadAttention):
         super()._build_attention(rank)
         # Same class name and state as the layer it replaces, cheaper random bits.
         self._dropout_layer: Any = Dropout(self._dropout, dtype=self.dtype_policy, seed=self.seed)
+
+    def call(
+        self,
+        query: Any,
+        value: Any,
+        attention_mask: Any = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+    ) -> Any:
+        """query: float[batch, queries, hidden], value: float[batch, keys, hidden]; as Keras' own."""
+        mixed, scores = self._compute_attention(
+            project(self._query_dense, query),
+            project(self._key_dense, value),
+            project(self._value_dense, value),
+            attention_mask,
+            training,
+            return_attention_scores,
+        )
+        mixed = project(self._output_dense, mixed)
+        return (mixed, scores) if return_attention_scores else mixed
 
     def _compute_attention(
         self,
@@ -72,12 +93,11 @@ def _attend(
 ) -> Any:
     """Attention with explicit probabilities, which ``drop`` is applied to."""
     query = query * ops.cast(scale, query.dtype)
-    scores = ops.matmul(ops.transpose(query, (0, 2, 1, 3)), ops.transpose(key, (0, 2, 3, 1)))
+    scores = einsum("bqhd,bkhd->bhqk", query, key)
     if mask is not None:
         lowest = -3e4 if keras.backend.standardize_dtype(scores.dtype) == "float16" else -1e9
         scores = ops.where(mask, scores, ops.cast(lowest, scores.dtype))
-    mixed = ops.matmul(drop(ops.softmax(scores, axis=-1)), ops.transpose(value, (0, 2, 1, 3)))
-    return ops.transpose(mixed, (0, 2, 1, 3))
+    return einsum("bkhd,bhqk->bqhd", value, drop(ops.softmax(scores, axis=-1)))
 
 
 def _fills_memory(shape: tuple[int | None, ...], dtype: Any) -> bool:

@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from trainer.layers.dropout import Dropout
+from trainer.layers.products import project
 from trainer.layers.self_attention import SelfAttention
 
 
@@ -115,19 +116,29 @@ class TransformerEncoder(keras.layers.Layer):
         attention_mask: Any = None,
         training: bool | None = None,
         return_attention_scores: bool = False,
+        positions: Any = None,
     ) -> Any:
         """Encodes float[batch, sequence, hidden].
 
         ``padding_mask`` [batch, sequence] and ``attention_mask`` [batch, sequence, sequence] are
         nonzero where attention is allowed; both together allow what both allow. Returns the same
-        shape, and the scores [batch, heads, sequence, sequence] too if asked.
+        shape, and the scores [batch, heads, sequence, sequence] too if asked. With ``positions``
+        int[batch, selected] only those are encoded, into [batch, selected, hidden]: they still
+        attend to all, and nothing is computed for the others that nobody would look at.
         """
         mask = _combined_mask(inputs, padding_mask, attention_mask)
         residual = inputs
         x = self._self_attention_layer_norm(inputs) if self.normalize_first else inputs
+        query = x
+        if positions is not None:
+            selected = ops.expand_dims(positions, axis=-1)
+            residual = ops.take_along_axis(inputs, selected, axis=1)
+            query = ops.take_along_axis(x, selected, axis=1) if self.normalize_first else residual
+            if mask is not None and mask.shape[1] != 1:
+                mask = ops.take_along_axis(mask, selected, axis=1)
         scores = None
         x = self._self_attention_layer(
-            query=x,
+            query=query,
             value=x,
             attention_mask=mask,
             training=training,
@@ -142,8 +153,8 @@ class TransformerEncoder(keras.layers.Layer):
         residual = x
         if self.normalize_first:
             x = self._feedforward_layer_norm(x)
-        x = self._feedforward_intermediate_dense(x)
-        x = self._feedforward_output_dense(x)
+        x = project(self._feedforward_intermediate_dense, x)
+        x = project(self._feedforward_output_dense, x)
         x = self._feedforward_dropout(x, training=training) + residual
         if not self.normalize_first:
             x = self._feedforward_layer_norm(x)

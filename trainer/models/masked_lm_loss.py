@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-_BLOCK_ROWS_CPU = 128
 _BLOCK_ROWS_ACCELERATOR = 2048
 
 
@@ -43,8 +42,8 @@ def sum_masked_lm_loss(
         bias: float[vocabulary].
         labels: int[...]: the right ids.
         weights: float[...]: 0.0 for unused slots. Not differentiated.
-        block_rows: rows a block on JAX; default 128 on CPU, 2,048 on accelerators. With rows
-            sharded over d devices it should be a multiple of d.
+        block_rows: rows a block on JAX; default ``default_block_rows(hidden)``. With rows sharded
+            over d devices it should be a multiple of d.
 
     Returns:
         ``loss``, ``correct`` (a row is right where no logit is greater than its label's) and
@@ -58,7 +57,7 @@ def sum_masked_lm_loss(
     bias = ops.convert_to_tensor(bias)
     backend = keras.config.backend()
     if backend == "jax":
-        block_rows = block_rows or default_block_rows()
+        block_rows = block_rows or default_block_rows(width)
         loss, correct = _jax_sums()(hidden, embeddings, bias, labels, weights, block_rows)
     else:
         table = ops.cast(ops.transpose(embeddings), hidden.dtype)
@@ -70,11 +69,17 @@ def sum_masked_lm_loss(
 
 
 @functools.cache
-def default_block_rows() -> int:
-    """Rows of logits computed at a time by one device."""
+def default_block_rows(width: int) -> int:
+    """Rows of logits computed at a time by one device, from vectors of ``width`` dimensions.
+
+    On a CPU a block's logits had best stay in the cache; but every block goes over the whole table
+    and its gradient once, and that costs the more, the wider they are.
+    """
     import jax
 
-    return _BLOCK_ROWS_CPU if jax.default_backend() == "cpu" else _BLOCK_ROWS_ACCELERATOR
+    if jax.default_backend() != "cpu":
+        return _BLOCK_ROWS_ACCELERATOR
+    return min(max(width, 128), 512)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ needs comes back as a handful of scalars. The batch is a dict of arrays:
     mask_positions, mask_ids                        int32 [batch, masks]
     mask_weights                                    float32 [batch, masks], 0.0 = unused slot
     document_ids (only for packed rows)             int32 [batch, sequence], 0 = padding
+    next_sentence_labels (only for next_sentence)   int32 [batch]: 0, 1, or -1 = not counted
 
 Other keys (row_id, …) are ignored. On every backend, the Keras way::
 
@@ -27,7 +28,13 @@ On JAX, as a pure function (variables are built on construction)::
 ``outputs`` holds float32 scalars: ``loss`` and ``accuracy`` (means weighted with mask_weights over
 the whole batch) and ``loss_sum``, ``correct_sum``, ``weight_sum``. To accumulate gradients over parts
 of a batch, differentiate ``loss_sum`` and divide the summed gradients by the summed ``weight_sum``.
+<<<<<<< HEAD
+With the rows of a batch sharded over d devices, pass ``block_rows=default_block_rows(hidden_dim) * d``.
+=======
+With ``next_sentence`` there are ``next_sentence_loss_sum``, ``…_correct_sum`` and ``…_weight_sum``
+beside them; ``loss`` stays the masked LM's, and what Keras minimises is the sum of both means.
 With the rows of a batch sharded over d devices, pass ``block_rows=128 * d``.
+>>>>>>> seven_b
 """
 
 from __future__ import annotations
@@ -44,6 +51,7 @@ from trainer.models.masked_lm_loss import sum_masked_lm_loss
 
 KERAS_NLP_HEAD_EPSILON = 1e-5
 _INPUTS = ("token_ids", "segment_ids", "padding_mask")
+_NEXT_SENTENCE_MEANS = ("masked_lm_loss", "next_sentence_loss", "next_sentence_accuracy")
 
 
 def bert_masked_lm_head(backbone: BertBackbone, **options: Any) -> MaskedLMHead:
@@ -76,6 +84,8 @@ class PretrainingModel(keras.Model):
             gives is the same function in KerasHub and at Hugging Face. KerasHub's head has the exact
             GELU and epsilon 1e-5, Hugging Face's what its encoder has: with a plain head no weights
             make the two equal, and logits differ by about 1e-3.
+        next_sentence: also predict, from the pooled first position, whether a row's second segment
+            follows the first (Devlin et al. 2018, section 3.1) or how the two are ordered.
         block_rows: rows of logits computed at a time on JAX; see ``sum_masked_lm_loss``.
     """
 
@@ -85,6 +95,7 @@ class PretrainingModel(keras.Model):
         masked_lm_head: MaskedLMHead | None = None,
         block_rows: int | None = None,
         portable_head: bool = False,
+        next_sentence: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -93,15 +104,37 @@ class PretrainingModel(keras.Model):
         self.masked_lm_head = masked_lm_head or bert_masked_lm_head(backbone, **options)
         self.block_rows = block_rows
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
+        self.next_sentence_head = None
+        if next_sentence:
+            self.next_sentence_head = keras.layers.Dense(
+                2,
+                kernel_initializer=bert_kernel_initializer(),
+                dtype=backbone.dtype_policy,
+                name="next_sentence",
+            )
+            self.next_sentence_head.build((None, backbone.hidden_dim))
+            self.next_sentence_trackers = {
+                name: keras.metrics.Mean(name=name) for name in _NEXT_SENTENCE_MEANS
+            }
         self.built = True
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """Gives float32 scalars: loss, accuracy, loss_sum, correct_sum, weight_sum."""
+        """Gives the float32 scalars that the module's docstring names."""
         inputs = {name: ops.cast(batch[name], "int32") for name in _INPUTS}
         if batch.get("document_ids") is not None:
             inputs["document_ids"] = batch["document_ids"]
-        encoded = self.backbone(inputs, training=training)["sequence_output"]
-        hidden = self.masked_lm_head.transform(encoded, batch["mask_positions"])
+        positions = batch["mask_positions"]
+        if self.next_sentence_head is not None:
+            first = ops.zeros_like(positions[:, :1])
+            positions = ops.concatenate([first, positions], axis=1)
+        encoded = self.backbone.encode_at(inputs, positions, training=training)
+        next_sentence = {}
+        if self.next_sentence_head is not None:
+            pooled = self.backbone.pooled_dense(encoded[:, 0])
+            logits = ops.cast(self.next_sentence_head(pooled), "float32")
+            next_sentence = _sum_next_sentence_loss(logits, batch["next_sentence_labels"])
+            encoded = encoded[:, 1:]
+        hidden = self.masked_lm_head.transform(encoded)
         sums = sum_masked_lm_loss(
             hidden,
             self.backbone.token_embedding.embeddings,
@@ -118,6 +151,7 @@ class PretrainingModel(keras.Model):
             "loss_sum": sums.loss,
             "correct_sum": sums.correct,
             "weight_sum": sums.weight,
+            **next_sentence,
         }
 
     def compute_loss(
@@ -129,7 +163,17 @@ class PretrainingModel(keras.Model):
         training: bool = True,
     ) -> Any:
         self.accuracy_tracker.update_state(y_pred["accuracy"], sample_weight=y_pred["weight_sum"])
-        return y_pred["loss"]
+        if self.next_sentence_head is None:
+            return y_pred["loss"]
+        weight = y_pred["next_sentence_weight_sum"]
+        means = {
+            "masked_lm_loss": y_pred["loss"],
+            "next_sentence_loss": y_pred["next_sentence_loss_sum"] / ops.maximum(weight, 1),
+            "next_sentence_accuracy": y_pred["next_sentence_correct_sum"] / ops.maximum(weight, 1),
+        }
+        for name, tracker in self.next_sentence_trackers.items():
+            tracker.update_state(means[name])
+        return means["masked_lm_loss"] + means["next_sentence_loss"]
 
     def to_masked_lm(self, preprocessor: Any = None) -> Any:
         """A ``BertMaskedLM`` task over the same backbone with a head of equal outputs, for saving."""
@@ -142,6 +186,20 @@ class PretrainingModel(keras.Model):
             dense = task.masked_lm_head._intermediate_dense
             dense.set_weights([SHARPNESS * weight for weight in dense.get_weights()])
         return task
+
+
+def _sum_next_sentence_loss(logits: Any, labels: Any) -> dict[str, Any]:
+    """Sums over the rows with a label: cross-entropy, right answers, rows."""
+    counted = ops.cast(labels >= 0, "float32")
+    label = ops.cast(ops.maximum(labels, 0), "int32")
+    wanted = ops.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+    loss = ops.logsumexp(logits, axis=-1) - wanted
+    right = ops.cast(wanted >= ops.max(logits, axis=-1), "float32")
+    return {
+        "next_sentence_loss_sum": ops.sum(loss * counted),
+        "next_sentence_correct_sum": ops.sum(right * counted),
+        "next_sentence_weight_sum": ops.sum(counted),
+    }
 
 
 def _options_of(head: MaskedLMHead) -> dict[str, Any]:

@@ -99,6 +99,43 @@ def check_packed_loss_and_gradients_are_the_sums_over_documents(folder):
     assert max(far) > 1e-2, max(far)
 
 
+def check_encoding_selected_positions_gives_the_values_of_all(folder):
+    backbone = _backbone()
+    rng = np.random.default_rng(6)
+    tokens = rng.integers(0, _WORDS, (3, 24)).astype("int32")
+    owners = np.repeat([[1, 2, 0], [1, 1, 2], [1, 2, 3]], 8, axis=1).astype("int32")
+    positions = rng.integers(0, 24, (3, 5)).astype("int32")  # in any order, also twice
+    plain = _inputs(tokens, 0 * tokens, (owners > 0).astype("int32"))
+    for inputs in (plain, {**plain, "document_ids": owners}):
+        whole = outputs_of(backbone, inputs)["sequence_output"]
+        some = ops.convert_to_numpy(backbone.encode_at(inputs, positions))
+        wanted = np.take_along_axis(whole, positions[..., None], axis=1)
+        np.testing.assert_allclose(some, wanted, atol=1e-5)
+
+
+def check_loss_and_gradients_are_those_of_encoding_all_positions(folder):
+    model = PretrainingModel(_backbone(dropout=0.0))
+    _, _, tokens, types, owners = _packed_row()
+    batch = {
+        **_inputs(tokens, types, owners > 0),
+        "document_ids": owners,
+        "mask_positions": np.array([[1, 8, 15, 0]], "int32"),
+        "mask_ids": np.array([[4, 5, 6, 0]], "int32"),
+        "mask_weights": np.array([[1.0, 1.0, 1.0, 0.0]], "float32"),
+    }
+    lean, lean_gradients = loss_and_gradients(model, batch)
+
+    def encode_all(inputs, positions, training=None):
+        whole = model.backbone(inputs, training=training)["sequence_output"]
+        return ops.take_along_axis(whole, ops.expand_dims(positions, -1), axis=1)
+
+    model.backbone.encode_at = encode_all
+    loss, gradients = loss_and_gradients(model, batch)
+    np.testing.assert_allclose(lean, loss, rtol=1e-5)
+    for one, other in zip(lean_gradients, gradients, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5 * np.abs(other).max() + 2e-6)
+
+
 def check_one_document_a_row_changes_nothing(folder):
     backbone = _backbone()
     tokens = np.random.default_rng(4).integers(0, _WORDS, (3, 12)).astype("int32")

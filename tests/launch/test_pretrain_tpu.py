@@ -1,0 +1,190 @@
+"""``launch/pretrain_tpu.sh`` with a stand-in for gcloud, which runs each command here, on the CPU.
+
+No TPU was at hand: that gcloud itself behaves like this is not tested. The training is real: it is
+stopped once with SIGTERM, as by maintenance, and the loop starts it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+_SCRIPT = _ROOT / "launch" / "pretrain_tpu.sh"
+
+# Notes every call; keeps the TPU's state in a file; "ssh" runs the command in its own home folder.
+_GCLOUD = """#!/usr/bin/env bash
+printf '%s\\n' "$*" | head -n 1 >> "$FAKE/calls"
+case $4 in
+  describe) cat "$FAKE/state" ;;
+  create) echo READY > "$FAKE/state" ;;
+  delete) rm "$FAKE/state" ;;
+  scp) cp "$5" "$FAKE/home/${6#*:}" ;;
+  ssh)
+    while [ "$1" != --command ]; do shift; done
+    if [ -f "$FAKE/preempt" ] && grep -q trainer.pretrain <<< "$2"; then
+      rm "$FAKE/preempt"; echo PREEMPTED > "$FAKE/state"; exit 255
+    fi
+    cd "$FAKE/home" || exit 1
+    bash -c "$2" ;;
+esac
+"""
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A folder with the stand-in and one worker's home, where the packages are installed already."""
+    (tmp_path / "gcloud").write_text(_GCLOUD)
+    (tmp_path / "gcloud").chmod(0o755)
+    (tmp_path / "state").write_text("READY\n")
+    (tmp_path / "calls").touch()
+    venv = tmp_path / "home" / "bertmill" / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (venv / "bin" / "python").chmod(0o755)
+    wanted = subprocess.run(
+        "cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1",
+        shell=True,
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    (venv / "installed").write_text(f"{wanted} gcp,train\n")
+    (venv / "installed_tpu").write_text(f"{wanted} gcp,train\n")
+    return tmp_path
+
+
+def environment(fake):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return os.environ | {
+        "FAKE": str(fake),
+        "PATH": f"{fake}:{os.environ['PATH']}",
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "1",
+        "KERAS_DISTRIBUTION_PROCESS_ID": "0",
+    }
+
+
+def launch(fake, *arguments, trainer=("--data", "x", "--output", "y")):
+    command = ["bash", str(_SCRIPT), "--tpu", "pod", "--zone", "z", "--pause", "0", *arguments]
+    done = subprocess.run(
+        [*command, "--", *map(str, trainer)],
+        env=environment(fake),
+        cwd=fake,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    calls = [line.split()[3] for line in (fake / "calls").read_text().splitlines()]
+    return done, calls
+
+
+@pytest.mark.long
+def test_a_run_that_was_stopped_goes_on(fake, tmp_path_factory):
+    rows, output = tmp_path_factory.mktemp("tpu") / "rows", fake / "run"
+    make_rows(rows)
+    # Maintenance: when ten steps are logged, whoever trains gets SIGTERM, once.
+    watcher = subprocess.Popen(
+        [
+            "bash",
+            "-c",
+            f"until [ $(wc -l < {output}/metrics.jsonl || echo 0) -ge 10 ]; do sleep 0.02; done;"
+            f"kill -TERM $(cat {fake}/home/bertmill/pretrain.pid)",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    flags = "--num_layers 1 --num_heads 2 --hidden_dim 16 --intermediate_dim 32 --batch_size 8"
+    trainer = ["--data", rows, "--output", output, *flags.split(), "--steps", 300, "--log_every", 1]
+    done, calls = launch(fake, trainer=trainer)
+    watcher.kill()
+    assert done.returncode == 0, done.stderr
+    assert "1 worker-status 75" in done.stderr
+    assert "restart 1 of at most 100" in done.stderr
+    # Each attempt looks at the TPU, copies the code, installs, trains.
+    assert calls == ["describe", "scp", "ssh", "ssh"] * 2
+    assert "going on after step" in done.stdout
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 301))
+    assert (output / "manifest.json").exists()
+    assert not (fake / "home" / "bertmill" / "pretrain.pid").exists()
+
+
+def make_rows(folder):
+    """Real rows, by the real command."""
+    text = folder.with_suffix(".txt")
+    words = "the cat sat on a mat while some dogs ran round one old house in the rain".split()
+    text.write_text("\n".join(" ".join(words[i % 7 :] + words[: i % 5]) for i in range(400)))
+    vocabulary = folder.with_name("vocab.txt")
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary.write_text("\n".join([*specials, *sorted(set(words))]) + "\n")
+    options = {"input": text, "vocab": vocabulary, "output": folder, "seq_length": 32}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    subprocess.run(
+        [sys.executable, "-m", "pipelines.tokenize", "--lowercase=true", *flags],
+        cwd=_ROOT,
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_mistakes_are_not_repeated(fake):
+    done, calls = launch(fake, trainer=["--data", "nowhere", "--output", "run"])
+    assert done.returncode == 2
+    assert "nowhere" in done.stdout
+    assert calls == ["describe", "scp", "ssh", "ssh"]
+
+
+def test_a_preempted_tpu_is_made_again_only_if_that_was_asked_for(fake):
+    (fake / "preempt").touch()
+    done, calls = launch(fake)
+    assert done.returncode == 2
+    assert "pod in z is PREEMPTED, not READY" in done.stderr
+    assert calls == ["describe", "scp", "ssh", "ssh", "describe"]
+    (fake / "calls").write_text("")
+    (fake / "state").write_text("READY\n")
+    (fake / "preempt").touch()
+    done, calls = launch(fake, "--create", "v4-32", "--spot")
+    assert calls[4:7] == ["describe", "delete", "create"]
+    made = [line for line in (fake / "calls").read_text().splitlines() if " create " in line]
+    assert made[0].split()[4:] == (
+        "pod --accelerator-type v4-32 --version tpu-ubuntu2204-base --spot --zone z".split()
+    )
+
+
+def test_a_dry_run_only_prints(fake):
+    done, calls = launch(fake, "--dry_run", "--project", "p", trainer=["--output", "gs://b/my run"])
+    assert done.returncode == 0, done.stderr
+    assert calls == []
+    assert "jax[tpu]' --constraint requirements.lock" in done.stdout.replace("\\'", "'")
+    assert "--distributed" in done.stdout
+    assert "--worker=all" in done.stdout
+    assert " create " not in done.stdout
+    assert "--project p" in done.stdout
+    assert " create " in launch(fake, "--dry_run", "--create", "v4-8")[0].stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--zone", "z", "--", "--data", "x"], "--tpu NAME: which TPU VM?"),
+        (["--tpu", "t", "--", "--data", "x"], "--zone ZONE: where is t?"),
+        (["--tpu", "t", "--zone", "z"], "no flags for trainer.pretrain"),
+        (["--tpu", "t", "--zoen", "z"], "unknown option --zoen"),
+        (["--tpu"], "--tpu needs a value"),
+    ],
+)
+def test_wrong_options(arguments, message):
+    done = subprocess.run(["bash", str(_SCRIPT), *arguments], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1

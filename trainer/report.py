@@ -1,0 +1,127 @@
+"""``python -m trainer.report``: a pretraining run on one page, at its end or while it runs.
+
+``trainer.pretrain`` writes the same page itself when it finishes. Everything comes from the run's
+folder: curves from metrics.jsonl, sample predictions from the newest checkpoint and the data.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+from tqdm import tqdm
+
+from pipelines import files
+from pipelines.command import RunOptions, run_command
+from pipelines.errors import UserError
+from trainer.checkpoints import Checkpoints
+from trainer.cluster import Cluster
+from trainer.dataset import TRAIN, VALIDATION
+from trainer.lean_keras import with_lean_keras
+from trainer.loader import BatchMaker
+from trainer.masked_predictions import predict_rows
+from trainer.metrics import read_metrics
+from trainer.pretrain_plan import PretrainPlan, plan_again
+from trainer.report_page import Report, ReportedData, as_page
+
+REPORT = "report.html"
+_ROWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Write a page about a pretraining run, finished or not: curves, sample predictions, data and
+    config."""
+
+    run: str
+    """The output folder of the run."""
+
+    output: str | None = None
+    """The page to write; default: report.html in the run's folder."""
+
+
+def report(config: ReportConfig, options: RunOptions) -> None:
+    """Runs the command. Raises UserError for what the user can put right."""
+    plan = plan_again(config.run)
+    checkpoints = Checkpoints(config.run, 1)
+    done = checkpoints.newest()
+    if not done:
+        raise UserError(f"--run: {config.run} has no checkpoint yet; wait for the first one")
+    cluster = Cluster()
+    model, train_step, _ = plan.build(cluster)
+    train_step.load(checkpoints.load(done)[0])
+    train_step.update_model()
+    path = config.output or files.join(config.run, REPORT)
+    write_report(path, config.run, plan, model, plan.batch_maker(cluster), done)
+    print(f"report: wrote {path}", file=sys.stderr)
+
+
+def write_report(
+    path: str, run: str, plan: PretrainPlan, model: Any, maker: BatchMaker, done: int
+) -> None:
+    """Publishes the page about the run in folder ``run``; ``model`` has the weights after ``done``
+    steps. Its sample is of validation rows, where the data has any."""
+    batch = maker.validation_batch(0) if maker.validation_steps else maker.train_batch(0)
+    count = min(_ROWS, len(batch.row))
+    weights = plan.weights or repeat(None)
+    lines = read_metrics(run)
+    page = as_page(
+        Report(
+            run=run,
+            done=done,
+            steps=plan.steps,
+            summary=_summarise(lines, plan, model.count_params()),
+            lines=lines,
+            rows=predict_rows(model, batch.arrays, plan.datasets[0].vocabulary, count),
+            data=[
+                ReportedData(
+                    folder=folder,
+                    fingerprint=dataset.manifest.fingerprint,
+                    weight=weight,
+                    rows=dataset.rows(TRAIN),
+                    validation_rows=dataset.rows(VALIDATION),
+                    facts={"stage": dataset.manifest.stage, **dataset.manifest.facts},
+                )
+                for folder, dataset, weight in zip(
+                    plan.folders, plan.datasets, weights, strict=False
+                )
+            ],
+            config=plan.deciding() | {"output": run},
+        )
+    )
+    files.publish_bytes(path, page.encode())
+
+
+def _summarise(lines: list[dict[str, Any]], plan: PretrainPlan, parameters: int) -> dict[str, str]:
+    """The figures that stand first on the page, by name."""
+    summary = {
+        "model": f"{plan.config.model}, {parameters:,} parameters",
+        "steps": f"{plan.steps:,} of {plan.config.batch_size:,} rows "
+        f"({plan.steps * plan.config.batch_size / plan.rows:.2f} epochs of {plan.rows:,} rows)",
+    }
+    if not lines:
+        return summary
+    last = lines[-1]
+    validated = next((line for line in reversed(lines) if "validation_loss" in line), None)
+    summary["training loss"] = f"{last['mean_loss']:.4f}, {last['mean_accuracy']:.2%} right"
+    if validated:
+        summary["validation loss"] = (
+            f"{validated['validation_loss']:.4f}, {validated['validation_accuracy']:.2%} right "
+            f"(step {validated['step']:,})"
+        )
+    summary["speed"] = f"{last['rows_per_second']:,.0f} rows/s at the end"
+    if "seconds" in last:
+        summary["time"] = f"{tqdm.format_interval(last['seconds'])} up to step {last['step']:,}"
+    return summary
+
+
+if __name__ == "__main__":
+    run_command(
+        ReportConfig,
+        with_lean_keras(report),
+        stage="report",
+        module="trainer.report",
+        publishes=False,
+    )
