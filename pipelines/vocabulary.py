@@ -34,19 +34,22 @@ class Vocabulary:
       tokens: the pieces; a piece's id is its index.
       suffix_indicator: what begins a piece that continues a word ("##" in BERT's vocabularies).
       source: where the pieces came from, for messages.
+      allow_blanks: pieces may begin or end with blanks, or be one. Who reads vocab.txt strips its
+        lines, so such a piece is not BERT's; KerasNLP's learner makes some nevertheless ("##" and a
+        blank, from "´").
     """
 
     tokens: tuple[str, ...]
     suffix_indicator: str = "##"
     source: str = "the vocabulary"
+    allow_blanks: bool = False
 
     def __post_init__(self) -> None:
         seen: dict[str, int] = {}
         for line, token in enumerate(self.tokens, 1):
-            if not token or token != token.strip(_BLANKS):
-                what = (
-                    f"{token!r} has blanks around it" if token.strip(_BLANKS) else "no piece here"
-                )
+            bare = token.strip(_BLANKS)
+            if not token or (token != bare and not self.allow_blanks):
+                what = f"{token!r} has blanks around it" if bare else "no piece here"
                 raise UserError(f"{self.source}, line {line}: {what}; write one piece on each line")
             first = seen.setdefault(token, line)
             if first != line:
@@ -60,8 +63,8 @@ class Vocabulary:
     def __hash__(self) -> int:
         return self._hash
 
-    def __reduce__(self) -> tuple[type[Vocabulary], tuple[tuple[str, ...], str, str]]:
-        return Vocabulary, (self.tokens, self.suffix_indicator, self.source)
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[tuple[str, ...], str, str, bool]]:
+        return Vocabulary, (self.tokens, self.suffix_indicator, self.source, self.allow_blanks)
 
     @classmethod
     def load(
@@ -70,6 +73,7 @@ class Vocabulary:
         *,
         required: Iterable[str] = SPECIAL_TOKENS,
         suffix_indicator: str = "##",
+        allow_blanks: bool = False,
     ) -> Vocabulary:
         """Reads a vocab.txt from a local path.
 
@@ -88,7 +92,11 @@ class Vocabulary:
                 f"{path}: cannot be read ({error.strerror}); give a vocab.txt"
             ) from None
         return cls.parse(
-            content, source=str(path), required=required, suffix_indicator=suffix_indicator
+            content,
+            source=str(path),
+            required=required,
+            suffix_indicator=suffix_indicator,
+            allow_blanks=allow_blanks,
         )
 
     @classmethod
@@ -99,6 +107,7 @@ class Vocabulary:
         source: str,
         required: Iterable[str] = SPECIAL_TOKENS,
         suffix_indicator: str = "##",
+        allow_blanks: bool = False,
     ) -> Vocabulary:
         """The vocabulary in the bytes of a vocab.txt; ``source`` names them in messages.
 
@@ -116,7 +125,8 @@ class Vocabulary:
         lines = text.removeprefix("\ufeff").split("\n")
         if not lines[-1]:
             lines.pop()  # what follows the last line's end is not a line
-        vocabulary = cls(tuple(line.removesuffix("\r") for line in lines), suffix_indicator, source)
+        tokens = tuple(line.removesuffix("\r") for line in lines)
+        vocabulary = cls(tokens, suffix_indicator, source, allow_blanks)
         missing = [token for token in required if token not in vocabulary.index]
         if missing:
             raise UserError(

@@ -25,8 +25,6 @@ def from_scratch(options: Options) -> dict[str, float]:
         strip_accents=True,
         reserved_tokens=["[PAD]", "[START]", "[END]", "[UNK]"],
     )
-    # Folding the case of "´" leaves a blank, in KerasHub's list as in ours; no text can match it.
-    pieces = [piece for piece in pieces if " " not in piece]
     tokenizer = keras_nlp.tokenizers.WordPieceTokenizer(
         vocabulary=pieces, lowercase=True, strip_accents=True, oov_token="[UNK]"
     )

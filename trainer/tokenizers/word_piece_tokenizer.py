@@ -81,10 +81,15 @@ class WordPieceTokenizer(Tokenizer):
         required = [self.oov_token, *self.special_tokens]
         if isinstance(vocabulary, (str, os.PathLike)):
             self._vocabulary = Vocabulary.load(
-                os.fspath(vocabulary), required=required, suffix_indicator=self.suffix_indicator
+                os.fspath(vocabulary),
+                required=required,
+                suffix_indicator=self.suffix_indicator,
+                allow_blanks=True,
             )
         else:
-            self._vocabulary = Vocabulary(tuple(vocabulary), self.suffix_indicator)
+            self._vocabulary = Vocabulary(
+                tuple(vocabulary), self.suffix_indicator, allow_blanks=True
+            )
             missing = [token for token in required if token not in self._vocabulary.index]
             if missing:
                 raise UserError(
