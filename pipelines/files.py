@@ -60,8 +60,12 @@ def _uses_gcsfs(path: str) -> bool:
 
 
 def _beam_filesystems() -> Any:
-    from apache_beam.io.filesystems import FileSystems
-
+    try:
+        from apache_beam.io.filesystems import FileSystems
+    except ImportError:
+        raise UserError(
+            "files that are not local need Beam, or gs:// gcsfs; pip install 'bertmill[gcp]'"
+        ) from None
     if uses_emulator() and FileSystems._pipeline_options is None:
         from apache_beam.options.pipeline_options import PipelineOptions
 
