@@ -102,7 +102,9 @@ def export(config: ExportConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     manifest = read_manifest(config.run, ("pretrain", "finetune"), flag="run")
     if manifest.stage == "finetune" and files.is_remote(config.run):
-        raise UserError(f"--run {config.run}: a fine-tuned run is read from a local folder; copy it")
+        raise UserError(
+            f"--run {config.run}: a fine-tuned run is read from a local folder; copy it"
+        )
     identity = {"run": manifest.fingerprint}
     wanted = [("output", config.output)]
     if config.hf_output:

@@ -26,6 +26,7 @@ from trainer.pretrain import pretrain
 from trainer.pretrain_config import PretrainConfig
 
 pytest.importorskip("gcsfs", reason="needs the extra gcp")
+pytestmark = pytest.mark.long
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STEPS = 120
@@ -196,9 +197,7 @@ def test_it_is_explained_and_exported(finished, whole, tmp_path, capsys):
     assert found.replayed_loss == found.logged_loss == read_metrics(whole)[step - 1]["loss"]
     for name, folder in (("remote", finished), ("local", whole)):
         export(ExportConfig(run=folder, output=str(tmp_path / name)), RunOptions())
-    assert_same_weights(
-        *(tmp_path / name / "model.weights.h5" for name in ("remote", "local"))
-    )
+    assert_same_weights(*(tmp_path / name / "model.weights.h5" for name in ("remote", "local")))
     assert "could not" not in capsys.readouterr().err
 
 
