@@ -256,7 +256,7 @@ def refusing_store(monkeypatch):
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - the name that http.server calls
 
         def log_message(self, *arguments):
             pass
