@@ -1,17 +1,19 @@
 """Files, local or on any filesystem that Beam knows (``gs://`` …), behind one handful of verbs.
 
-Local paths use the standard library alone, so that the trainer needs no Beam to read them. What is
-published appears whole or not at all: it is written under a unique temporary name beside its final
-place and renamed.
+Local paths use the standard library alone, and gs:// needs gcsfs alone where Beam is not at work
+anyway, so that the trainer needs no Beam. What is published appears whole or not at all: it is
+written under a unique temporary name beside its final place and renamed.
 """
 
 from __future__ import annotations
 
 import atexit
 import glob
+import importlib.util
 import os
 import re
 import shutil
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,14 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pipelines import gcs
 from pipelines.errors import UserError
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _TEMPORARY = ".incomplete-"
+_UNREACHABLE = "cannot be reached"
 _HTTP_REASONS = (
     (r"\b401\b|Unauthorized", "no credentials"),
     (r"\b403\b|Forbidden", "no permission"),
     (r"\b404\b|NotFound", "not found"),
+    (r"CredentialsError|RefreshError", "no credentials"),
+    (r"ClientConnector|ConnectionError|Cannot connect|Timeout", _UNREACHABLE),
 )
 
 
@@ -44,9 +50,22 @@ def is_remote(path: str) -> bool:
     return bool(_SCHEME.match(path))
 
 
-def _beam_filesystems() -> Any:
-    from apache_beam.io.filesystems import FileSystems
+def _uses_gcsfs(path: str) -> bool:
+    """True where gcsfs is there and Beam, which takes seconds to import, is not in use."""
+    return (
+        path.startswith("gs://")
+        and "apache_beam" not in sys.modules
+        and importlib.util.find_spec("gcsfs") is not None
+    )
 
+
+def _beam_filesystems() -> Any:
+    try:
+        from apache_beam.io.filesystems import FileSystems
+    except ImportError:
+        raise UserError(
+            "files that are not local need Beam, or gs:// gcsfs; pip install 'bertmill[gcp]'"
+        ) from None
     if uses_emulator() and FileSystems._pipeline_options is None:
         from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -78,10 +97,12 @@ def _remote_errors(path: str) -> Iterator[None]:
         reason = " ".join(str(error).split())
         for sign, meaning in _HTTP_REASONS:
             if re.search(sign, f"{type(error).__name__} {reason}"):
-                raise UserError(
-                    f"{path}: {meaning} ({reason[:150]}); check the bucket's name and your "
-                    "credentials"
-                ) from None
+                check = (
+                    "check the network"
+                    if meaning == _UNREACHABLE
+                    else "check the bucket's name and your credentials"
+                )
+                raise UserError(f"{path}: {meaning} ({reason[:150]}); {check}") from None
         raise
 
 
@@ -96,12 +117,40 @@ def join(folder: str, *names: str) -> str:
 
 def open_read(path: str) -> IO[bytes]:
     """Opens a file for reading bytes as they are stored (nothing is decompressed)."""
+    if _uses_gcsfs(path):
+        with _remote_errors(path):
+            return gcs.open_read(path)
     if is_remote(path):
         from apache_beam.io.filesystem import CompressionTypes
 
         with _remote_errors(path):
             return _beam_filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     return open(path, "rb")
+
+
+def download(path: str, local: str) -> None:
+    """Copies a remote file to a local one (not atomically)."""
+    if _uses_gcsfs(path):
+        with _remote_errors(path):
+            gcs.download(path, local)
+    else:
+        with open_read(path) as source, open(local, "wb") as target:
+            shutil.copyfileobj(source, target, 8 << 20)
+
+
+@contextmanager
+def local_file(path: str) -> Iterator[str]:
+    """A local path with the same content and the same ending of its name, for as long as the block
+    lasts: itself, or a copy of a remote file."""
+    if not is_remote(path):
+        yield path
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, path.rsplit("/", 1)[-1])
+        download(path, local)
+        yield local
 
 
 def read_bytes(path: str) -> bytes:
@@ -115,6 +164,8 @@ def exists(path: str) -> bool:
     if not is_remote(path):
         return os.path.exists(path)
     with _remote_errors(path):
+        if _uses_gcsfs(path):
+            return gcs.exists(path)
         return bool(_beam_filesystems().exists(path))
 
 
@@ -136,7 +187,10 @@ def make_folder(path: str) -> None:
 def delete(paths: Iterable[str]) -> None:
     """Deletes files; missing ones are no error."""
     for path in paths:
-        if is_remote(path):
+        if _uses_gcsfs(path):
+            with _remote_errors(path):
+                gcs.delete(path)
+        elif is_remote(path):
             if exists(path):
                 _beam_filesystems().delete([path])
         else:
@@ -165,9 +219,17 @@ def publish(path: str) -> Iterator[str]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as local:
-        temporary = os.path.join(local, unique)
+        temporary = os.path.join(local, f"{unique}-{path.rsplit('/', 1)[-1]}")
         yield temporary
         # An object appears only when its upload is complete, under its final name at once.
+        if _uses_gcsfs(path):
+            with _remote_errors(path):
+                try:
+                    return gcs.upload(temporary, path)
+                except FileNotFoundError:
+                    raise UserError(
+                        f"{path}: not found; check the bucket's name and your credentials"
+                    ) from None
         with (
             _remote_errors(path),
             open(temporary, "rb") as source,
@@ -206,6 +268,9 @@ def temporary_folder(folder: str) -> str:
 
 def names_in(folder: str) -> list[str]:
     """The names of the files directly in a folder; [] if there is none."""
+    if _uses_gcsfs(folder):
+        with _remote_errors(folder):
+            return gcs.names_in(folder)
     if is_remote(folder):
         with _remote_errors(folder):
             (result,) = _beam_filesystems().match([join(folder, "*")])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +31,10 @@ FORMATS = ("array_record", "tfrecord")
 # A group is what random access decompresses. English rows of 512, bytes a token and random rows a
 # second on one core: groups of 1 1.86 and 54,000, of 8 1.63 and 35,000, of 64 1.57 and 11,000.
 _ARRAY_RECORD_OPTIONS = "group_size:64,zstd:3"
+
+
+class DamagedShardError(UserError):
+    """A shard that is missing, or not what its manifest says."""
 
 
 @dataclass(frozen=True)
@@ -128,14 +131,26 @@ def _write_tfrecord(path: str, records: Iterable[bytes]) -> int:
     return count
 
 
+def damaged_shard(path: str, why: str) -> DamagedShardError:
+    """The error that says what is wrong with a shard."""
+    return DamagedShardError(
+        f"shard {path} {why}; make it again (rerun its stage with --overwrite)"
+    )
+
+
 class ShardReader:
     """Random access to the rows of one local shard.
 
-    Raises UserError that names the shard if its size or record count is not what the manifest says.
+    Raises DamagedShardError (a UserError) that names the shard if it is missing, or its size or
+    record count is not what the manifest says. Once open, the file may be unlinked. ``name`` is
+    what errors call it, if not its path.
     """
 
-    def __init__(self, path: str, info: ShardInfo, schema: Schema, format: str):
+    def __init__(
+        self, path: str, info: ShardInfo, schema: Schema, format: str, name: str | None = None
+    ):
         self.path = path
+        self._name = name or path
         self._info, self._schema = info, schema
         self._decode: Callable[[Sequence[bytes], Schema], Columns]
         try:
@@ -156,6 +171,7 @@ class ShardReader:
             self._read = self._read_array_records
         else:
             self._decode = decode_examples
+            self._file = open(path, "rb")  # noqa: SIM115 - kept open
             self._tfrecord_offsets = self._index_tfrecord()
             records = len(self._tfrecord_offsets) - 1
             self._read = self._read_tfrecords
@@ -165,10 +181,8 @@ class ShardReader:
     def __len__(self) -> int:
         return self._info.records
 
-    def _damaged(self, why: str) -> UserError:
-        return UserError(
-            f"shard {self.path} {why}; make it again (rerun its stage with --overwrite)"
-        )
+    def _damaged(self, why: str) -> DamagedShardError:
+        return damaged_shard(self._name, why)
 
     def read(self, rows: NDArray[np.int64]) -> Columns:
         """The rows with the given indices, in that order."""
@@ -187,29 +201,25 @@ class ShardReader:
 
     def _index_tfrecord(self) -> NDArray[np.int64]:
         """Where each record's frame starts, by hopping over the lengths."""
-        offsets = [0]
-        with open(self.path, "rb") as file:
-            while header := file.read(12):
-                if len(header) < 12 or (
-                    struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8])
-                ):
-                    raise self._damaged(f"has a damaged record header at byte {offsets[-1]:,}")
-                offsets.append(offsets[-1] + 16 + struct.unpack("<Q", header[:8])[0])
-                file.seek(offsets[-1])
-            if offsets[-1] != self._info.bytes:
-                raise self._damaged("ends inside a record")
+        offsets, file = [0], self._file
+        while header := file.read(12):
+            if len(header) < 12 or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
+                raise self._damaged(f"has a damaged record header at byte {offsets[-1]:,}")
+            offsets.append(offsets[-1] + 16 + struct.unpack("<Q", header[:8])[0])
+            file.seek(offsets[-1])
+        if offsets[-1] != self._info.bytes:
+            raise self._damaged("ends inside a record")
         return np.array(offsets, np.int64)
 
     def _read_tfrecords(self, rows: list[int]) -> list[bytes]:
         records = []
-        with open(self.path, "rb") as file:
-            for row in rows:
-                start, end = self._tfrecord_offsets[row], self._tfrecord_offsets[row + 1]
-                file.seek(start + 12)
-                data = file.read(end - start - 16)
-                if struct.unpack("<I", file.read(4))[0] != _masked_crc(data):
-                    raise DamagedRecordError(f"record {row} does not match its checksum")
-                records.append(data)
+        for row in rows:
+            start, end = self._tfrecord_offsets[row : row + 2].tolist()
+            frame = os.pread(self._file.fileno(), end - start, start)
+            data, crc = frame[12:-4], frame[-4:]
+            if len(frame) < end - start or struct.unpack("<I", crc)[0] != _masked_crc(data):
+                raise DamagedRecordError(f"record {row} does not match its checksum")
+            records.append(data)
         return records
 
 
@@ -218,21 +228,15 @@ def local_copy(folder: str, info: ShardInfo, verify: bool = True) -> Iterator[st
     """A local path of the shard, downloaded first if it is remote; checks its SHA-256."""
     path = files.join(folder, info.name)
     if not files.exists(path):
-        raise UserError(
-            f"shard {path} is missing; make it again (rerun its stage with --overwrite)"
-        )
+        raise damaged_shard(path, "is missing")
     with tempfile.TemporaryDirectory() as temporary:
         if files.is_remote(path):
             local = str(Path(temporary) / info.name)
-            with files.open_read(path) as source, open(local, "wb") as target:
-                shutil.copyfileobj(source, target, 8 << 20)
+            files.download(path, local)
         else:
             local = path
         if verify and file_sha256(local) != info.sha256:
-            raise UserError(
-                f"shard {path} does not match the checksum in its manifest; "
-                "make it again (rerun its stage with --overwrite)"
-            )
+            raise damaged_shard(path, "does not match the checksum in its manifest")
         yield local
 
 

@@ -1,8 +1,8 @@
 """Checkpoints: everything a run needs to go on as if nothing had happened.
 
 One file a checkpoint, ``checkpoints/step-00001000.npz``: named arrays and a JSON record, nothing
-that could execute code, each part with its CRC. It appears whole or not at all, and the one before
-it goes only when it is there. Writing happens in a thread while training goes on.
+that could execute code, each part with its CRC. It appears whole or not at all, on a disk as at ``gs://``,
+and the one before it goes only when it is there. Writing happens in a thread while training goes on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +31,42 @@ class Checkpoints:
     """The checkpoints in the output folder of a run.
 
     Args:
-        output: the run's folder.
+        output: the run's folder, local or ``gs://``.
         keep: how many to keep, newest first; at least 1.
     """
 
     def __init__(self, output: str, keep: int):
-        self._folder = Path(output) / FOLDER
+        self._folder = files.join(output, FOLDER)
+        self._last_good: int | None = None
         self._keep = keep
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints, ascending."""
-        names = [path.name for path in self._folder.glob("step-*.npz")]
+        names = files.names_in(self._folder)
         return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
 
-    def path(self, step: int) -> Path:
+    def path(self, step: int) -> str:
         """Where the checkpoint after ``step`` steps is."""
-        return self._folder / f"step-{step:08d}.npz"
+        return files.join(self._folder, f"step-{step:08d}.npz")
 
-    def save(self, step: int, arrays: Mapping[str, NDArray[Any]], record: Any) -> None:
+    def save(
+        self,
+        step: int,
+        arrays: Mapping[str, NDArray[Any]],
+        record: Any,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         """Begins to write the state after ``step`` steps; ``record`` is JSON.
 
-        The arrays must not change afterwards. Waits for the write before, and raises the UserError
-        of that one if it failed.
+        ``before`` is called first, in the thread that writes: the checkpoint appears only if that
+        succeeds. The arrays must not change afterwards. Waits for the write before, and raises the
+        UserError of that one if it failed.
         """
         self.wait()
-        self._thread = threading.Thread(target=self._write, args=(step, dict(arrays), record))
+        arguments = (step, dict(arrays), record, before)
+        self._thread = threading.Thread(target=self._write, args=arguments)
         self._thread.start()
 
     def wait(self) -> None:
@@ -69,13 +78,25 @@ class Checkpoints:
             error, self._error = self._error, None
             raise error
 
-    def _write(self, step: int, arrays: dict[str, NDArray[Any]], record: Any) -> None:
+    def _write(
+        self,
+        step: int,
+        arrays: dict[str, NDArray[Any]],
+        record: Any,
+        before: Callable[[], None] | None,
+    ) -> None:
         path = self.path(step)
         try:
-            files.make_folder(str(self._folder))
-            with files.publish(str(path)) as temporary, open(temporary, "wb") as file:
+            if before:
+                before()
+            files.make_folder(self._folder)
+            surplus = sorted({*self.steps(), step})[: -self._keep]
+            with files.publish(path) as temporary, open(temporary, "wb") as file:
                 data = np.frombuffer(json.dumps(record).encode(), np.uint8)
                 np.savez(file, **{_RECORD: data}, **arrays)  # type: ignore[arg-type]
+            self._last_good = step
+            # Only now: whatever else happens, there is a good one.
+            files.delete([self.path(old) for old in surplus])
         except OSError as error:
             last = self.steps()
             self._error = UserError(
@@ -83,12 +104,16 @@ class Checkpoints:
                 + (f"the one of step {last[-1]} is good: " if last else "")
                 + "make room and run the same command again"
             )
-            return
+        except UserError as error:
+            # The store may not answer when asked what is there.
+            good = self._last_good
+            self._error = UserError(
+                f"no checkpoint of step {step}: {error}"
+                + (f"; the one of step {good} is good" if good else "")
+                + "; then run the same command again"
+            )
         except BaseException as error:
             self._error = error
-            return
-        for old in self.steps()[: -self._keep]:
-            self.path(old).unlink(missing_ok=True)
 
     def newest(self) -> int:
         """The step of the newest readable checkpoint, 0 if there is none.
@@ -110,16 +135,14 @@ class Checkpoints:
 
     def delete_all(self) -> None:
         """Removes every checkpoint and what interrupted writers left."""
-        for step in self.steps():
-            self.path(step).unlink(missing_ok=True)
-        if self._folder.exists():
-            files.delete_temporaries(str(self._folder))
+        files.delete([self.path(step) for step in self.steps()])
+        files.delete_temporaries(self._folder)
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
+def read_checkpoint(path: str | Path) -> tuple[dict[str, NDArray[Any]], Any]:
     """The arrays and the record of one checkpoint. Raises UserError if it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with files.local_file(str(path)) as local, np.load(local, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         record = json.loads(arrays.pop(_RECORD).tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

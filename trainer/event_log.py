@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 from pipelines import files
+from trainer.growing_file import GrowingFile
 
 FOLDER = "tensorboard"
 # What an event file's name must hold for TensorBoard to find it.
@@ -37,33 +38,34 @@ class EventLog:
 
         self._event = event_pb2.Event
         self._zero = time.time() - seconds
-        folder = Path(output) / FOLDER
-        files.make_folder(str(folder))
-        for old in folder.glob("*tfevents*"):
-            old.unlink()
-        self._file = open(folder / _NAME, "wb")  # noqa: SIM115 - kept open
-        self._write(self._event(wall_time=self._zero, file_version=_VERSION))
-        for line in kept:
-            self._add(line)
-        self._file.flush()
+        folder = files.join(output, FOLDER)
+        files.make_folder(folder)
+        files.delete(
+            files.join(folder, name) for name in files.names_in(folder) if "tfevents" in name
+        )
+        content = self._encode(self._event(wall_time=self._zero, file_version=_VERSION))
+        content += b"".join(map(self._encode_line, kept))
+        self.file = GrowingFile(files.join(folder, _NAME), content)
+        """The event file; at an object store it has to be published now and then."""
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Adds a logged step: an object of metrics.jsonl, whose ``seconds`` say when it was."""
-        self._add(line)
-        self._file.flush()
+        self.file.write(self._encode_line(line))
 
-    def _add(self, line: Mapping[str, Any]) -> None:
+    def _encode_line(self, line: Mapping[str, Any]) -> bytes:
         event = self._event(wall_time=self._zero + line.get("seconds", 0.0), step=line["step"])
         for name, value in line.items():
             if name not in ("step", "seconds"):
                 event.summary.value.add(tag=_TAGS.get(name, name), simple_value=value)
-        self._write(event)
+        return self._encode(event)
 
-    def _write(self, event: Any) -> None:
+    def _encode(self, event: Any) -> bytes:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        RecordWriter(self._file).write(event.SerializeToString())
+        record = BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        return record.getvalue()
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self.file.close()

@@ -63,7 +63,7 @@ class ExportConfig:
     """Publish a finished run as a KerasHub preset and, if asked, a Hugging Face directory."""
 
     run: str
-    """The output folder of trainer.pretrain or trainer.finetune."""
+    """The output folder of trainer.pretrain (also at gs://) or trainer.finetune."""
 
     output: str
     """The preset to write: a folder that keras_hub's from_preset reads."""
@@ -101,6 +101,10 @@ class TrainedModel:
 def export(config: ExportConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     manifest = read_manifest(config.run, ("pretrain", "finetune"), flag="run")
+    if manifest.stage == "finetune" and files.is_remote(config.run):
+        raise UserError(
+            f"--run {config.run}: a fine-tuned run is read from a local folder; copy it"
+        )
     identity = {"run": manifest.fingerprint}
     wanted = [("output", config.output)]
     if config.hf_output:
@@ -154,8 +158,12 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         next_sentence=facts.get("next_sentence", False),
     )
     try:
-        model.load_weights(files.join(run, WEIGHTS))
-        with np.load(files.join(run, SAMPLE), allow_pickle=False) as stored:
+        with files.local_file(files.join(run, WEIGHTS)) as local:
+            model.load_weights(local)
+        with (
+            files.local_file(files.join(run, SAMPLE)) as local,
+            np.load(local, allow_pickle=False) as stored,
+        ):
             rows = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -163,11 +171,10 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
             f"--run: {run} is damaged ({reason}); delete its {MANIFEST} and run trainer.pretrain "
             "again: it goes on from its last checkpoint"
         ) from None
-    tokenizer = BertTokenizer(
-        files.join(run, VOCABULARY_FILE),
-        lowercase=facts["lowercase"],
-        strip_accents=facts["strip_accents"],
-    )
+    with files.local_file(files.join(run, VOCABULARY_FILE)) as local:
+        tokenizer = BertTokenizer(
+            local, lowercase=facts["lowercase"], strip_accents=facts["strip_accents"]
+        )
     masking = manifest.config["mask"] or {}
     rates = ("mask_selection_rate", "mask_token_rate", "random_token_rate")
     preprocessor = BertMaskedLMPreprocessor(

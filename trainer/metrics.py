@@ -1,7 +1,9 @@
 """What a run says of itself while it trains: metrics.jsonl, TensorBoard, progress.
 
 metrics.jsonl holds one object for each logged step, each step once however often the run was
-resumed: lines beyond the checkpoint that a run goes on from are removed, and come again, equal.
+resumed: lines beyond the checkpoint that a run goes on from are removed, and come again, equal. At
+``gs://`` it is written whole, at the latest before each checkpoint, so that a run that goes on from
+there finds every line up to it.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 import time
 from collections import deque
-from pathlib import Path
-from typing import IO, Any
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +23,7 @@ from tqdm import tqdm
 from pipelines import files
 from pipelines.errors import UserError
 from trainer.event_log import EventLog
+from trainer.growing_file import GrowingFile
 from trainer.loader import Batch
 
 METRICS = "metrics.jsonl"
@@ -29,6 +33,8 @@ STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
 NEXT_SENTENCE_VALUES = ("next_sentence_loss", "next_sentence_accuracy")
 # Calls handed to the device before the first of them must be done: it never waits for Python.
 _CALLS_IN_FLIGHT = 2
+# Between checkpoints, a remote log is at most about this far behind.
+_SECONDS_BETWEEN_UPLOADS = 30
 
 
 class MetricsLog:
@@ -36,31 +42,57 @@ class MetricsLog:
 
     def __init__(self, output: str, done: int, seconds: float):
         """Opens the log of a run that has ``done`` steps behind it, and took ``seconds`` for them."""
-        path = Path(output) / METRICS
         kept = [line for line in read_metrics(output) if line["step"] <= done]
         data = "".join(json.dumps(line) + "\n" for line in kept)
-        files.publish_bytes(str(path), data.encode())
-        self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+        self._path = files.join(output, METRICS)
+        self._file = GrowingFile(self._path, data.encode())
         self._events = EventLog(output, kept, seconds)
+        self._uploads = files.is_remote(output)
+        self._uploaded = time.monotonic()
+        self._thread: threading.Thread | None = None
 
     def write(self, line: dict[str, Any]) -> None:
-        """Adds one object."""
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        self._events.write(line)
+        """Adds one object. Raises UserError if there is no room for it."""
+        try:
+            self._file.write((json.dumps(line) + "\n").encode())
+            self._events.write(line)
+        except OSError as error:
+            raise UserError(
+                f"{self._path} could not be written ({error.strerror or error}); make room and run "
+                "the same command again: it goes on from its last checkpoint"
+            ) from None
+        now = time.monotonic()
+        if self._uploads and now - self._uploaded > _SECONDS_BETWEEN_UPLOADS:
+            self._uploaded = now
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._try_to_publish)
+                self._thread.start()
+
+    def publish(self) -> None:
+        """Makes remote files show all that was written before. Raises UserError if it cannot."""
+        self._file.publish()
+        self._events.file.publish()
+
+    def _try_to_publish(self) -> None:
+        # Only watched: where the store stays away, the next checkpoint says so.
+        with suppress(UserError, OSError):
+            self.publish()
 
     def close(self) -> None:
         """Closes the files."""
+        if self._thread is not None:
+            self._thread.join()
+        self._try_to_publish()
         self._file.close()
         self._events.close()
 
 
 def read_metrics(output: str) -> list[dict[str, Any]]:
     """The objects of a run's metrics.jsonl; a last line that was cut off is left out."""
-    path = Path(output) / METRICS
-    if not path.exists():
+    path = files.join(output, METRICS)
+    if not files.exists(path):
         return []
-    whole = path.read_text("utf-8").split("\n")[:-1]
+    whole = files.read_bytes(path).decode().split("\n")[:-1]
     return [json.loads(line) for line in whole]
 
 

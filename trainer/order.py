@@ -1,27 +1,25 @@
 """Which rows make up training step k: a pure function, without state and without a shuffle buffer.
 
 Every epoch is a keyed permutation of all rows, evaluated only at the places that a step needs, so
-step 1,000,000 costs as much as step 0, and a resumed run needs nothing but its step number.
+step 1,000,000 costs as much as step 0, and a resumed run needs nothing but its step number. With a
+``window`` an epoch goes through the shards some at a time (``trainer.windows``), and ``step_shards``
+says which a step needs and which come next.
 Invariants: each row exactly once an epoch; the rows of a step do not depend on the number of hosts.
-
-The permutation is a Feistel network over the smallest power of two that holds all rows (Luby and
-Rackoff 1988); what falls outside is sent through again, "cycle walking" (Black and Rogaway 2002).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.keyed_random import fold, mix, purpose_key, uniform
-
-_FEISTEL_ROUNDS = 8
-# A mixture's proportions are exact in every stretch of this many rows.
-MIXTURE_ROUND = 1 << 14
+from pipelines.keyed_random import fold, purpose_key
+from trainer.mixture import count_shares, drawn_before, mixture_at
+from trainer.permutation import permute
+from trainer.windows import EpochWindows, epoch_windows
 
 
 def step_rows(
@@ -33,6 +31,8 @@ def step_rows(
     global_batch: int,
     host: int = 0,
     hosts: int = 1,
+    shards: Sequence[Sequence[int]] | None = None,
+    window: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """The rows of training step ``k`` = 0, 1, … that this host reads.
 
@@ -44,6 +44,8 @@ def step_rows(
         seed: any integer.
         global_batch: rows in a step, over all hosts.
         host, hosts: host ``host`` of ``hosts`` gets its contiguous part of the step's rows.
+        shards: how many rows each shard of each source has; needed for a window.
+        window: shards (of the pool, or of each source) whose rows are shuffled together; None: all.
 
     Returns:
         ``epoch``, ``source`` and ``row`` within the source, int64[global_batch / hosts] each.
@@ -56,100 +58,119 @@ def step_rows(
     part = global_batch // hosts
     start = k * global_batch + host * part
     positions = np.arange(start, start + part, dtype=np.int64)
+    streams = _streams(rows_per_source, weights, seed, shards, window)
     rows = np.asarray(rows_per_source, np.int64)
-    key = purpose_key(seed, "row order")
     if weights is None:
         ends = np.cumsum(rows)
-        epoch, place = np.divmod(positions, ends[-1])
-        pooled = _permute_by_epoch(place, epoch, int(ends[-1]), key)
+        epoch, pooled = streams[0].rows_at(positions)
         source = np.searchsorted(ends, pooled, side="right")
         return epoch, source, pooled - (ends - rows)[source]
-    source, drawn = _mixture_at(positions, count_shares(weights), seed)
-    epoch, place = np.divmod(drawn, rows[source])
-    row = np.empty_like(place)
-    for i in range(len(rows)):
+    source, drawn = mixture_at(positions, count_shares(weights), seed)
+    epoch, row = np.empty_like(drawn), np.empty_like(drawn)
+    for i, stream in enumerate(streams):
         of_source = source == i
-        row[of_source] = _permute_by_epoch(
-            place[of_source], epoch[of_source], int(rows[i]), fold(key, i)
-        )
+        epoch[of_source], row[of_source] = stream.rows_at(drawn[of_source])
     return epoch, source, row
 
 
-def permute(places: NDArray[np.int64], size: int, key: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Where a keyed random permutation of ``range(size)`` sends each of the given places."""
-    bits = (size - 1).bit_length()
-    low_bits = np.uint64(bits - bits // 2)
-    low_mask = np.uint64((1 << int(low_bits)) - 1)
-    high_mask = np.uint64((1 << (bits // 2)) - 1)
-    keys = fold(key, np.arange(_FEISTEL_ROUNDS))
-    result = places.astype(np.uint64)
-    outside = np.arange(len(result))
-    while len(outside):
-        low = result[outside] & low_mask
-        high = result[outside] >> low_bits
-        for i in range(0, _FEISTEL_ROUNDS, 2):
-            # Each half in turn is scrambled by a function of the other: undoable, so a bijection.
-            low ^= mix(high ^ keys[i]) & low_mask
-            high ^= mix(low ^ keys[i + 1]) & high_mask
-        result[outside] = high << low_bits | low
-        outside = outside[result[outside] >= np.uint64(size)]
-    return result.astype(np.int64)
+@dataclass(frozen=True)
+class NeededShards:
+    """Shards of a source that a step needs, or one of the next: numbers within the source, and the
+    epoch that they are needed in."""
+
+    epoch: int
+    source: int
+    shards: tuple[int, ...]
 
 
-def _permute_by_epoch(
-    places: NDArray[np.int64], epochs: NDArray[np.int64], size: int, key: NDArray[np.uint64]
-) -> NDArray[np.int64]:
-    rows = np.empty_like(places)
-    for epoch in np.unique(epochs):
-        of_epoch = epochs == epoch
-        rows[of_epoch] = permute(places[of_epoch], size, fold(key, epoch))
-    return rows
+def step_shards(
+    k: int,
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int,
+    global_batch: int,
+    shards: Sequence[Sequence[int]],
+    window: int | None = None,
+) -> list[NeededShards]:
+    """The shards of the windows that step ``k`` reads from, and of the window after, in the order
+    of need. The arguments are those of ``step_rows``."""
+    streams = _streams([sum(counts) for counts in shards], weights, seed, shards, window)
+    if weights is None:
+        owners = [(i, j) for i, counts in enumerate(shards) for j in range(len(counts))]
+        return [
+            NeededShards(
+                epoch, source, tuple(j for i, j in map(owners.__getitem__, found) if i == source)
+            )
+            for epoch, found in streams[0].shards_from(k * global_batch, (k + 1) * global_batch)
+            for source in sorted({owners[number][0] for number in found})
+        ]
+    shares = count_shares(weights)
+    first, last = (drawn_before(place * global_batch, shares, seed) for place in (k, k + 1))
+    return [
+        NeededShards(epoch, i, tuple(found))
+        for i, stream in enumerate(streams)
+        for epoch, found in stream.shards_from(first[i], last[i])
+    ]
 
 
-def count_shares(weights: Sequence[float]) -> tuple[int, ...]:
-    """How many rows of every ``MIXTURE_ROUND`` each source gives (largest remainders, at least 1).
+@dataclass(frozen=True)
+class _Stream:
+    """Rows that have epochs of their own: the pool, or one source of a mixture."""
 
-    Raises UserError for weights that are not positive numbers.
-    """
-    shares = np.asarray(weights, np.float64)
-    if not (np.isfinite(shares).all() and (shares > 0).all()):
-        raise UserError(f"mixture weights {list(weights)}: every weight must be a positive number")
-    exact = shares / shares.sum() * MIXTURE_ROUND
-    counts = np.maximum(np.floor(exact), 1).astype(np.int64)
-    missing = MIXTURE_ROUND - int(counts.sum())
-    if missing < 0:
-        counts[np.argmax(counts)] += missing
-    else:
-        counts[np.argsort(counts - exact, kind="stable")[:missing]] += 1
-    return tuple(counts.tolist())
+    rows: int
+    shards: tuple[int, ...]
+    window: int | None
+    key: NDArray[np.uint64]
+
+    def rows_at(self, drawn: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The epoch and the row of the n-th draws from this stream."""
+        epochs, places = np.divmod(drawn, self.rows)
+        rows = np.empty_like(places)
+        for epoch in np.unique(epochs).tolist():
+            of_epoch = epochs == epoch
+            rows[of_epoch] = (
+                permute(places[of_epoch], self.rows, fold(self.key, epoch))
+                if self.window is None
+                else self._windows(epoch).rows_at(places[of_epoch])
+            )
+        return epochs, rows
+
+    def shards_from(self, first: int, stop: int) -> list[tuple[int, list[int]]]:
+        """(epoch, shards) of each window that draws ``first`` … ``stop`` - 1 fall into, and of the
+        next window with rows."""
+        if self.window is None:
+            epochs = range(first // self.rows, max(first, stop - 1) // self.rows + 2)
+            return [(epoch, list(range(len(self.shards)))) for epoch in epochs]
+        epoch, place = divmod(first, self.rows)
+        last_epoch, last_place = divmod(max(first, stop - 1), self.rows)
+        number = int(self._windows(epoch).windows_at(np.array([place]))[0])
+        last = int(self._windows(last_epoch).windows_at(np.array([last_place]))[0])
+        found: list[tuple[int, list[int]]] = []
+        while True:
+            windows = self._windows(epoch)
+            if not windows.is_empty(number):
+                found.append((epoch, windows.shards_of(number)))
+                if (epoch, number) > (last_epoch, last):
+                    return found
+            epoch, number = (epoch, number + 1) if number + 1 < len(windows) else (epoch + 1, 0)
+
+    def _windows(self, epoch: int) -> EpochWindows:
+        assert self.window is not None
+        return epoch_windows(self.shards, self.window, int(fold(self.key, epoch)[()]))
 
 
-def _mixture_at(
-    positions: NDArray[np.int64], counts: tuple[int, ...], seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each position of the endless mixture: its source and how many rows of it came before."""
-    rounds, slots = np.divmod(positions, MIXTURE_ROUND)
-    source = np.empty_like(positions)
-    drawn = np.empty_like(positions)
-    for number in np.unique(rounds):
-        of_round = rounds == number
-        sources, ranks = _mixture_round(int(number), counts, seed)
-        source[of_round] = sources[slots[of_round]]
-        drawn[of_round] = ranks[slots[of_round]] + number * np.asarray(counts)[source[of_round]]
-    return source, drawn
-
-
-@lru_cache(maxsize=4)
-def _mixture_round(
-    number: int, counts: tuple[int, ...], seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One round: the source of each slot, and its rank among the slots of the same source.
-
-    The j-th row of a source with c rows falls at a keyed random moment within [j/c, (j+1)/c), so
-    the proportions hold in every stretch, not only on average.
-    """
-    sources = np.repeat(np.arange(len(counts)), counts)
-    ranks = np.concatenate([np.arange(count) for count in counts])
-    draws = uniform(fold(purpose_key(seed, "mixture order"), number, sources, ranks))
-    order = np.argsort((ranks + draws) / np.asarray(counts)[sources], kind="stable")
-    return sources[order], ranks[order]
+def _streams(
+    rows_per_source: Sequence[int],
+    weights: Sequence[float] | None,
+    seed: int,
+    shards: Sequence[Sequence[int]] | None,
+    window: int | None,
+) -> list[_Stream]:
+    key = purpose_key(seed, "row order")
+    if weights is None:
+        pooled = tuple(count for source in shards or () for count in source)
+        return [_Stream(sum(rows_per_source), pooled, window, key)]
+    return [
+        _Stream(rows, tuple(shards[i]) if shards else (), window, fold(key, i))
+        for i, rows in enumerate(rows_per_source)
+    ]

@@ -14,7 +14,6 @@ import shlex
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,6 +97,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     newest = cluster.agree(checkpoints.newest)
     if newest:
         arrays, record = checkpoints.load(newest)
+        _check_same(record["config"], deciding, config.output)
         train_step.load(arrays)
         done, seconds_before, window = newest, record["seconds"], record["window"]
         del arrays
@@ -115,7 +115,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         record = {"seconds": seconds(), "window": meter.window, "config": deciding}
         state = train_step.state()
         if cluster.is_first:
-            checkpoints.save(done, state, record)
+            checkpoints.save(done, state, record, before=log.publish if log else None)
 
     # ---------------------------------------------------------------------------------- Loop
     batches = Prefetcher(maker.train_batch, done, steps)
@@ -232,19 +232,23 @@ def _is_due(done: int, every: int | None) -> bool:
 def _claim(plan: PretrainPlan, checkpoints: Checkpoints, *, overwrite: bool) -> None:
     """Makes sure that what the output folder holds of an unfinished run is of this very run."""
     output = plan.config.output
-    path = Path(output) / IDENTITY
+    path = files.join(output, IDENTITY)
     asked = plan.identity()
     if overwrite:
         checkpoints.delete_all()
-        files.delete([str(Path(output) / name) for name in _PUBLISHED])
-    elif path.exists():
-        changes = describe_changes(read_identity(output)["deciding"], asked["deciding"])
-        if changes:
-            raise UserError(
-                f"--output: {output} holds an unfinished run of another kind ({changes}); give "
-                "that again, choose another folder, or start anew with --overwrite"
-            )
-    files.publish_bytes(str(path), (json.dumps(asked, indent=1) + "\n").encode())
+        files.delete([files.join(output, name) for name in _PUBLISHED])
+    elif files.exists(path):
+        _check_same(read_identity(output)["deciding"], asked["deciding"], output)
+    files.publish_bytes(path, (json.dumps(asked, indent=1) + "\n").encode())
+
+
+def _check_same(found: dict[str, Any], asked: dict[str, Any], output: str) -> None:
+    """Raises UserError that says what differs between the run in the output folder and this one."""
+    if changes := describe_changes(found, asked):
+        raise UserError(
+            f"--output: {output} holds an unfinished run of another kind ({changes}); give "
+            "that again, choose another folder, or start anew with --overwrite"
+        )
 
 
 def _save_sample(output: str, maker: BatchMaker) -> None:

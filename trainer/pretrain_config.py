@@ -59,7 +59,7 @@ class PretrainConfig:
     DIR=WEIGHT. Without weights all rows are one pool."""
 
     output: str
-    """The folder of the run: checkpoints, metrics.jsonl, weights."""
+    """The folder of the run, local or gs://: checkpoints, metrics.jsonl, weights."""
 
     initial_run: str | None = None
     """Begin with the final weights of another, finished run, for instance one with shorter rows

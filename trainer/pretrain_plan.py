@@ -10,9 +10,9 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
+from pipelines import files
 from pipelines.errors import UserError
 from pipelines.mask.mask_rows import check as check_masking
 from trainer.cluster import Cluster
@@ -179,9 +179,9 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
 
 def read_identity(output: str) -> dict[str, Any]:
     """What the run in this folder is. Raises UserError where there is none."""
-    path = Path(output) / IDENTITY
+    path = files.join(output, IDENTITY)
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(files.read_bytes(path))
         return {"deciding": dict(found["deciding"]), "config": dict(found["config"])}
     except FileNotFoundError:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys, damage):
     checkpoints = Checkpoints(str(tmp_path), keep=3)
     save(checkpoints, 1)
     save(checkpoints, 2)
-    path = checkpoints.path(2)
+    path = Path(checkpoints.path(2))
     content = bytearray(path.read_bytes())
     if damage == "flip":
         content[content.index(make_arrays(2)["model/0000/kernel"].tobytes()) + 2] ^= 1

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
-from trainer.order import MIXTURE_ROUND, count_shares, permute, step_rows
+from trainer.mixture import MIXTURE_ROUND, count_shares
+from trainer.order import step_rows
+from trainer.permutation import permute
 
 
 def read_steps(count, **arguments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_it_can_be_made_again_and_in_mid_run(finished, tmp_path, capsys):
     report(ReportConfig(run=str(finished), output=str(again)), RunOptions())
     assert again.read_text() == (finished / "report.html").read_text()
     assert Checkpoints(str(finished), 2).steps() == [6, 12]
-    newest = Checkpoints(str(finished), 2).path(12)
+    newest = Path(Checkpoints(str(finished), 2).path(12))
     newest.rename(tmp_path / "aside.npz")
     report(ReportConfig(run=str(finished), output=str(again)), RunOptions())
     assert "after 6 steps" in again.read_text()
