@@ -1,10 +1,10 @@
 """Batches for training: read by random access, masked on the fly, one step ahead of the device.
 
 What a step holds is a pure function of (data, weights, seed, batch size, step): rows come from
-``trainer.training_rows``, masks from ``mask_rows`` with copy = epoch. Rows masked here and examples masked
-before by ``pipelines.mask`` give the same batches, bit for bit. The arrays have the same shapes in
-every step: token_ids, segment_ids, padding_mask [B, L], mask_positions, mask_ids, mask_weights
-[B, S] and, where documents share rows, document_ids [B, L]; where all rows are pairs,
+``trainer.training_rows``, masks from ``mask_rows`` with copy = epoch. Rows masked here and examples
+masked before by ``pipelines.mask`` give the same batches, bit for bit. The arrays have the same
+shapes in every step: token_ids, segment_ids, padding_mask [B, L], mask_positions, mask_ids,
+mask_weights [B, S] and, where documents share rows, document_ids [B, L]; where all rows are pairs,
 next_sentence_labels [B].
 """
 
@@ -102,13 +102,9 @@ class BatchMaker:
         self._datasets = list(datasets)
         self._mask, self._leaves_out, self._cache = mask, leaves_out, cache
         self._batch_size, self._host, self._hosts = batch_size, host, hosts
-        order: dict[str, Any] = {
-            "weights": weights,
-            "seed": seed,
-            "batch_size": batch_size,
-            "window": window,
-        }
-        self._rows = TrainingRows(datasets, skipped, **order)
+        self._rows = TrainingRows(
+            datasets, skipped, weights=weights, seed=seed, batch_size=batch_size, window=window
+        )
         self._readers = {
             split: [
                 RowReader(dataset, split, cache, verify=leaves_out and split == TRAIN)
@@ -116,9 +112,7 @@ class BatchMaker:
             ]
             for split in (TRAIN, VALIDATION)
         }
-        self._ahead = cache and FetchAhead(
-            datasets, self._readers[TRAIN], cache, shards=self._rows.shards, **order
-        )
+        self._ahead = cache and FetchAhead(datasets, self._readers[TRAIN], cache, self._rows)
         self._width = max(_mask_width(dataset, mask) for dataset in datasets)
         self._labelled = all(dataset.has_labels for dataset in datasets)
         self._separate = any(dataset.separates_documents for dataset in datasets)
@@ -152,7 +146,7 @@ class BatchMaker:
         return [origins[i] for i in range(len(batch.row))]
 
     def left_out_since(self) -> NDArray[np.int32]:
-        """For each training shard of all datasets (``shard_paths``), the step since which it is
+        """For each training shard of all datasets (``shard_names``), the step since which it is
         left out, or ``NEVER``."""
         since = [
             reader.left_out.get(number, NEVER)
@@ -168,11 +162,9 @@ class BatchMaker:
             for number in np.flatnonzero(steps < NEVER).tolist():
                 reader.left_out[number] = int(steps[number])
 
-    def shard_paths(self) -> list[str]:
-        """Where the training shards of all datasets are."""
-        return [
-            dataset.path(shard) for dataset in self._datasets for shard in dataset.shards(TRAIN)
-        ]
+    def shard_names(self) -> list[str]:
+        """The file names of the training shards of all datasets."""
+        return [shard.name for dataset in self._datasets for shard in dataset.shards(TRAIN)]
 
     def stop_fetching(self) -> None:
         """Fetches no more shards ahead; what a batch needs still comes."""
@@ -223,9 +215,7 @@ class BatchMaker:
             chosen = np.flatnonzero(source == number)
             if not len(chosen):
                 continue
-            columns, left_out[chosen] = self._read(
-                reader, split, step, row[chosen], epoch[chosen]
-            )
+            columns, left_out[chosen] = self._read(reader, split, step, row[chosen], epoch[chosen])
             part = self._arrays(self._datasets[number], columns, epoch[chosen], mask)
             for name, values in part.items():
                 if len(chosen) == len(source):

@@ -1,4 +1,5 @@
-"""The training rows of a run, step by step: the order of ``trainer.order`` over rows not skipped.
+"""The training rows of a run, and the shards they are in, step by step: the order of
+``trainer.order`` over the rows that are not skipped.
 
 Skipped rows take no place in the order: it is made over those that are left, and only then are they
 numbered through all rows of their dataset.
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from trainer.dataset import Dataset
-from trainer.order import step_rows
+from trainer.order import NeededShards, step_rows, step_shards
 from trainer.skipped_rows import KeptRows, keep_rows
 
 
@@ -39,11 +40,9 @@ class TrainingRows:
         window: int | None = None,
     ):
         self._kept = count_kept(datasets, skipped)
-        self._rows = [kept.rows for kept in self._kept]
-        self.shards = [kept.shards for kept in self._kept]
-        """How many rows are left in each shard of each dataset."""
-        self._weights, self._seed, self._batch_size = weights, seed, batch_size
-        self._window = window
+        self._shards = [kept.shards for kept in self._kept]
+        self.weights, self._seed, self.batch_size = weights, seed, batch_size
+        self.window = window
 
     def step(
         self, step: int, host: int, hosts: int
@@ -51,20 +50,31 @@ class TrainingRows:
         """Epoch, dataset and row within the dataset of each row of the host's part of a step."""
         epoch, source, row = step_rows(
             step,
-            rows_per_source=self._rows,
-            weights=self._weights,
+            rows_per_source=[kept.rows for kept in self._kept],
+            weights=self.weights,
             seed=self._seed,
-            global_batch=self._batch_size,
+            global_batch=self.batch_size,
             host=host,
             hosts=hosts,
-            shards=self.shards,
-            window=self._window,
+            shards=self._shards,
+            window=self.window,
         )
         for i, kept in enumerate(self._kept):
             if len(kept.skipped):
                 of_dataset = source == i
                 row[of_dataset] = kept.numbers_of(row[of_dataset])
         return epoch, source, row
+
+    def shards_from(self, step: int) -> list[NeededShards]:
+        """The shards that the windows of a step need, and those of the next, in that order."""
+        return step_shards(
+            step,
+            weights=self.weights,
+            seed=self._seed,
+            global_batch=self.batch_size,
+            shards=self._shards,
+            window=self.window,
+        )
 
 
 def count_kept(
