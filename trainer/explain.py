@@ -21,6 +21,7 @@ from trainer.checkpoints import Checkpoints
 from trainer.cluster import Cluster
 from trainer.explain_pages import ExplainedRow, ExplainedStep, as_html, as_text
 from trainer.lean_keras import with_lean_keras
+from trainer.left_out import restore_left_out
 from trainer.loader import Batch, BatchMaker
 from trainer.masked_predictions import predict_rows
 from trainer.metrics import read_metrics
@@ -63,10 +64,13 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
         raise UserError(f"--rows {config.rows}: must not be negative")
     cluster = Cluster()
     maker = plan.batch_maker(cluster)
+    checkpoints = Checkpoints(config.run, 1)
+    saved = checkpoints.newest()
+    if saved:
+        restore_left_out(maker, checkpoints.load(saved)[1])
     batch = maker.train_batch(config.step - 1)
     logged = {line["step"]: line["loss"] for line in read_metrics(config.run)}
     model, train_step, _ = plan.build(cluster)
-    checkpoints = Checkpoints(config.run, 1)
     readable = [0, *checkpoints.steps()]
     replayed = None
     if config.replay:

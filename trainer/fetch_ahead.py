@@ -13,8 +13,9 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.shards import ShardInfo
 from trainer.dataset import TRAIN, VALIDATION, Dataset, RowReader
-from trainer.order import NeededShards, step_shards
+from trainer.order import NeededShards
 from trainer.shard_cache import ShardCache
+from trainer.training_rows import TrainingRows
 
 _GB = 1e9
 
@@ -25,7 +26,7 @@ class FetchAhead:
     Args:
         datasets, readers: the data, and the readers of its training rows.
         cache: the cache of those readers.
-        weights, seed, batch_size, shards, window: as for ``step_shards``.
+        rows: which rows each step trains on.
 
     Raises UserError if what a step may need is more than the cache may hold.
     """
@@ -35,27 +36,16 @@ class FetchAhead:
         datasets: Sequence[Dataset],
         readers: Sequence[RowReader],
         cache: ShardCache,
-        *,
-        weights: Sequence[float] | None,
-        seed: int,
-        batch_size: int,
-        shards: Sequence[Sequence[int]],
-        window: int | None,
+        rows: TrainingRows,
     ):
         self._datasets, self._readers, self._cache = datasets, readers, cache
-        self._order = {
-            "weights": weights,
-            "seed": seed,
-            "global_batch": batch_size,
-            "shards": shards,
-            "window": window,
-        }
+        self._rows = rows
         self._last: list[NeededShards] | None = None
         self._check_room()
 
     def prepare(self, step: int, at_once: Sequence[Sequence[int]]) -> None:
         """Fetches what ``step`` needs, ``at_once`` (shards of each dataset) before all others."""
-        needed = step_shards(step, **self._order)  # type: ignore[arg-type]
+        needed = self._rows.shards_from(step)
         if needed == self._last:
             return
         self._last = needed
@@ -80,9 +70,9 @@ class FetchAhead:
         self._cache.want(list(paths.items()))
 
     def _check_room(self) -> None:
-        window, batch = self._order["window"], self._order["global_batch"]
+        window, batch = self._rows.window, self._rows.batch_size
         streams = [[dataset] for dataset in self._datasets]
-        if self._order["weights"] is None:
+        if self._rows.weights is None:
             streams = [list(self._datasets)]
         need = 0
         for stream in streams:

@@ -23,6 +23,12 @@ _MASKING = (
 # Where things lie, and what is only watched or kept: a run may go on with others.
 _NOT_DECIDING = (
     "data",
+    "temperature",
+    "shard_window",
+    "skip_rows",
+    "on_bad_shard",
+    "cache_dir",
+    "cache_gb",
     "output",
     "initial_run",
     "model",
@@ -55,8 +61,30 @@ class PretrainConfig:
     """
 
     data: tuple[str, ...]
-    """Outputs of pipelines.tokenize or pipelines.mask; each may carry its share of the batches:
-    DIR=WEIGHT. Without weights all rows are one pool."""
+    """Outputs of pipelines.tokenize or pipelines.mask, local or gs://; each may carry its share of
+    the batches: DIR=WEIGHT. Without weights all rows are one pool."""
+
+    temperature: float | None = None
+    """Instead of weights: every folder's share is rows ** (1 / temperature). 1: by size; more: more
+    alike."""
+
+    shard_window: int | None = None
+    """Shards whose rows are shuffled together, one such window after the other; default: all. For
+    gs:// data larger than the cache, which must hold two windows."""
+
+    skip_rows: str | None = None
+    """A file of rows never to train on, one a line, as trainer.explain names them: SHARD RECORD,
+    SHARD FIRST-LAST, or SHARD alone for all of it."""
+
+    on_bad_shard: Literal["fail", "skip"] = "fail"
+    """At a training shard that is missing or damaged: fail (after a checkpoint), or skip its rows
+    from then on and count them."""
+
+    cache_dir: str | None = None
+    """Where shards of gs:// data are kept; default: ~/.cache/bertmill/shards."""
+
+    cache_gb: float = 20.0
+    """Most that cache_dir may hold, in 1e9 bytes; the longest unused shards go first."""
 
     output: str
     """The folder of the run, local or gs://: checkpoints, metrics.jsonl, weights."""
@@ -195,11 +223,17 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
-        for name in ("keep_checkpoints", "log_every", *_DIMENSIONS, "max_sequence_length"):
+        for name in (
+            "shard_window",
+            "keep_checkpoints",
+            "log_every",
+            *_DIMENSIONS,
+            "max_sequence_length",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
-        for name in ("learning_rate", "epochs", "peak_tflops"):
+        for name in ("learning_rate", "epochs", "cache_gb", "peak_tflops"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UserError(f"--{name} {value}: must be a positive number")
@@ -261,6 +295,10 @@ class PretrainConfig:
         """The data folders and their weights (None: no weights given)."""
         found = [_split_weight(entry) for entry in self.data]
         weights = [weight for _, weight in found if weight is not None]
+        if self.temperature is not None and (weights or len(found) < 2):
+            raise UserError(
+                f"--temperature {self.temperature:g}: only for several --data folders without weights"
+            )
         if weights and len(weights) < len(found):
             raise UserError(f"--data {' '.join(self.data)}: give every folder a weight, or none")
         return [folder for folder, _ in found], weights or None

@@ -16,11 +16,15 @@ from pipelines import files
 from pipelines.errors import UserError
 from pipelines.mask.mask_rows import check as check_masking
 from trainer.cluster import Cluster
-from trainer.dataset import TRAIN, Dataset, open_datasets
+from trainer.dataset import Dataset, open_datasets
 from trainer.initial_run import InitialRun, open_initial_run
 from trainer.loader import Batch, BatchMaker
+from trainer.mixture import weigh_by_temperature
 from trainer.model_flops import describe_use, peak_tflops, training_flops
 from trainer.pretrain_config import PretrainConfig, describe_changes
+from trainer.shard_cache import ShardCache, default_cache_folder
+from trainer.skipped_rows import SkippedRows, read_skipped_rows
+from trainer.training_rows import count_kept
 
 # The masked-LM head that KerasHub and Hugging Face can both hold exactly; manifests name it.
 PORTABLE_HEAD = "portable"
@@ -33,14 +37,16 @@ class PretrainPlan:
     """A config with its data.
 
     ``folders`` and ``weights`` (None: one pool) name the ``datasets``; ``rows`` is the number of
-    their training rows; ``dimensions`` are ``BertBackbone``'s arguments; ``initial``
-    is the run whose weights this one begins with; ``next_sentence``: rows have labels to learn from.
+    their training rows, the ``skipped`` ones not counted; ``dimensions`` are ``BertBackbone``'s
+    arguments; ``initial`` is the run whose weights this one begins with; ``next_sentence``: rows
+    have labels to learn from.
     """
 
     config: PretrainConfig
     folders: list[str]
     weights: list[float] | None
     datasets: list[Dataset]
+    skipped: SkippedRows | None
     rows: int
     steps: int
     warmup_steps: int
@@ -67,6 +73,11 @@ class PretrainPlan:
         }
         if self.next_sentence:
             fields["next_sentence"] = True
+        for name in ("temperature", "shard_window"):
+            if (value := getattr(self.config, name)) is not None:
+                fields[name] = value
+        if self.skipped:
+            fields["skip_rows"] = self.skipped.sha256
         if self.initial:
             fields["initial_weights"] = self.initial.fingerprint
         return dict(json.loads(json.dumps(fields)))
@@ -85,7 +96,17 @@ class PretrainPlan:
             batch_size=self.config.batch_size,
             host=cluster.host,
             hosts=cluster.hosts,
+            window=self.config.shard_window,
+            skipped=self.skipped.rows if self.skipped else None,
+            leaves_out=self.config.on_bad_shard == "skip",
+            cache=self._cache(),
         )
+
+    def _cache(self) -> ShardCache | None:
+        if not any(dataset.is_remote for dataset in self.datasets):
+            return None
+        folder = self.config.cache_dir or default_cache_folder()
+        return ShardCache(folder, int(self.config.cache_gb * 1e9))
 
     def describe_use(
         self, batch: Batch, rows_per_second: float, cluster: Cluster
@@ -151,7 +172,13 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
     datasets = open_datasets(folders)
     _check_data(config, datasets)
     vocabulary, facts = datasets[0].vocabulary, datasets[0].manifest.facts
-    rows = sum(dataset.rows(TRAIN) for dataset in datasets)
+    skipped = None
+    if config.skip_rows:
+        skipped = read_skipped_rows(config.skip_rows, [d.train_shards() for d in datasets])
+    kept = [left.rows for left in count_kept(datasets, skipped.rows if skipped else None)]
+    if config.temperature is not None:
+        weights = weigh_by_temperature(kept, config.temperature)
+    rows = sum(kept)
     steps = config.count_steps(rows)
     dimensions: dict[str, Any] = {
         "vocabulary_size": vocabulary.size,
@@ -168,6 +195,7 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         folders=folders,
         weights=weights,
         datasets=datasets,
+        skipped=skipped,
         rows=rows,
         steps=steps,
         warmup_steps=steps // 10 if config.warmup_steps is None else config.warmup_steps,

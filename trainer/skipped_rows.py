@@ -8,6 +8,7 @@ shorter by it and holds every other row exactly once.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,14 +62,29 @@ class SourceShards:
     rows: tuple[int, ...]
 
 
-def read_skipped_rows(path: str, sources: Sequence[SourceShards]) -> list[NDArray[np.int64]]:
-    """The rows of each source that the file lists: ascending numbers through its shards.
+@dataclass(frozen=True)
+class SkippedRows:
+    """``rows``: the skipped ones of each source, ascending numbers through its shards, int64;
+    ``sha256`` of the file that lists them, in hex."""
+
+    rows: list[NDArray[np.int64]]
+    sha256: str
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(len(rows) for rows in self.rows)
+
+
+def read_skipped_rows(path: str, sources: Sequence[SourceShards]) -> SkippedRows:
+    """The rows that the file lists.
 
     Of examples in several copies, the shards of every copy name the same rows. Raises UserError,
     with the line, for what is no such entry or names no shard or record.
     """
     try:
-        text = files.read_bytes(path).decode()
+        data = files.read_bytes(path)
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"--skip_rows: cannot read {path} ({getattr(error, 'strerror', None) or error})"
@@ -79,7 +95,8 @@ def read_skipped_rows(path: str, sources: Sequence[SourceShards]) -> list[NDArra
         if entry:
             source, rows = _read_entry(entry, sources, f"--skip_rows: {path}, line {number}")
             found[source].append(rows)
-    return [np.unique(np.concatenate([np.empty(0, np.int64), *parts])) for parts in found]
+    skipped = [np.unique(np.concatenate([np.empty(0, np.int64), *parts])) for parts in found]
+    return SkippedRows(skipped, hashlib.sha256(data).hexdigest())
 
 
 def _read_entry(

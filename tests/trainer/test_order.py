@@ -135,3 +135,40 @@ def test_seed_and_epoch_change_the_order():
 def test_batch_that_hosts_cannot_share():
     with pytest.raises(UserError, match="10 cannot be shared evenly by 3"):
         step_rows(0, rows_per_source=[5], seed=0, global_batch=10, hosts=3)
+
+
+# Runs that were begun must go on: without windows and skipped rows this order is for ever.
+@pytest.mark.parametrize(
+    ("k", "options", "expected"),
+    [
+        (
+            0,
+            {"rows_per_source": [1000], "seed": 0},
+            ([0] * 8, [0] * 8, [753, 874, 742, 94, 206, 973, 836, 300]),
+        ),
+        (
+            12345678,
+            {"rows_per_source": [1000, 17], "seed": 7},
+            ([97114] * 8, [0] * 8, [148, 326, 278, 435, 136, 8, 429, 501]),
+        ),
+        (
+            3,
+            {"rows_per_source": [50, 9], "weights": [2.0, 1.0], "seed": 3},
+            ([0, 0, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 1, 0, 0, 0], [7, 29, 23, 33, 7, 10, 12, 47]),
+        ),
+        (
+            999999,
+            {
+                "rows_per_source": [50, 9],
+                "weights": [2.0, 1.0],
+                "seed": 3,
+                "host": 1,
+                "hosts": 2,
+            },
+            ([296278, 106669, 106669, 106669], [1, 0, 0, 0], [8, 3, 42, 25]),
+        ),
+    ],
+)
+def test_the_order_of_runs_that_were_begun(k, options, expected):
+    found = step_rows(k, global_batch=8, **options)
+    assert tuple(values.tolist() for values in found) == expected
