@@ -92,8 +92,9 @@ def step_shards(
     shards: Sequence[Sequence[int]],
     window: int | None = None,
 ) -> list[NeededShards]:
-    """The shards of the windows that step ``k`` reads from, and of the window after, in the order
-    of need. The arguments are those of ``step_rows``."""
+    """The shards of the windows that step ``k`` reads from, in the order of need, and of the window
+    after if it reads from one only: never more than two, or what the step itself needs. The
+    arguments are those of ``step_rows``."""
     streams = _streams([sum(counts) for counts in shards], weights, seed, shards, window)
     if weights is None:
         owners = [(i, j) for i, counts in enumerate(shards) for j in range(len(counts))]
@@ -136,8 +137,8 @@ class _Stream:
         return epochs, rows
 
     def shards_from(self, first: int, stop: int) -> list[tuple[int, list[int]]]:
-        """(epoch, shards) of each window that draws ``first`` … ``stop`` - 1 fall into, and of the
-        next window with rows."""
+        """(epoch, shards) of each window that draws ``first`` … ``stop`` - 1 fall into; if that is
+        one only, also of the next window with rows."""
         if self.window is None:
             epochs = range(first // self.rows, max(first, stop - 1) // self.rows + 2)
             return [(epoch, list(range(len(self.shards)))) for epoch in epochs]
@@ -149,8 +150,10 @@ class _Stream:
         while True:
             windows = self._windows(epoch)
             if not windows.is_empty(number):
-                found.append((epoch, windows.shards_of(number)))
-                if (epoch, number) > (last_epoch, last):
+                is_next = (epoch, number) > (last_epoch, last)
+                if not is_next or len(found) == 1:
+                    found.append((epoch, windows.shards_of(number)))
+                if is_next:
                     return found
             epoch, number = (epoch, number + 1) if number + 1 < len(windows) else (epoch + 1, 0)
 

@@ -175,6 +175,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     finally:
         maker.stop_fetching()
         batches.close()
+        maker.stop_fetching()  # the thread may just have asked for more
         if log and progress:
             progress.close()
             log.close()

@@ -81,6 +81,10 @@ def test_the_working_set_is_two_windows():
         if before is not None and named != before:
             assert named[:4] == before[4:]  # What comes next was announced before.
         before = named
+    # Steps that lie in two windows need no third.
+    across = options | {"global_batch": 32}
+    needed = [step_shards(k, **across) for k in range(3 * 4000 // 32)]
+    assert {sum(len(entry.shards) for entry in entries) for entries in needed} == {8}
     _, _, row = read_steps(200, rows_per_source=[4000], **options)
     visited = shards_of(row, shards[0]).reshape(10, 400)
     assert all(len(set(window.tolist())) == 4 for window in visited)
