@@ -28,7 +28,6 @@ from pipelines.corpus_config import describe_inputs
 from pipelines.errors import UserError
 from pipelines.labelled_data import Fields, LabelledTexts, read_file
 from pipelines.manifest import (
-    Manifest,
     check_balance,
     finish_output,
     prepare_output,
@@ -36,12 +35,12 @@ from pipelines.manifest import (
     read_run,
 )
 from pipelines.records import schema_of
-from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
+from pipelines.report import Finish, Report, add_counts, collect_shards
 from pipelines.shards import shard_name, write_shard
 from pipelines.summary import print_summary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.examples import build_examples, encode_examples, labels_of
-from pipelines.tokenize.pipeline import vocabulary_facts
+from pipelines.tokenize.pipeline import make_manifest, vocabulary_facts
 from pipelines.tokenize.plan import assign_shards, plan_shards
 from pipelines.tokenize.transforms import fetch_vocabulary, shared_encoder
 from pipelines.vocabulary_source import load_vocabulary, save_vocabulary
@@ -201,20 +200,12 @@ def _finish(
         )
     splits = collect_shards(reports)
     counts["rows"] = sum(shard.records for shards in splits.values() for shard in shards)
-    manifest = Manifest(
-        stage="tokenize",
-        config=config.deciding_fields(),
-        counts=dict(sorted(counts.items())),
-        facts={
-            "format": config.format,
-            "seq_length": config.seq_length,
-            "packing": config.packing,
-            "lowercase": config.lowercase,
-            "strip_accents": config.strip_accents,
-            "vocabulary": vocabulary,
-            "labels": labels if len(labels) <= _MOST_LABELS else {},
-        },
-        schema=common_schema(reports),
-        splits=splits,
+    manifest = make_manifest(
+        config,
+        counts,
+        vocabulary,
+        reports,
+        splits,
+        labels=labels if len(labels) <= _MOST_LABELS else {},
     )
     finish_output(config.output, manifest, inputs, {"seconds": round(time.time() - started, 2)})

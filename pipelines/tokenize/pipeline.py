@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -75,7 +76,25 @@ def _finish(
             + "; check --input, --input_format and --text_field"
         )
     counts["rows"] = sum(shard.records for shards in splits.values() for shard in shards)
-    manifest = Manifest(
+    manifest = make_manifest(config, counts, vocabulary, reports, splits)
+    seconds = time.time() - started
+    run = {
+        "seconds": round(seconds, 2),
+        "megabytes_per_second": round(counts["bytes_in"] / seconds / 1e6, 2),
+    }
+    finish_output(config.output, manifest, inputs, run)
+
+
+def make_manifest(
+    config: TokenizeConfig,
+    counts: Counter[str],
+    vocabulary: dict[str, Any],
+    reports: Sequence[Report],
+    splits: Any,
+    **more_facts: Any,
+) -> Manifest:
+    """The manifest of the stage, whatever its rows are made of."""
+    return Manifest(
         stage="tokenize",
         config=config.deciding_fields(),
         counts=dict(sorted(counts.items())),
@@ -86,16 +105,11 @@ def _finish(
             "lowercase": config.lowercase,
             "strip_accents": config.strip_accents,
             "vocabulary": vocabulary,
+            **more_facts,
         },
         schema=common_schema(reports),
         splits=splits,
     )
-    seconds = time.time() - started
-    run = {
-        "seconds": round(seconds, 2),
-        "megabytes_per_second": round(counts["bytes_in"] / seconds / 1e6, 2),
-    }
-    finish_output(config.output, manifest, inputs, run)
 
 
 def vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
