@@ -37,7 +37,6 @@ _LOCAL_RUNNERS = (
     "SwitchingDirectRunner",
     "FnApiRunner",
 )
-_USER_ERROR = re.compile(r"pipelines\.errors\.UserError: (.*?)(?: \[while running|\\n|\n|$)")
 
 
 def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
@@ -88,12 +87,21 @@ def run_pipeline(
         except UserError:
             raise
         except Exception as error:
-            found = _USER_ERROR.search(str(error))
-            if found:
-                raise UserError(found[1].strip()) from None
+            if line := _user_error_line(str(error)):
+                raise UserError(line) from None
             if _DISK_FULL.search(str(error)):
                 raise UserError("the disk is full; free some space and run again") from None
             raise
+
+
+def _user_error_line(traceback: str) -> str | None:
+    """The message of the UserError, or of a kind of it, that a worker's traceback ends in."""
+    kinds = "|".join(
+        re.escape(f"{kind.__module__}.{kind.__name__}")
+        for kind in (UserError, *UserError.__subclasses__())
+    )
+    found = re.search(rf"(?:{kinds}): (.*?)(?: \[while running|\\n|\n|$)", traceback)
+    return found[1].strip() if found else None
 
 
 @contextmanager

@@ -89,7 +89,8 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """
     spread = high - low
     if spread <= max(1e-12 * max(abs(low), abs(high)), 1e-300):
-        spread = abs(high) or 1.0
+        # Below that, as good as 0: the numbers would be too small to be divided.
+        spread = abs(high) if abs(high) > 1e-290 else 1.0
         low, high = low - spread / 2, high + spread / 2
     power = 10.0 ** math.floor(math.log10(spread / most))
     for factor in (1, 2, 5, 10, 20):

@@ -6,7 +6,7 @@ import math
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainer.line_chart import Series, draw_chart, nice_ticks
@@ -15,6 +15,8 @@ number = st.floats(-1e9, 1e9)
 
 
 @given(number, number)
+@example(0.0, 5e-324)
+@example(1e-310, 1e-310)
 def test_ticks_enclose_the_values(a, b):
     low, high = min(a, b), max(a, b)
     if high - low < 1e-6 * max(abs(low), abs(high), 1e-200):
