@@ -24,6 +24,8 @@ from pipelines.shards import ShardInfo, damaged_shard, file_sha256
 FETCHING_THREADS = 4
 # Pauses before another attempt, in seconds; the filesystem's own retries come on top.
 _PAUSES = (1.0, 4.0)
+# How often (seconds) a transfer that waits for room looks for some.
+_LOOK_AGAIN = 1.0
 _TEMPORARY = ".incomplete-"
 # A temporary file this old (seconds) belongs to nobody any more.
 _ABANDONED = 3600.0
@@ -45,7 +47,7 @@ class ShardCache:
 
     def __init__(self, folder: str, limit: int):
         self._folder, self._limit = Path(folder), limit
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._coming: dict[str, Future[str]] = {}
         self._wanted: set[str] = set()
         # What each temporary file will have taken up when it is whole.
@@ -137,6 +139,7 @@ class ShardCache:
             temporary.unlink(missing_ok=True)
             with self._lock:
                 self._reserved.pop(name, None)
+                self._lock.notify_all()
 
     def _try(self, path: str, info: ShardInfo, temporary: Path) -> UserError | None:
         """Fetches to the temporary file; says what went wrong if another attempt may do better."""
@@ -166,25 +169,35 @@ class ShardCache:
 
     def _make_room(self, name: str, size: int) -> None:
         """Reserves ``size`` bytes for the file ``name``: deletes others, the longest unused first
-        and none that is wanted, until it fits."""
+        and none that is wanted, and waits for transfers that nobody wants any more, until it fits.
+
+        Goes ahead where neither helps: the rest is of other processes.
+        """
         with self._lock:
+            while not self._delete_for(name, size) and self._reserved.keys() - {name}:
+                self._lock.wait(_LOOK_AGAIN)
             self._reserved[name] = size
-            found = []
-            for entry in os.scandir(self._folder):
-                try:
-                    status = entry.stat()
-                except FileNotFoundError:
-                    continue  # another process was faster
-                if entry.name not in self._reserved:
-                    found.append((status.st_mtime, status.st_size, entry.name))
-            used = sum(length for _, length, _ in found) + sum(self._reserved.values())
-            for modified, length, other in sorted(found):
-                if used <= self._limit:
-                    return
-                is_others = other.startswith(_TEMPORARY) and time.time() - modified < _ABANDONED
-                if not is_others and other not in self._wanted:
-                    (self._folder / other).unlink(missing_ok=True)
-                    used -= length
+
+    def _delete_for(self, name: str, size: int) -> bool:
+        """Deletes what may go until the file fits; False if it does not."""
+        found = []
+        for entry in os.scandir(self._folder):
+            try:
+                status = entry.stat()
+            except FileNotFoundError:
+                continue  # another process was faster
+            if entry.name not in self._reserved and entry.name != name:
+                found.append((status.st_mtime, status.st_size, entry.name))
+        reserved = sum(length for other, length in self._reserved.items() if other != name)
+        used = size + reserved + sum(length for _, length, _ in found)
+        for modified, length, other in sorted(found):
+            if used <= self._limit:
+                break
+            is_others = other.startswith(_TEMPORARY) and time.time() - modified < _ABANDONED
+            if not is_others and other not in self._wanted:
+                (self._folder / other).unlink(missing_ok=True)
+                used -= length
+        return used <= self._limit
 
 
 def _is_there(path: Path, size: int) -> bool:

@@ -1,0 +1,212 @@
+"""``trainer.pretrain`` on rows at gs://: the same run as on local ones, through a small cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines import gcs
+from pipelines.command import RunOptions
+from pipelines.manifest import read_manifest
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.pipeline import tokenize
+from trainer.order import step_shards
+
+pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")
+
+_ROOT = Path(__file__).resolve().parents[3]
+_MODEL = {
+    "num_layers": 1,
+    "num_heads": 2,
+    "hidden_dim": 16,
+    "intermediate_dim": 32,
+    "batch_size": 4,
+    "log_every": 1,
+    "checkpoint_every": 1000,
+    "steps": 60,
+}
+_WINDOW = 2
+
+
+@pytest.fixture(scope="module")
+def many_shards(tmp_path_factory, corpus, vocab_dir) -> Path:
+    """Rows in twelve training shards."""
+    output = tmp_path_factory.mktemp("stages") / "rows"
+    config = TokenizeConfig(
+        input=(str(corpus),),
+        vocab=str(vocab_dir),
+        output=str(output),
+        seq_length=64,
+        num_shards=12,
+        validation_fraction=0.02,
+    )
+    tokenize(config, RunOptions())
+    return output
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> dict[str, str]:
+    """Compiled programs are kept between the processes of these tests."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "KERAS_BACKEND": "jax",
+    }
+
+
+@pytest.fixture
+def remote(bucket, many_shards) -> str:
+    """The same rows in the bucket."""
+    for path in sorted(many_shards.iterdir()):
+        if path.name != ".lock":
+            gcs.upload(str(path), f"{bucket}/rows/{path.name}")
+    return f"{bucket}/rows"
+
+
+def start(environment, **options):
+    flags = [f"--{name}={value}" for name, value in (_MODEL | options).items()]
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainer.pretrain", *flags],
+        cwd=_ROOT,
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(environment, check=0, **options) -> str:
+    process = start(environment, **options)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == check, said
+    return said
+
+
+def losses(output) -> list[tuple[float, float]]:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    return [(line["loss"], line.get("validation_loss", 0.0)) for line in lines]
+
+
+def bytes_needed(data) -> tuple[int, int]:
+    """What two windows and the validation rows take up at most, and what all of it does."""
+    splits = read_manifest(str(data)).splits
+    train = sorted((shard.bytes for shard in splits["train"]), reverse=True)
+    rest = sum(shard.bytes for shard in splits["validation"])
+    return sum(train[: 2 * _WINDOW]) + rest, sum(train) + rest
+
+
+class _FolderWatch:
+    """Looks again and again how many bytes are in a folder while the block lasts."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._stop = folder, threading.Event()
+        self.most, self.looks = 0, 0
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self):
+        before: dict[str, int] = {}
+        while not self._stop.wait(0.001):
+            now = {}
+            for entry in os.scandir(self._folder) if self._folder.exists() else ():
+                try:
+                    now[entry.name] = entry.stat().st_size
+                except FileNotFoundError:
+                    continue
+            # A single look is no moment: what was seen first may have gone before the last came.
+            both = [min(size, before[name]) for name, size in now.items() if name in before]
+            before = now
+            self.most, self.looks = max(self.most, sum(both)), self.looks + 1
+
+
+def test_remote_rows_through_a_small_cache_train_like_local_ones(
+    many_shards, remote, compiled, tmp_path
+):
+    limit, everything = bytes_needed(many_shards)
+    assert limit < 0.6 * everything
+    options = {"shard_window": _WINDOW}
+    run(compiled, data=many_shards, output=tmp_path / "local", **options)
+    options |= {"cache_dir": tmp_path / "cache", "cache_gb": limit / 1e9}
+    with _FolderWatch(tmp_path / "cache") as watch:
+        run(compiled, data=remote, output=tmp_path / "remote", **options)
+    assert losses(tmp_path / "remote") == losses(tmp_path / "local")
+    assert len(losses(tmp_path / "local")) == 60
+    assert watch.looks > 100
+    assert 0 < watch.most <= limit
+    mine, other = (read_manifest(str(tmp_path / name)).to_json() for name in ("remote", "local"))
+    assert mine == other
+
+
+def test_a_cache_too_small_says_what_to_do(many_shards, remote, compiled, tmp_path):
+    limit, everything = bytes_needed(many_shards)
+    options = {"data": remote, "output": tmp_path / "run", "cache_dir": tmp_path / "cache"}
+    said = run(compiled, check=2, **options, cache_gb=(everything - 1) / 1e9)
+    assert "allow that much, or give --shard_window N" in said
+    said = run(compiled, check=2, **options, cache_gb=(limit - 1) / 1e9, shard_window=_WINDOW)
+    assert "or give a --shard_window below 2" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param("missing", marks=pytest.mark.long),
+        pytest.param("truncated", marks=pytest.mark.long),
+        "changed",
+    ],
+)
+def test_a_bad_object_in_mid_run_is_named(many_shards, remote, compiled, tmp_path, damage):
+    shards = read_manifest(str(many_shards)).splits["train"]
+    order = {"seed": 0, "global_batch": 4, "shards": [[shard.records for shard in shards]]}
+    first, second = (step_shards(step, **order, window=_WINDOW)[0].shards for step in (0, 59))
+    whole = many_shards / shards[next(j for j in second if j not in first)].name
+    path, content = f"{remote}/{whole.name}", whole.read_bytes()
+    if damage == "missing":
+        gcs.delete(path)
+    else:
+        half = len(content) // 2
+        wrong = content[:half] + (b"" if damage == "truncated" else bytes(len(content) - half))
+        (tmp_path / "wrong").write_bytes(wrong)
+        gcs.upload(str(tmp_path / "wrong"), path)
+    options = {"data": remote, "output": tmp_path / "run", "cache_dir": tmp_path / "cache"}
+    options |= {"shard_window": _WINDOW, "checkpoint_every": 1000}
+    said = run(compiled, check=2, **options)
+    expected = {
+        "missing": "is missing",
+        "truncated": f"has {len(content) // 2:,} bytes",
+        "changed": "does not match the checksum",
+    }
+    (line,) = [line for line in said.splitlines() if path in line]
+    assert expected[damage] in line
+    assert "Traceback" not in said
+    done = losses(tmp_path / "run")
+    assert 0 < len(done) < 60
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert checkpoint.name == f"step-{len(done):08d}.npz"
+    gcs.upload(str(whole), path)
+    assert f"going on after step {len(done)}" in run(compiled, **options)
+    assert len(losses(tmp_path / "run")) == 60
+
+
+@pytest.mark.long
+def test_a_store_that_cannot_be_reached_is_named(remote, compiled, tmp_path):
+    nowhere = compiled | {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"}
+    said = run(nowhere, check=2, data=remote, output=tmp_path / "run")
+    (line,) = [line for line in said.splitlines() if remote in line]
+    assert "cannot be reached" in line
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
