@@ -71,19 +71,18 @@ class FetchAhead:
 
     def _check_room(self) -> None:
         window, batch = self._rows.window, self._rows.batch_size
-        streams = [[dataset] for dataset in self._datasets]
-        if self._rows.weights is None:
-            streams = [list(self._datasets)]
+        left = list(zip(self._datasets, self._rows.shards, strict=True))
+        streams = [left] if self._rows.weights is None else [[one] for one in left]
         need = 0
         for stream in streams:
             remote = [
                 shard.bytes
-                for dataset in stream
+                for dataset, _ in stream
                 if dataset.is_remote
                 for shard in dataset.shards(TRAIN)
             ]
-            rows = sorted(rows for dataset in stream for rows in dataset.train_shards().rows)
-            copies = max(dataset.copies(TRAIN) for dataset in stream)
+            rows = sorted(rows for _, shards in stream for rows in shards)
+            copies = max(dataset.copies(TRAIN) for dataset, _ in stream)
             if window is None:
                 # An epoch and, with several copies, the next one's.
                 need += sum(remote) * min(copies, 2) // copies

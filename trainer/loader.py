@@ -1,4 +1,4 @@
-"""Batches for training: read by random access, masked on the fly, one step ahead of the device.
+"""Batches for training: read by random access, masked on the fly.
 
 What a step holds is a pure function of (data, weights, seed, batch size, step): rows come from
 ``trainer.training_rows``, masks from ``mask_rows`` with copy = epoch. Rows masked here and examples
@@ -10,23 +10,18 @@ next_sentence_labels [B].
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columns import Columns, Ragged
-from pipelines.errors import UserError
-from pipelines.mask.examples import unselectable_ids
-from pipelines.mask.mask_rows import MaskConfig, mask_rows, selection_length
-from pipelines.rows import dense_rows
+from pipelines.columns import Columns
+from pipelines.mask.mask_rows import MaskConfig
 from trainer.dataset import TRAIN, VALIDATION, Dataset, RowReader
 from trainer.fetch_ahead import FetchAhead
+from trainer.model_inputs import input_form, make_inputs
 from trainer.order import step_rows
 from trainer.shard_cache import ShardCache
 from trainer.training_rows import TrainingRows
@@ -113,9 +108,7 @@ class BatchMaker:
             for split in (TRAIN, VALIDATION)
         }
         self._ahead = cache and FetchAhead(datasets, self._readers[TRAIN], cache, self._rows)
-        self._width = max(_mask_width(dataset, mask) for dataset in datasets)
-        self._labelled = all(dataset.has_labels for dataset in datasets)
-        self._separate = any(dataset.separates_documents for dataset in datasets)
+        self._form = input_form(datasets, mask)
 
     def train_batch(self, step: int) -> Batch:
         """The batch of training step ``step`` = 0, 1, …"""
@@ -196,7 +189,7 @@ class BatchMaker:
         mask = replace(self._mask, seed=VALIDATION_SEED)
         batch = self._make(VALIDATION, step, np.zeros_like(epoch), source, row, mask)
         batch.arrays["mask_weights"][epoch > 0] = 0.0
-        if self._labelled:
+        if self._form.has_labels:
             batch.arrays["next_sentence_labels"][epoch > 0] = -1
         return batch
 
@@ -216,7 +209,7 @@ class BatchMaker:
             if not len(chosen):
                 continue
             columns, left_out[chosen] = self._read(reader, split, step, row[chosen], epoch[chosen])
-            part = self._arrays(self._datasets[number], columns, epoch[chosen], mask)
+            part = make_inputs(self._datasets[number], columns, epoch[chosen], mask, self._form)
             for name, values in part.items():
                 if len(chosen) == len(source):
                     arrays[name] = values
@@ -225,7 +218,7 @@ class BatchMaker:
                     arrays.setdefault(name, np.zeros(shape, values.dtype))[chosen] = values
         row_id = arrays.pop("row_id")
         lost = int(np.count_nonzero(left_out))
-        if lost and self._labelled:
+        if lost and self._form.has_labels:
             arrays["next_sentence_labels"][left_out] = -1
         tokens = int(np.count_nonzero(arrays["padding_mask"])) - lost
         return Batch(step, arrays, epoch, source, row, row_id, tokens, lost)
@@ -241,141 +234,3 @@ class BatchMaker:
         if split == TRAIN and self._leaves_out:
             return reader.read_what_is_left(rows, epochs, step)
         return reader.read(rows, epochs), np.zeros(len(rows), np.bool_)
-
-    def _arrays(
-        self, dataset: Dataset, columns: Columns, epoch: NDArray[np.int64], mask: MaskConfig
-    ) -> dict[str, NDArray[Any]]:
-        vocabulary = dataset.vocabulary
-        try:
-            dense = dense_rows(columns, dataset.seq_length, vocabulary.pad_id)
-        except UserError as error:
-            raise UserError(f"--data: {dataset.folder}: {error}") from None
-        arrays = {name: dense[name] for name in ("segment_ids", "padding_mask", "row_id")}
-        if self._separate:
-            # Where only other datasets separate documents, the whole row is one.
-            arrays["document_ids"] = (
-                dense["document_ids"]
-                if dataset.separates_documents
-                else dense["padding_mask"].astype(np.int32)
-            )
-        if self._labelled:
-            arrays["next_sentence_labels"] = dense["next_sentence_labels"].astype(np.int32)
-        if dataset.is_masked:
-            masked = self._stored_masks(dataset, columns)
-            masked["token_ids"] = dense["token_ids"]
-        else:
-            masked = self._fresh_masks(dataset, dense, epoch, mask)
-        return arrays | masked
-
-    def _stored_masks(self, dataset: Dataset, columns: Columns) -> dict[str, NDArray[Any]]:
-        positions: Any = columns["mask_positions"]
-        ids: Any = columns["mask_ids"]
-        size = dataset.vocabulary.size
-        tokens: Any = columns["token_ids"]
-        highest = max(int(c.values.max(initial=0)) for c in (tokens, ids))
-        if highest >= size:
-            raise UserError(
-                f"--data: {dataset.folder}: token id {highest} is outside its vocabulary of "
-                f"{size:,} pieces; make the examples again"
-            )
-        used = np.arange(self._width) < positions.lengths[:, None]
-        return {
-            "mask_positions": _spread(positions, used),
-            "mask_ids": _spread(ids, used),
-            "mask_weights": used.astype(np.float32),
-        }
-
-    def _fresh_masks(
-        self,
-        dataset: Dataset,
-        dense: dict[str, NDArray[Any]],
-        epoch: NDArray[np.int64],
-        mask: MaskConfig,
-    ) -> dict[str, NDArray[Any]]:
-        vocabulary = dataset.vocabulary
-        masked: dict[str, NDArray[Any]] = {}
-        for copy in np.unique(epoch):
-            chosen = slice(None) if (epoch == copy).all() else epoch == copy
-            outputs, _ = mask_rows(
-                dense["token_ids"][chosen],
-                dense["row_id"][chosen],
-                config=mask,
-                vocabulary_size=vocabulary.size,
-                mask_token_id=vocabulary.mask_id,
-                unselectable_token_ids=unselectable_ids(vocabulary),
-                padding_mask=dense["padding_mask"][chosen],
-                is_continuation=vocabulary.is_continuation,
-                document_ids=dense["document_ids"][chosen],
-                copy=int(copy),
-            )
-            for name, values in outputs.items():
-                width = values.shape[1] if name == "token_ids" else self._width
-                whole = masked.setdefault(name, np.zeros((len(epoch), width), values.dtype))
-                whole[chosen, : values.shape[1]] = values
-        return masked
-
-
-def _mask_width(dataset: Dataset, mask: MaskConfig) -> int:
-    if dataset.is_masked:
-        return int(dataset.manifest.facts["mask"]["mask_selection_length"])
-    return selection_length(mask, dataset.seq_length)
-
-
-def _spread(column: Ragged, used: NDArray[np.bool_]) -> NDArray[np.int32]:
-    dense = np.zeros(used.shape, np.int32)
-    dense[used] = column.values
-    return dense
-
-
-class Prefetcher:
-    """Iterates over the batches of steps ``start`` … ``stop`` - 1, made ahead in a thread.
-
-    At most two batches exist ahead of the consumer. An error in the thread is raised to the
-    consumer.
-    """
-
-    def __init__(self, make: Callable[[int], Batch], start: int, stop: int):
-        self._waited = 0.0
-        self._queue: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=1)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(make, start, stop), daemon=True)
-        self._thread.start()
-
-    def _run(self, make: Callable[[int], Batch], start: int, stop: int) -> None:
-        try:
-            for step in range(start, stop):
-                if not self._put(make(step)):
-                    return
-            self._put(None)
-        except BaseException as error:
-            self._put(error)
-
-    def _put(self, item: Batch | BaseException | None) -> bool:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            began = time.perf_counter()
-            item = self._queue.get()
-            self._waited += time.perf_counter() - began
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def take_waited(self) -> float:
-        """The seconds that the consumer stood waiting since the last call."""
-        waited, self._waited = self._waited, 0.0
-        return waited
-
-    def close(self) -> None:
-        """Stops the thread."""
-        self._closed.set()
-        self._thread.join()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
 import time
 from typing import Any
@@ -28,18 +27,19 @@ from trainer.cluster import join_cluster
 from trainer.initial_run import WEIGHTS
 from trainer.lean_keras import with_lean_keras
 from trainer.left_out import LeftOut
-from trainer.loader import BatchMaker, Prefetcher
+from trainer.loader import BatchMaker
 from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
+from trainer.prefetcher import Prefetcher
 from trainer.pretrain_config import PretrainConfig, describe_changes
 from trainer.pretrain_plan import IDENTITY, PORTABLE_HEAD, PretrainPlan, plan_run, read_identity
 from trainer.report import REPORT, write_report
 from trainer.step_groups import group_batches
+from trainer.stop_signals import StopSignals
+from trainer.validation import evaluate
 
 SAMPLE = "sample.npz"
 _PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
 _SAMPLE_ROWS = 8
-# sysexits.h: a temporary failure; start the same command again.
-EXIT_RESTART = 75
 _FINAL_METRICS = (
     "loss",
     "mean_loss",
@@ -108,7 +108,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     meter = Meter(window, cluster.hosts, config.steps_per_execution)
     log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
-    stop = _StopSignals()
+    stop = StopSignals()
     say(f"{model.count_params():,} parameters, {keras.config.backend()} on {_device()}")
 
     def seconds() -> float:
@@ -153,7 +153,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
                     **left_out.figures(),
                     **plan.describe_use(batch, figures["rows_per_second"], cluster),
                     "learning_rate": float(schedule(batch.step)),
-                    **(_evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
+                    **(evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
                 }
                 if log and progress:
                     log.write(line)
@@ -183,7 +183,8 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         stop.restore()
     cluster.wait_for_all("trained")
     if done < steps:
-        stop.leave(done)
+        _say_so(f"stopped after step {done:,}, with a checkpoint; the same command goes on")
+        stop.leave()
 
     # ----------------------------------------------------------------------------------- End
     train_step.update_model()
@@ -272,55 +273,6 @@ def _save_sample(output: str, maker: BatchMaker) -> None:
     batch = maker.validation_batch(0) if maker.validation_steps else maker.train_batch(0)
     with files.publish(files.join(output, SAMPLE)) as temporary, open(temporary, "wb") as file:
         np.savez(file, **{name: array[:_SAMPLE_ROWS] for name, array in batch.arrays.items()})
-
-
-def _evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
-    """Loss and accuracy over at most ``most`` validation batches (0: all); {} without any."""
-    count = min(maker.validation_steps, most or maker.validation_steps)
-    if not count:
-        return {}
-    batches = Prefetcher(maker.validation_batch, 0, count)
-    sums = sum(train_step.evaluate(batch.arrays).astype(np.float64) for batch in batches)
-    figures = {}
-    # Three sums of masked LM and perhaps three of next sentence: loss, right ones, how many.
-    for name, (loss, correct, weight) in zip(
-        ("validation", "validation_next_sentence"), np.reshape(sums, (-1, 3)).tolist(), strict=False
-    ):
-        figures[f"{name}_loss"] = loss / max(weight, 1e-9)
-        figures[f"{name}_accuracy"] = correct / max(weight, 1e-9)
-    return figures
-
-
-class _StopSignals:
-    """Notes SIGTERM and Ctrl-C, so that the loop can end after a checkpoint. A second one kills."""
-
-    def __init__(self) -> None:
-        self._number: int | None = None
-        self._before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-
-    def _note(self, number: int, frame: Any) -> None:
-        self._number = number
-        for again in self._before:
-            signal.signal(again, signal.SIG_DFL)
-
-    def restore(self) -> None:
-        """Puts back what was to happen on signals before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @property
-    def asked(self) -> bool:
-        """True once a signal came."""
-        return self._number is not None
-
-    def leave(self, done: int) -> None:
-        """Ends the process as the signal wants: 75 after SIGTERM, 130 after Ctrl-C."""
-        if self._number == signal.SIGINT:
-            raise KeyboardInterrupt
-        _say_so(f"stopped after step {done:,}, with a checkpoint; the same command goes on")
-        sys.exit(EXIT_RESTART)
 
 
 def _device() -> str:

@@ -77,7 +77,7 @@ class PretrainPlan:
             if (value := getattr(self.config, name)) is not None:
                 fields[name] = value
         if self.skipped:
-            fields["skip_rows"] = self.skipped.sha256
+            fields["skip_rows"] = self.skipped.fingerprint
         if self.initial:
             fields["initial_weights"] = self.initial.fingerprint
         return dict(json.loads(json.dumps(fields)))

@@ -64,11 +64,17 @@ class SourceShards:
 
 @dataclass(frozen=True)
 class SkippedRows:
-    """``rows``: the skipped ones of each source, ascending numbers through its shards, int64;
-    ``sha256`` of the file that lists them, in hex."""
+    """``rows``: the skipped ones of each source, ascending numbers through its shards, int64."""
 
     rows: list[NDArray[np.int64]]
-    sha256: str
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 of which rows they are, however a file lists them, in hex."""
+        digest = hashlib.sha256()
+        for rows in self.rows:
+            digest.update(np.array([len(rows), *rows], "<i8").tobytes())
+        return digest.hexdigest()
 
     @property
     def count(self) -> int:
@@ -83,8 +89,7 @@ def read_skipped_rows(path: str, sources: Sequence[SourceShards]) -> SkippedRows
     with the line, for what is no such entry or names no shard or record.
     """
     try:
-        data = files.read_bytes(path)
-        text = data.decode()
+        text = files.read_bytes(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"--skip_rows: cannot read {path} ({getattr(error, 'strerror', None) or error})"
@@ -96,7 +101,7 @@ def read_skipped_rows(path: str, sources: Sequence[SourceShards]) -> SkippedRows
             source, rows = _read_entry(entry, sources, f"--skip_rows: {path}, line {number}")
             found[source].append(rows)
     skipped = [np.unique(np.concatenate([np.empty(0, np.int64), *parts])) for parts in found]
-    return SkippedRows(skipped, hashlib.sha256(data).hexdigest())
+    return SkippedRows(skipped)
 
 
 def _read_entry(

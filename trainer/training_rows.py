@@ -44,6 +44,11 @@ class TrainingRows:
         self.weights, self._seed, self.batch_size = weights, seed, batch_size
         self.window = window
 
+    @property
+    def shards(self) -> list[tuple[int, ...]]:
+        """How many rows are left in each shard of each dataset."""
+        return self._shards
+
     def step(
         self, step: int, host: int, hosts: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

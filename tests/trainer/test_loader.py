@@ -11,8 +11,9 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.mask.mask_rows import MaskConfig
 from trainer.dataset import TRAIN, VALIDATION, RowReader, open_dataset, open_datasets
-from trainer.loader import BatchMaker, Prefetcher
+from trainer.loader import BatchMaker
 from trainer.order import step_rows
+from trainer.prefetcher import Prefetcher
 
 MASK = MaskConfig(mask_selection_rate=0.3, mask_selection_length=7, seed=3)
 
