@@ -27,7 +27,6 @@ from trainer.pretrain_config import PretrainConfig
 
 # gcsfs itself is imported once the emulator is known: it asks the real service otherwise.
 pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")
-pytestmark = pytest.mark.long
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STEPS = 120
@@ -189,6 +188,7 @@ def test_it_is_recognised_when_started_again(finished, make_rows, capsys):
         pretrain(PretrainConfig(**fields | {"seed": 1}), RunOptions())
 
 
+@pytest.mark.long
 def test_it_is_explained_and_exported(finished, whole, tmp_path, capsys):
     from trainer.explain import ExplainConfig, explain
     from trainer.export import ExportConfig, export
@@ -216,6 +216,7 @@ def test_killed_at_many_moments(start, run, whole, make_rows, bucket_folder):
     assert_equal_runs(output, whole)
 
 
+@pytest.mark.long
 def test_it_starts_anew_if_told_so(start, make_rows, bucket_folder, run):
     data, output = make_rows(), bucket_folder
     kill_at(start(data=data, output=output, keep_checkpoints=5), 25)
