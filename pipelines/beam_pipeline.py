@@ -96,11 +96,9 @@ def run_pipeline(
 
 def _user_error_line(traceback: str) -> str | None:
     """The message of the UserError, or of a kind of it, that a worker's traceback ends in."""
-    kinds = "|".join(
-        re.escape(f"{kind.__module__}.{kind.__name__}")
-        for kind in (UserError, *UserError.__subclasses__())
-    )
-    found = re.search(rf"(?:{kinds}): (.*?)(?: \[while running|\\n|\n|$)", traceback)
+    kinds: list[type[UserError]] = [UserError, *UserError.__subclasses__()]
+    names = "|".join(re.escape(f"{kind.__module__}.{kind.__name__}") for kind in kinds)
+    found = re.search(rf"(?:{names}): (.*?)(?: \[while running|\\n|\n|$)", traceback)
     return found[1].strip() if found else None
 
 
