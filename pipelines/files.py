@@ -31,7 +31,7 @@ _HTTP_REASONS = (
     (r"\b401\b|Unauthorized", "no credentials"),
     (r"\b403\b|Forbidden", "no permission"),
     (r"\b404\b|NotFound", "not found"),
-    (r"CredentialsError|RefreshError", "no credentials"),
+    (r"CredentialsError|RefreshError|credentials cannot be refreshed", "no credentials"),
     (r"ClientConnector|ConnectionError|Cannot connect|Timeout", _UNREACHABLE),
 )
 
@@ -85,14 +85,13 @@ def _remote_errors(path: str) -> Iterator[None]:
         yield
     except (UserError, FileNotFoundError):
         raise
-    except ValueError as error:
-        if "Unable to get filesystem" not in str(error):
-            raise
-        scheme = path.split("://")[0]
-        raise UserError(
-            f"{path}: nothing installed can read {scheme}://; for gs:// pip install 'bertmill[gcp]'"
-        ) from None
     except Exception as error:
+        if "Unable to get filesystem" in str(error):
+            scheme = path.split("://")[0]
+            raise UserError(
+                f"{path}: nothing installed can read {scheme}://; for gs:// pip install "
+                "'bertmill[gcp]'"
+            ) from None
         # Beam and the stores' own libraries share no class of errors, but all speak HTTP.
         reason = " ".join(str(error).split())
         for sign, meaning in _HTTP_REASONS:

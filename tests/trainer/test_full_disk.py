@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -39,17 +38,16 @@ def run(tmp_path_factory):
     def run(code, *, file_size=None, **options):
         flags = [f"--{name}={value}" for name, value in (_TINY | options).items()]
 
-        def limit():
-            if file_size:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-
+        # The limit is set by a process in between: forking this one, with JAX's threads, may hang.
+        limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_size}, {file_size}))"
+        wrapper = f"import os, resource, sys; {limit}; os.execv(sys.argv[1], sys.argv[1:])"
+        limited = [sys.executable, "-c", wrapper] if file_size else []
         done = subprocess.run(
-            [sys.executable, "-m", "trainer.pretrain", *flags],
+            [*limited, sys.executable, "-m", "trainer.pretrain", *flags],
             cwd=_ROOT,
             env={**os.environ, **cache, "KERAS_BACKEND": "jax"},
             capture_output=True,
             text=True,
-            preexec_fn=limit,
         )
         assert done.returncode == code, done.stderr
         return done.stderr
