@@ -1,4 +1,8 @@
-"""Run by test_huggingface.py: transformers gives the logits and ids that we give, both ways."""
+"""Run by test_huggingface.py: transformers gives the logits and ids that we give, both ways.
+
+``KERAS_BACKEND=jax python -m pytest -rP tests/trainer/huggingface/transformers_parity.py`` also says
+how far apart they are.
+"""
 
 from __future__ import annotations
 
@@ -96,6 +100,11 @@ def _their_outputs(model: Any) -> np.ndarray:
     return (outputs.logits if "logits" in outputs else outputs.last_hidden_state).numpy()
 
 
+def _assert_close(pair: str, found: np.ndarray, expected: np.ndarray, atol: float) -> None:
+    print(f"parity: {pair}: {np.abs(found - expected).max():.1e}")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
 _KINDS = ["BertModel", "BertForMaskedLM", "BertForSequenceClassification"]
 
 
@@ -106,10 +115,10 @@ def test_ours_to_theirs_and_back(transformers: Any, tmp_path: Path, kind: str) -
     save_huggingface(model, tokenizer, str(tmp_path))
     expected = _our_outputs(model)
     theirs = getattr(transformers, kind).from_pretrained(tmp_path)
-    np.testing.assert_allclose(_their_outputs(theirs), expected, atol=1e-4)
+    _assert_close(f"ours to transformers, {kind}", _their_outputs(theirs), expected, atol=1e-4)
     loaded = load_huggingface(str(tmp_path))
     assert type(loaded) is type(model)
-    np.testing.assert_allclose(_our_outputs(loaded), expected, atol=1e-5)
+    _assert_close(f"back from transformers, {kind}", _our_outputs(loaded), expected, atol=1e-5)
     fast = transformers.AutoTokenizer.from_pretrained(tmp_path)
     text = "The  foxes. Häus 中中 zzz"
     assert fast.encode(text, add_special_tokens=False) == list(tokenizer(text))
@@ -134,7 +143,8 @@ def test_theirs_to_ours(transformers: Any, tmp_path: Path, kind: str, activation
     theirs.save_pretrained(tmp_path)
     (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in _VOCABULARY))
     loaded = load_huggingface(str(tmp_path))
-    np.testing.assert_allclose(_our_outputs(loaded), _their_outputs(theirs), atol=1e-4)
+    pair = f"transformers to ours, {kind}, {activation}"
+    _assert_close(pair, _our_outputs(loaded), _their_outputs(theirs), atol=1e-4)
     # And through a preset of ours, which keeps what KerasHub's format cannot say.
     loaded.save_to_preset(str(tmp_path / "preset"))
     bases = {"BertModel": "Backbone", "BertForMaskedLM": "MaskedLM"}

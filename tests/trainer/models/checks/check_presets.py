@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 from keras import ops
-from outputs import outputs_of
+from outputs import assert_close, outputs_of
 
 import trainer
 from trainer.models.pretraining_model import PretrainingModel
@@ -75,8 +75,10 @@ def _outputs(task):
 
 
 def _assert_same(task, loaded):
-    for one, other in zip(_outputs(task), _outputs(loaded), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    libraries = " to ".join(type(model).__module__.split(".")[0] for model in (task, loaded))
+    names = (type(task).__name__, "sequence_output", "pooled_output")
+    for name, one, other in zip(names, _outputs(task), _outputs(loaded), strict=True):
+        assert_close(f"{libraries}, {name}", one, other, atol=1e-5)
     tokenizers = task.preprocessor.tokenizer, loaded.preprocessor.tokenizer
     ids = [[list(map(int, row)) for row in tokenizer(_TEXTS)] for tokenizer in tokenizers]
     assert ids[0] == ids[1]

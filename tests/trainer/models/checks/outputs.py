@@ -5,6 +5,7 @@ Op by op, JAX compiles a hundred little programs for each new shape.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import keras
@@ -22,6 +23,13 @@ def outputs_of(model: Any, inputs: Any) -> Any:
     else:
         outputs = model(inputs)
     return keras.tree.map_structure(lambda x: np.asarray(keras.ops.convert_to_numpy(x)), outputs)
+
+
+def assert_close(pair: str, found: np.ndarray, expected: np.ndarray, atol: float) -> None:
+    """Says how far two models' outputs are apart, and fails where that is more than ``atol``."""
+    difference = float(np.abs(found - expected).max())
+    print(f"parity: {keras.config.backend()}, {pair}: {difference:.1e}", file=sys.stderr)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
 def loss_and_gradients(model: Any, batch: Any) -> tuple[float, list[np.ndarray]]:
