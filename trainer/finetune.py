@@ -103,7 +103,7 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     ):
         _say(f"{config.output} is finished already; nothing to do")
         return None
-    classifier = _load(config, seq_length, len(classes), config.seed)
+    classifier = _load(config, preprocessor, len(classes), config.seed, "float32")
     if overwrite:  # Only now that nothing is wrong with what was asked for.
         prepare_output(config.output, asked, inputs, overwrite=True, stage="finetune")
     remove_remains(output)
@@ -114,8 +114,9 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     with open(output / HISTORY, "w", encoding="utf-8") as history:
         for restart in range(config.restarts):
             seed = restart_seed(config.seed, restart)
-            if restart:
-                classifier = _load(config, seq_length, len(classes), seed)
+            trained = classifier
+            if restart or config.dtype != "float32":
+                trained = _load(config, preprocessor, len(classes), seed, config.dtype)
 
             def note(
                 epoch: int,
@@ -134,11 +135,11 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
                     f"{_describe_figures(figures)}; {rate:,.0f} examples/s"
                 )
 
-            results.append(train(classifier, data, config, seed, note))
+            results.append(train(trained, classifier, data, config, seed, note))
 
     # ------------------------------------------------------------------------------- Publish
     best = max(results, key=lambda result: config.quality(result.figures))
-    put_weights(classifier, best)
+    put_weights(classifier, best.weights)
     if len(results) > 1:
         _say(
             f"published: the run with the best {config.chosen_metric}; being chosen by these very "
@@ -221,23 +222,29 @@ def _read(
     return examples, None
 
 
-def _load(config: FinetuneConfig, seq_length: int, classes: int, seed: int) -> Any:
+def _load(config: FinetuneConfig, preprocessor: Any, classes: int, seed: int, dtype: str) -> Any:
     """A classifier with a fresh last layer, and fresh weights if so asked."""
     import keras
 
+    from trainer.models.bert_backbone import BertBackbone
     from trainer.models.bert_text_classifier import BertTextClassifier
+    from trainer.presets.load import check_vocabulary
 
     keras.utils.set_random_seed(seed)
-    classifier = BertTextClassifier.from_preset(
-        preset_folder(config.preset),
-        load_weights=not config.from_scratch,
-        num_classes=max(1, classes),
-        preprocessor=None,  # Texts are encoded up front; the model itself gets arrays.
+    folder = preset_folder(config.preset)
+    dropout = {} if config.dropout is None else {"dropout": config.dropout}
+    backbone = BertBackbone.from_preset(
+        folder, load_weights=not config.from_scratch, dtype=dtype, **dropout
     )
-    longest = classifier.backbone.max_sequence_length
-    if seq_length > longest:
-        raise UserError(f"--seq_length {seq_length}: the preset has {longest} positions; lower it")
-    return classifier
+    check_vocabulary(backbone, preprocessor, folder)
+    longest = backbone.max_sequence_length
+    if preprocessor.sequence_length > longest:
+        raise UserError(
+            f"--seq_length {preprocessor.sequence_length}: the preset has {longest} positions; "
+            "lower it"
+        )
+    # Texts are encoded up front; the model itself gets arrays.
+    return BertTextClassifier(backbone, max(1, classes), preprocessor=None, **dropout)
 
 
 def _describe_data(

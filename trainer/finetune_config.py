@@ -61,6 +61,10 @@ class FinetuneConfig:
     seq_length: int | None = None
     """Most tokens of a text (or pair) that are used, special tokens included; default 128, or what an
     encoded dataset was made with."""
+    dropout: float | None = None
+    """While training; default: the preset's (0.1 before the last layer)."""
+    dtype: Literal["float32", "mixed_bfloat16"] = "float32"
+    """What training computes with; weights, validation and the published preset are float32."""
     seed: int = 0
     """Decides the new layer's weights, the order of examples, dropout and the split."""
     early_stopping: int = 0
@@ -106,6 +110,8 @@ class FinetuneConfig:
             raise UserError(f"--learning_rate {self.learning_rate}: must be a positive number")
         if not 0 <= self.warmup_fraction <= 1:
             raise UserError(f"--warmup_fraction {self.warmup_fraction}: must be between 0 and 1")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout {self.dropout}: must be at least 0 and below 1")
         if not 0 < self.validation_fraction < 1:
             raise UserError(
                 f"--validation_fraction {self.validation_fraction}: must be between 0 and 1"

@@ -56,13 +56,16 @@ def restart_seed(seed: int, restart: int) -> int:
 
 def train(
     classifier: Any,
+    judged: Any,
     data: TaskData,
     config: FinetuneConfig,
     seed: int,
     note: Callable[[int, float, dict[str, Any], float], None],
 ) -> RunResult:
-    """Trains the classifier and leaves it with the weights of the epoch it returns.
+    """Trains the classifier; leaves ``judged`` with the weights of the epoch it returns.
 
+    ``judged`` gives the validation figures: the classifier itself, or its float32 twin where it is
+    trained in another dtype, so that figures and published preset belong together.
     ``note(epoch, loss, figures, examples a second)`` is called after each epoch. Raises UserError if
     the loss is no longer a number.
     """
@@ -73,6 +76,7 @@ def train(
     from trainer.schedule import WarmupThenDecay
 
     model = build_first_token_model(classifier)
+    judge = model if judged is classifier else build_first_token_model(judged)
     steps = config.epochs * math.ceil(len(data.train) / config.batch_size)
     model.compile(
         optimizer=build_optimizer(
@@ -94,26 +98,31 @@ def train(
         began = time.perf_counter()
         loss = _train_epoch(model, data, config, seed, epoch)
         rate = len(data.train) / (time.perf_counter() - began)
-        outputs = run_model(model, data.validation, 2 * config.batch_size)
+        if judged is not classifier:
+            put_weights(judged, _weights(classifier))
+        outputs = run_model(judge, data.validation, 2 * config.batch_size)
         figures = score(data.task, data.validation_labels, outputs)
         note(epoch, loss, figures, rate)
         better = best is None or config.quality(figures) > config.quality(best.figures)
         if better or not config.early_stopping:
-            weights = [
-                np.array(keras.ops.convert_to_numpy(v)) for v in classifier.trainable_variables
-            ]
-            best = RunResult(seed, epoch, epoch, figures, outputs, weights)
+            best = RunResult(seed, epoch, epoch, figures, outputs, _weights(classifier))
         elif best is not None and epoch - best.epoch >= config.early_stopping:
             break
     assert best is not None
-    put_weights(classifier, best)
+    put_weights(judged, best.weights)
     return RunResult(seed, best.epoch, epoch, best.figures, best.outputs, best.weights)
 
 
-def put_weights(classifier: Any, result: RunResult) -> None:
+def put_weights(classifier: Any, weights: list[NDArray[Any]]) -> None:
     """Gives a classifier of the same architecture the weights that a run kept."""
-    for variable, value in zip(classifier.trainable_variables, result.weights, strict=True):
+    for variable, value in zip(classifier.trainable_variables, weights, strict=True):
         variable.assign(value)
+
+
+def _weights(classifier: Any) -> list[NDArray[Any]]:
+    from keras import ops
+
+    return [np.array(ops.convert_to_numpy(v)) for v in classifier.trainable_variables]
 
 
 def epoch_batches(

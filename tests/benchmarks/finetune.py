@@ -89,7 +89,7 @@ def finetune(options: argparse.Namespace) -> dict[str, float]:
     config = FinetuneConfig(epochs=EPOCHS, batch_size=options.batch_size)
     ready = time.perf_counter() - began
     rates: list[float] = []
-    train(model, data, config, 0, lambda epoch, loss, figures, rate: rates.append(rate))
+    train(model, model, data, config, 0, lambda epoch, loss, figures, rate: rates.append(rate))
     return result(len(labels), options, ready, [len(labels) / rate for rate in rates])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -121,10 +122,68 @@ def test_warm_up_changes_what_is_learned(config: FinetuneConfig) -> None:
     assert losses[0] != losses[1]
 
 
+def test_mixed_precision_trains_and_leaves_a_float32_preset(config: FinetuneConfig) -> None:
+    """Figures are those of the preset that is published, not of the bfloat16 model."""
+    from trainer.models.bert_text_classifier import BertTextClassifier
+
+    reports = {}
+    for name, changes in {
+        "float32": {},
+        "mixed": {"dtype": "mixed_bfloat16"},
+        "again": {"dtype": "mixed_bfloat16"},
+        "restarts": {"dtype": "mixed_bfloat16", "restarts": 2},
+    }.items():
+        asked = replace(
+            config, epochs=2, metric="loss", output=f"{config.output}_{name}", **changes
+        )
+        reports[name] = finetune(asked, RunOptions())
+        classifier = BertTextClassifier.from_preset(str(Path(asked.output) / "preset"))
+        assert classifier.backbone.compute_dtype == "float32"
+        data = (str(Path(asked.output) / "validation.jsonl"),)
+        judged = evaluate(EvaluateConfig(asked.output, data), RunOptions())
+        assert judged is not None
+        assert reports[name] is not None
+        assert judged["loss"] == pytest.approx(reports[name]["loss"], rel=1e-5)
+    assert reports["mixed"] == reports["again"] != reports["float32"]
+    assert reports["mixed"]["loss"] == pytest.approx(reports["float32"]["loss"], rel=0.1)
+    runs = read(f"{config.output}_restarts", "runs.json")["runs"]
+    assert runs[0]["loss"] == reports["mixed"]["loss"] != runs[1]["loss"]
+
+
+def test_dropout_of_the_preset_can_be_replaced(config: FinetuneConfig) -> None:
+    from trainer.models.bert_text_classifier import BertTextClassifier
+
+    losses = []
+    for dropout in (None, 0.1, 0.0):
+        output = f"{config.output}_dropout_{dropout}"
+        finetune(replace(config, epochs=1, dropout=dropout, output=output), RunOptions())
+        line = (Path(output) / "history.jsonl").read_text()
+        losses.append(json.loads(line)["train_loss"])
+        classifier = BertTextClassifier.from_preset(f"{output}/preset")
+        expected = 0.1 if dropout is None else dropout
+        assert (classifier.dropout, classifier.backbone.dropout) == (expected, expected)
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_vocabulary_that_is_not_the_presets_is_refused(
+    config: FinetuneConfig, tmp_path: Path
+) -> None:
+    from trainer.tokenizers.bert_tokenizer import BertTokenizer
+
+    shutil.copytree(config.preset, tmp_path / "preset")
+    words = [*SPECIAL_TOKENS, *WORDS, "more", "than", "rows"]
+    BertTokenizer(words, lowercase=True).save_to_preset(str(tmp_path / "preset"))
+    asked = replace(config, preset=str(tmp_path / "preset"), output=str(tmp_path / "out"))
+    with pytest.raises(UserError, match=r"16 pieces but the embedding only 13 rows"):
+        finetune(asked, RunOptions())
+    assert not (tmp_path / "out" / "history.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"restarts": 0}, "--restarts 0: must be at least 1"),
+        ({"dropout": 1.0}, "--dropout 1.0: must be at least 0 and below 1"),
         ({"early_stopping": -1}, "--early_stopping -1: must be at least 0"),
         ({"warmup_fraction": 1.5}, "--warmup_fraction 1.5: must be between 0 and 1"),
         (
@@ -187,5 +246,5 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(config: FinetuneConf
     losses: list[float] = []
     # So slow that the weights stay what they are; without dropout it would be the same number.
     slow = replace(config, learning_rate=1e-9, epochs=3)
-    found = train(classifier, data, slow, 0, lambda e, loss, f, r: losses.append(loss))
+    found = train(classifier, classifier, data, slow, 0, lambda e, loss, f, r: losses.append(loss))
     assert losses == pytest.approx([found.figures["loss"]] * 3, rel=0.1)
