@@ -31,6 +31,7 @@ _NOT_DECIDING = (
     "cache_gb",
     "output",
     "initial_run",
+    "initial_positions",
     "model",
     *_DIMENSIONS,
     "dropout",
@@ -92,6 +93,11 @@ class PretrainConfig:
     initial_run: str | None = None
     """Begin with the final weights of another, finished run, for instance one with shorter rows
     (phases: first 128 tokens, then 512); default: random weights."""
+
+    initial_positions: Literal["normal", "sinusoidal"] = "normal"
+    """How the learned positions begin: drawn like all other weights (BERT), or as sines and cosines,
+    from which a small model finds a word's neighbours several times sooner; give it 1,000
+    --warmup_steps."""
 
     model: str = "bert_tiny"
     """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large."""
@@ -241,6 +247,11 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UserError(f"--{name} {value}: must not be negative")
+        if self.initial_run and self.initial_positions != "normal":
+            raise UserError(
+                f"--initial_positions {self.initial_positions}: --initial_run brings its own; give "
+                "one of them"
+            )
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout {self.dropout}: must be at least 0 and below 1")
         if not 0 <= self.seed < 1 << 32:

@@ -76,6 +76,8 @@ class PretrainPlan:
         for name in ("temperature", "shard_window"):
             if (value := getattr(self.config, name)) is not None:
                 fields[name] = value
+        if self.config.initial_positions != "normal":
+            fields["initial_positions"] = self.config.initial_positions
         if self.skipped:
             fields["skip_rows"] = self.skipped.fingerprint
         if self.initial:
@@ -141,7 +143,8 @@ class PretrainPlan:
             portable_head=True,
             next_sentence=self.next_sentence,
         )
-        initialize_weights(model, config.seed)
+        sinusoidal = config.initial_positions == "sinusoidal"
+        initialize_weights(model, config.seed, sinusoidal_positions=sinusoidal)
         if self.initial:
             load_initial_weights(model, self.initial)
         schedule = WarmupThenDecay(

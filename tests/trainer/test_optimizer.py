@@ -13,7 +13,11 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras")
 
 from pipelines.keyed_random import purpose_key  # noqa: E402
-from trainer.initial_weights import draw_truncated_normal  # noqa: E402
+from trainer.initial_weights import (  # noqa: E402
+    draw_truncated_normal,
+    initialize_weights,
+    make_sinusoids,
+)
 from trainer.optimizer import build_optimizer, is_decayed  # noqa: E402
 from trainer.schedule import WarmupThenDecay  # noqa: E402
 
@@ -108,3 +112,30 @@ def test_initial_weights_are_a_normal_distribution_cut_at_two():
     assert abs(values.std() - 0.8796) < 0.005  # of the truncated distribution
     assert abs((np.abs(values) < 1).mean() - 0.6827 / 0.9545) < 0.005
     np.testing.assert_array_equal(values[:10], draw_truncated_normal(purpose_key(1, "test"), 10))
+
+
+def test_positions_may_begin_as_waves():
+    waves = make_sinusoids(7, 5)
+    assert waves.dtype == np.float32
+    expected = [math.sin(3), math.sin(3 / 10000 ** (1 / 3)), math.sin(3 / 10000 ** (2 / 3))]
+    expected += [math.cos(3), math.cos(3 / 10000 ** (1 / 3))]
+    np.testing.assert_allclose(waves[3], expected, rtol=1e-6)
+
+    from trainer.models.bert_backbone import BertBackbone
+    from trainer.models.pretraining_model import PretrainingModel
+
+    weights = []
+    for sinusoidal in (False, True):
+        backbone = BertBackbone(
+            vocabulary_size=9, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16
+        )
+        model = PretrainingModel(backbone, portable_head=True, next_sentence=False)
+        initialize_weights(model, 3, sinusoidal_positions=sinusoidal)
+        weights.append({v.path: np.array(v.numpy()) for v in model.trainable_variables})
+    differing = [
+        path for path in weights[0] if not np.array_equal(weights[0][path], weights[1][path])
+    ]
+    assert differing == ["position_embedding/embeddings"]
+    np.testing.assert_array_equal(
+        weights[1][differing[0]], np.float32(0.1) * make_sinusoids(512, 8)
+    )

@@ -194,6 +194,19 @@ def test_steps_in_one_call_give_the_same_bits(whole, run, make_rows, tmp_path):
         np.testing.assert_array_equal(newest_arrays(tmp_path)[name], values, err_msg=name)
 
 
+def test_initial_positions_are_part_of_the_run(whole, run, make_rows, tmp_path):
+    options = {"data": make_rows(), "output": tmp_path, "steps": 20, **_TINY}
+    run(initial_positions="sinusoidal", **options)
+    assert read_lines(tmp_path)[0]["loss"] != read_lines(whole[0])[0]["loss"]
+    (tmp_path / "manifest.json").unlink()
+    message = "initial_positions was 'sinusoidal', now None"
+    assert message in run(check=2, **options)
+    # Runs that were begun before there was a choice are still recognised.
+    assert (
+        "initial_positions" not in json.loads((whole[0] / "identity.json").read_text())["deciding"]
+    )
+
+
 def test_a_second_phase_begins_with_the_weights_of_the_first(
     whole, start, run, make_rows, tmp_path_factory
 ):
@@ -305,6 +318,7 @@ def check(**options):
         ({"peak_tflops": 0}, "--peak_tflops 0.0: must be a positive number"),
         ({"steps_per_execution": 0}, "--steps_per_execution 0: must be at least 1"),
         ({"initial_run": "/nowhere"}, "--initial_run: /nowhere"),
+        ({"initial_run": "x", "initial_positions": "sinusoidal"}, "--initial_run brings its own"),
     ],
 )
 def test_impossible_options(make_rows, tmp_path, options, message):

@@ -1,0 +1,160 @@
+"""Choices of pretraining, one changed at a time, by the classifier that comes out of it.
+
+``python -m tests.workflows.choices --data DATA/imdb --output FOLDER [--choices base batch_32]`` from the
+repository's root prints mean ± sd over ``--seeds``. Each seed is a pretraining of its own on the same
+number of tokens of IMDB's text, labels unseen, then a fine-tuning on a quarter of the labelled reviews
+that another quarter judges. Small on purpose, to tell choices apart in minutes. What is finished is not
+run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from trainer.scores import mean_and_spread
+
+Settings = dict[str, dict[str, Any]]
+BASE: Settings = {
+    "vocab": {"vocab_size": 16000},
+    "tokenize": {"seq_length": 512, "validation_fraction": 0.01},
+    "pretrain": {
+        "num_layers": 2,
+        "num_heads": 2,
+        "hidden_dim": 128,
+        "intermediate_dim": 512,
+        "dropout": 0,
+        "dtype": "mixed_bfloat16",
+        "batch_size": 8,
+        "learning_rate": 0.001,
+        "warmup_steps": 1000,
+        "initial_positions": "sinusoidal",
+        "mask_selection_rate": 0.2,
+        "steps_per_execution": 10,
+    },
+    "finetune": {
+        "epochs": 2,
+        "learning_rate": 0.0003,
+        "seq_length": 256,
+        "dropout": 0.1,
+        "dtype": "mixed_bfloat16",
+    },
+}
+CHOICES: dict[str, Settings] = {
+    "base": {},
+    "normal_positions": {"pretrain": {"initial_positions": "normal"}},
+    "batch_32": {"pretrain": {"batch_size": 32}},
+    "rows_of_128": {"tokenize": {"seq_length": 128}, "pretrain": {"batch_size": 32}},
+    "vocab_8000": {"vocab": {"vocab_size": 8000}},
+    "mask_15": {"pretrain": {"mask_selection_rate": 0.15}},
+    "mask_30": {"pretrain": {"mask_selection_rate": 0.3}},
+    "whole_word": {"pretrain": {"strategy": "whole_word"}},
+    "dropout_10": {"pretrain": {"dropout": 0.1}},
+    "rate_0005": {"pretrain": {"learning_rate": 0.0005}},
+    "rate_002": {"pretrain": {"learning_rate": 0.002}},
+    "layers_4": {"pretrain": {"num_layers": 4}},
+    "hidden_256": {"pretrain": {"hidden_dim": 256, "num_heads": 4, "intermediate_dim": 1024}},
+    "documents_cut_to_fill": {"tokenize": {"packing": "full"}},
+}
+STAGES = {
+    "vocab": "pipelines.vocab",
+    "tokenize": "pipelines.tokenize",
+    "pretrain": "trainer.pretrain",
+    "export": "trainer.export",
+    "finetune": "trainer.finetune",
+}
+
+
+def settings_of(choice: str, seed: int, options: argparse.Namespace) -> Settings:
+    """The config of one run: all stages with inputs, outputs, seeds and the number of steps."""
+    settings = copy.deepcopy(BASE)
+    for stage, changes in CHOICES[choice].items():
+        settings[stage].update(changes)
+    data, output = Path(options.data), Path(options.output)
+    texts = [str(data / "*.jsonl.gz")] if not options.few else [str(data / "train-00000*")]
+    vocab = output / f"vocab_{settings['vocab']['vocab_size']}"
+    length = settings["tokenize"]["seq_length"]
+    packing = settings["tokenize"].get("packing", "documents")
+    rows = output / f"rows_{settings['vocab']['vocab_size']}_{length}_{packing}"
+    run = output / choice / f"seed_{seed}"
+    steps = round(options.tokens / length / settings["pretrain"]["batch_size"])
+    settings["vocab"] |= {"input": texts, "output": str(vocab)}
+    settings["tokenize"] |= {"input": texts, "vocab": str(vocab), "output": str(rows)}
+    settings["pretrain"] |= {
+        "data": [str(rows)],
+        "output": str(run / "pretrain"),
+        "steps": steps,
+        "seed": seed,
+        "eval_steps": 0,
+    }
+    settings["export"] = {"run": str(run / "pretrain"), "output": str(run / "preset")}
+    settings["finetune"] |= {
+        "preset": str(run / "preset"),
+        "train": [str(data / f"train-0000{i}-of-00008.jsonl.gz") for i in (0, 1)],
+        "validation": [str(data / f"train-0000{i}-of-00008.jsonl.gz") for i in (2, 3)],
+        "output": str(run / "finetune"),
+        "seed": seed,
+    }
+    return settings
+
+
+def run(choice: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Takes one run through all stages; returns its figures."""
+    settings = settings_of(choice, seed, options)
+    folder = Path(options.output) / choice / f"seed_{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    for stage, module in STAGES.items():
+        print(f"== {choice}, seed {seed}: {stage}", file=sys.stderr, flush=True)
+        subprocess.run(
+            [sys.executable, "-m", module, "--config", str(config)],
+            check=True,
+            env={"KERAS_BACKEND": "jax", **os.environ},
+        )
+    last = json.loads((folder / "pretrain" / "metrics.jsonl").read_text().splitlines()[-1])
+    tuned = json.loads((folder / "finetune" / "metrics.json").read_text())
+    return {
+        "seconds": last["seconds"],
+        "masked": last["validation_accuracy"],
+        "accuracy": tuned["accuracy"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--data", required=True, help="folder of train-*.jsonl.gz, unsup-*.jsonl.gz"
+    )
+    parser.add_argument("--output", required=True, help="a folder for all runs")
+    parser.add_argument("--choices", nargs="+", choices=CHOICES, default=list(CHOICES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tokens", type=float, default=12e6, help="to pretrain on")
+    parser.add_argument("--few", action="store_true", help="only a shard of text, for a trial")
+    options = parser.parse_args()
+    rows = []
+    for choice in options.choices:
+        found = [run(choice, seed, options) for seed in range(options.seeds)]
+        each = {name: [figures[name] for figures in found] for name in found[0]}
+        shown = {}
+        for name, values in each.items():
+            mean, spread = mean_and_spread(values) if len(values) > 1 else (values[0], 0.0)
+            shown[name] = (
+                f"{mean:,.0f}" if name == "seconds" else f"{100 * mean:.2f} ± {100 * spread:.2f}"
+            )
+        rows.append([choice, *shown.values()])
+        head = ["choice", "pretraining, s", "masked words right, %", "reviews right, %"]
+        print(tabulate(rows, head, disable_numparse=True), flush=True)
+
+
+if __name__ == "__main__":
+    main()
