@@ -64,6 +64,8 @@ def run_task(task: GlueTask, from_scratch: bool, options: argparse.Namespace) ->
         seq_length=options.seq_length,
         restarts=options.seeds,
         metric=task.metric,
+        dropout=options.dropout,
+        dtype=options.dtype,
         from_scratch=from_scratch,
     )
     with_lean_keras(finetune)(config, RunOptions(overwrite=options.overwrite))
@@ -97,6 +99,8 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--learning_rate", type=float, default=3e-4)
     parser.add_argument("--seq_length", type=int, default=64)
+    parser.add_argument("--dropout", type=float, help="default: the preset's")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "mixed_bfloat16"])
     parser.add_argument("--limit", type=int, default=0, help="so many training lines; 0: all")
     parser.add_argument("--tasks", nargs="+", default=[task.folder for task in TASKS])
     parser.add_argument("--overwrite", action="store_true")

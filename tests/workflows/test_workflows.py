@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.tokenize.config import TokenizeConfig
 from tests.workflows.__main__ import GUIDE
+from tests.workflows.choices import CHOICES, settings_of
 from tests.workflows.reviews import Options
+from trainer.pretrain_config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,3 +109,28 @@ def test_glue_from_a_preset_and_from_random_weights(
     assert f"{runs['mean']['matthews']:.4f} ± {runs['standard_deviation']['matthews']:.4f}" in shown
     pretrained = json.loads((tmp_path / "CoLA-pretrained" / "manifest.json").read_text())
     assert pretrained["config"]["from_scratch"] is False
+
+
+def test_choices_share_the_rows_that_are_the_same(tmp_path: Path) -> None:
+    options = argparse.Namespace(data="data", output=str(tmp_path), tokens=1e6, few=False)
+    base = settings_of("base", 0, options)
+    for choice, changes in CHOICES.items():
+        settings = settings_of(choice, 0, options)
+        PretrainConfig(**settings["pretrain"]).check()
+        TokenizeConfig(**settings["tokenize"]).check()
+        rows = settings["tokenize"]["seq_length"] * settings["pretrain"]["batch_size"]
+        assert settings["pretrain"]["steps"] == round(1e6 / rows)
+        same_rows = settings["tokenize"]["output"] == base["tokenize"]["output"]
+        assert same_rows == (changes.keys() <= {"pretrain"})
+        assert settings["finetune"]["output"] != base["finetune"]["output"] or choice == "base"
+
+
+@pytest.mark.long
+def test_choices_are_compared_over_seeds(data_dir: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(data_dir / "imdb"), "--output", str(tmp_path), "--few"]
+    arguments += ["--tokens", "100000", "--seeds", "2", "--choices", "base", "mask_30"]
+    shown = run("tests.workflows.choices", *arguments)
+    assert "mask_30" in shown
+    tuned = json.loads((tmp_path / "mask_30" / "seed_1" / "finetune" / "metrics.json").read_text())
+    assert tuned["accuracy"] > 0.5
+    assert run("tests.workflows.choices", *arguments) == shown
