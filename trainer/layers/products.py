@@ -1,6 +1,6 @@
 """Matrix products in the forms that XLA's CPU kernels are fast at; elsewhere Keras' own.
 
-Two things cost a BERT on a CPU a third of its time, and both only concern how a product is asked for:
+Three things cost a BERT on a CPU nearly half of its time, and all only concern how one asks:
 
 - A factor that is summed along its first axis is read against the grain, half as fast; XLA folds any
   transposition that would help into the product again. Here the smaller factor is transposed, and a
@@ -8,6 +8,8 @@ Two things cost a BERT on a CPU a third of its time, and both only concern how a
 - Keras asks for products of bfloat16 that are summed in bfloat16 too, which XLA converts around, slower
   than float32 itself. Asked for float32 sums, it uses the tile instructions (AMX), three times as
   fast; the result is rounded once, so it is more exact as well. TPUs and GPUs sum in float32 anyway.
+- A bias has the sum over all tokens as its gradient. Of bfloat16 XLA makes it window by window, one
+  number at a time, with sums in bfloat16 between; a product with ones costs a tenth and rounds once.
 """
 
 from __future__ import annotations
@@ -22,26 +24,27 @@ from keras import ops
 
 def einsum(equation: str, left: Any, right: Any) -> Any:
     """The product of two tensors; every index stands in at least two of inputs and output."""
-    if _is_jax_on_cpu():
+    if is_jax_on_cpu():
         return _product()(equation, left, right)
     return ops.einsum(equation, left, right)
 
 
 def project(layer: Any, inputs: Any) -> Any:
     """``layer(inputs)`` of a ``Dense`` over [batch, sequence, features] or an ``EinsumDense``."""
-    if not _is_jax_on_cpu():
+    if not is_jax_on_cpu():
         return layer(inputs)
     is_dense = isinstance(layer, keras.layers.Dense)
     equation = "abc,cd->abd" if is_dense else layer.equation
     x = ops.cast(inputs, layer.compute_dtype)
     x = einsum(equation, x, ops.cast(layer.kernel, layer.compute_dtype))
     if layer.bias is not None:
-        x = x + ops.cast(layer.bias, layer.compute_dtype)
+        x = _add_bias()(x, ops.cast(layer.bias, layer.compute_dtype))
     return x if layer.activation is None else layer.activation(x)
 
 
 @functools.cache
-def _is_jax_on_cpu() -> bool:
+def is_jax_on_cpu() -> bool:
+    """Whether the forms below are wanted."""
     if keras.backend.backend() != "jax":
         return False
     import jax
@@ -127,3 +130,28 @@ def _product() -> Any:
 
     product.defvjp(forward, backward)
     return product
+
+
+@functools.cache
+def _add_bias() -> Any:
+    """Builds the JAX function ``(x, bias) -> x + bias``, with its gradients."""
+    import jax
+    import jax.numpy as jnp
+
+    @jax.custom_vjp
+    def add(x: Any, bias: Any) -> Any:
+        return x + bias
+
+    def forward(x: Any, bias: Any) -> tuple[Any, Any]:
+        return x + bias, bias
+
+    def backward(bias: Any, gradient: Any) -> tuple[Any, Any]:
+        if gradient.dtype == jnp.float32:  # Its own sum is as fast, and nearer the exact one.
+            return gradient, gradient.sum(tuple(range(gradient.ndim - bias.ndim)))
+        rows = gradient.reshape(-1, bias.size)
+        ones = jnp.ones((1, len(rows)), gradient.dtype)
+        total = jnp.dot(ones, rows, preferred_element_type=jnp.float32)
+        return gradient, total.reshape(bias.shape).astype(bias.dtype)
+
+    add.defvjp(forward, backward)
+    return add

@@ -18,7 +18,7 @@ import keras
 from keras import ops
 
 from trainer.layers.dropout import Dropout, drop_on_jax
-from trainer.layers.products import einsum, project
+from trainer.layers.products import einsum, is_jax_on_cpu, project
 
 # Larger probabilities of one layer (a BERT-base on 32 rows of 512: 400 MB) are computed twice.
 _KEPT_BYTES = 1 << 28
@@ -71,20 +71,21 @@ class SelfAttention(keras.layers.MultiHeadAttention):
         mask = None
         if attention_mask is not None:
             mask = ops.expand_dims(ops.cast(attention_mask, "bool"), axis=1)
-        if not (training and self._dropout > 0):
+        drops = bool(training and self._dropout > 0)
+        if not drops and not is_jax_on_cpu():
             return ops.dot_product_attention(
                 query, key, value, mask=mask, scale=self._inverse_sqrt_key_dim
             ), None
         # [batch, heads, query, key]
         shape = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
         scale = self._inverse_sqrt_key_dim
-        if keras.backend.backend() == "jax" and _fills_memory(shape, query.dtype):
+        if drops and keras.backend.backend() == "jax" and _fills_memory(shape, query.dtype):
             # Drawn here: a recomputed function must not change the generator's state.
             seed = self._dropout_layer.seed_generator.next()
             rate = float(self._dropout)
             return _attend_twice()(query, key, value, mask, seed, rate, scale), None
         return _attend(
-            query, key, value, mask, scale, lambda p: self._dropout_layer(p, training=True)
+            query, key, value, mask, scale, lambda p: self._dropout_layer(p, training=drops)
         ), None
 
 

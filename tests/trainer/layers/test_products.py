@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ keras = pytest.importorskip("keras")
 jax = pytest.importorskip("jax")
 jnp = pytest.importorskip("jax.numpy")
 
-from trainer.layers.products import einsum  # noqa: E402
+from trainer.layers.products import einsum, project  # noqa: E402
 from trainer.layers.transformer_encoder import TransformerEncoder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
@@ -55,6 +57,25 @@ def test_products_and_their_gradients_are_rounded_once(equation: str) -> None:
         np.testing.assert_allclose(
             np.asarray(one, np.float32), other, rtol=2**-8, atol=1e-5 * greatest
         )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_bias_gets_the_sum_over_all_tokens(dtype: str) -> None:
+    layer = keras.layers.Dense(24, dtype="mixed_bfloat16" if dtype == "bfloat16" else dtype)
+    rng = np.random.default_rng(2)
+    inputs = jnp.asarray(rng.normal(size=(3, 700, 16)), dtype)
+    weights = jnp.asarray(rng.normal(size=(3, 700, 24)) + 1, dtype)
+    layer.build(inputs.shape)
+    state = [jnp.asarray(rng.normal(size=v.shape), "float32") for v in layer.trainable_variables]
+
+    def weighted(state: list[Any]) -> Any:
+        with keras.StatelessScope(list(zip(layer.trainable_variables, state, strict=True))):
+            return (project(layer, inputs) * weights).astype("float32").sum()
+
+    expected = np.asarray(weights, np.float64).sum(axis=(0, 1))
+    np.testing.assert_allclose(
+        jax.jit(jax.grad(weighted))(state)[1], expected, rtol=2**-8 if dtype == "bfloat16" else 1e-6
+    )
 
 
 def test_all_large_products_of_a_step_are_summed_in_float32() -> None:
