@@ -1,6 +1,6 @@
 """Matrix products in the forms that XLA's CPU kernels are fast at; elsewhere Keras' own.
 
-Three things cost a BERT on a CPU nearly half of its time, and all only concern how one asks:
+Three things slow a BERT on a CPU, the first two by a third, and all only concern how one asks:
 
 - A factor that is summed along its first axis is read against the grain, half as fast; XLA folds any
   transposition that would help into the product again. Here the smaller factor is transposed, and a
@@ -9,7 +9,8 @@ Three things cost a BERT on a CPU nearly half of its time, and all only concern 
   than float32 itself. Asked for float32 sums, it uses the tile instructions (AMX), three times as
   fast; the result is rounded once, so it is more exact as well. TPUs and GPUs sum in float32 anyway.
 - A bias has the sum over all tokens as its gradient. Of bfloat16 XLA makes it window by window, one
-  number at a time, with sums in bfloat16 between; a product with ones costs a tenth and rounds once.
+  number at a time, with sums in bfloat16 between; a product with ones rounds once, and makes a
+  fine-tuning step of 2 layers x 256 on 512 tokens an eighth shorter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Multi-head self-attention that takes the backend's fused kernel whenever nothing forbids it.
 
 Keras leaves the fused path as soon as a dropout rate is set, also when not training. Here only
-training with dropout computes explicit probabilities, which are not kept for the gradient where
-they are large; everything else goes through ``ops.dot_product_attention`` (cuDNN flash attention on
+training with dropout, and JAX on a CPU, where our products are faster, compute explicit
+probabilities, which dropout does not keep for the gradient where they are large; everything else
+goes through ``ops.dot_product_attention`` (cuDNN flash attention on
 GPU, splash on TPU).
 Variables and attribute names are those of ``keras.layers.MultiHeadAttention``.
 """
