@@ -1,8 +1,9 @@
-"""All six workflows of the KerasNLP guide on IMDB reviews, beside the guide's figures.
+"""All six workflows of the KerasNLP guide on IMDB reviews over seeds, beside the guide's figures.
 
-``python -m tests.workflows --data 'imdb/train-*.jsonl.gz' --preset PRESET [--limit 500] [--epochs 1]``
-runs each in a process of its own and prints a table. The guide's figures are of the official test part
-and Google's weights; ours of the tenth that is held out of the files named.
+``python -m tests.workflows --data 'imdb/train-*.jsonl.gz' --preset PRESET --output FOLDER [--seeds 3]
+[--seq_length 256] [--dtype mixed_bfloat16]`` runs each in a process of its own and prints a table of
+mean ± sd. The guide's figures are of the official test part and Google's weights, one run each; ours of
+the tenth that is held out of the files named. What is finished with the same options is not run again.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from tabulate import tabulate
+
+from trainer.scores import mean_and_spread
 
 # Classifying comes after the workflow that makes its classifier.
 GUIDE = {
@@ -27,50 +29,64 @@ GUIDE = {
     "pretrain_backbone": "0.1417, loss 4.7913",
     "from_scratch": "0.8752 (at best)",
 }
+_KNOWN = ("accuracy ", "masked accuracy ", "loss ", "pieces ")
 
 
-def run(name: str, arguments: list[str]) -> tuple[dict[str, float], float]:
-    """The figures that a workflow prints, and its seconds."""
+def run(name: str, arguments: list[str], result: Path) -> dict[str, float]:
+    """The figures that a workflow prints, and its seconds; kept in ``result``."""
+    if result.exists():
+        done = json.loads(result.read_text())
+        if done["arguments"] == arguments:
+            return dict(done["figures"])
     began = time.perf_counter()
-    done = subprocess.run(
+    shown = subprocess.run(
         [sys.executable, "-m", f"tests.workflows.{name}", *arguments],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
         env={"KERAS_BACKEND": "jax", **os.environ},
-    )
-    print(done.stdout, end="", flush=True)
-    known = ("accuracy ", "masked accuracy ", "loss ", "pieces ")
-    lines = [line.rsplit(" ", 1) for line in done.stdout.split("\n") if line.startswith(known)]
-    return {key: float(value) for key, value in lines}, time.perf_counter() - began
+    ).stdout
+    print(shown, end="", flush=True)
+    lines = [line.rsplit(" ", 1) for line in shown.split("\n") if line.startswith(_KNOWN)]
+    figures = {key: float(value) for key, value in lines}
+    figures["seconds"] = time.perf_counter() - began
+    result.write_text(json.dumps({"arguments": arguments, "figures": figures}, indent=1) + "\n")
+    return figures
+
+
+def describe(runs: list[dict[str, float]]) -> list[str]:
+    """Two cells: mean ± sd of every figure, and the mean of the seconds."""
+    each = {name: mean_and_spread([run[name] for run in runs]) for name in runs[0]}
+    seconds, _ = each.pop("seconds")
+    spreads = len(runs) > 1
+    shown = [f"{name} {m:.4g}" + f" ± {sd:.2g}" * spreads for name, (m, sd) in each.items()]
+    return [", ".join(shown), f"{seconds:.0f} s"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--data", nargs="+", required=True)
     parser.add_argument("--preset", required=True)
+    parser.add_argument("--output", required=True, help="a folder for figures and classifiers")
     parser.add_argument("--workflows", nargs="+", choices=GUIDE, default=list(GUIDE))
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--seeds", type=int, default=1)
     options, rest = parser.parse_known_args()
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        classifier = str(Path(folder) / "classifier")
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in options.workflows}
+    for seed in range(options.seeds):
+        classifier = folder / f"classifier-{seed}"
         for name in options.workflows:
-            arguments = ["--data", *options.data, *rest, "--preset", options.preset]
+            arguments = ["--data", *options.data, *rest, "--seed", str(seed)]
             if name == "finetune_pretrained":
-                arguments += ["--save", classifier]
-            if name == "classify" and Path(classifier).exists():
-                arguments[-1] = classifier
-            print(f"== {name}", flush=True)
-            found[name] = run(name, arguments)
-    rows = [
-        [name, ", ".join(f"{k} {v:.4g}" for k, v in figures.items()), GUIDE[name], f"{taken:.0f} s"]
-        for name, (figures, taken) in found.items()
-    ]
-    print(tabulate(rows, ["workflow", "here", "KerasNLP guide", "took"], disable_numparse=True))
-    if options.json:
-        results = {name: {**figures, "seconds": taken} for name, (figures, taken) in found.items()}
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+                arguments += ["--save", str(classifier)]
+            own = name == "classify" and classifier.exists()
+            arguments += ["--preset", str(classifier) if own else options.preset]
+            print(f"== {name}, seed {seed}", flush=True)
+            found[name].append(run(name, arguments, folder / f"{name}-{seed}.json"))
+        done = [[name, *describe(runs), GUIDE[name]] for name, runs in found.items()]
+        head = ["workflow", f"here, seeds: {seed + 1}", "took", "KerasNLP guide"]
+        print(tabulate(done, head, disable_numparse=True), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def custom_frozen(options: Options) -> dict[str, float]:
     import trainer as keras_nlp
 
     reviews = load_reviews(options)
-    backbone = keras_nlp.models.BertBackbone.from_preset(options.preset)
+    backbone = keras_nlp.models.BertBackbone.from_preset(options.preset, dtype=options.dtype)
     backbone.trainable = False
     preprocessor = keras_nlp.models.BertTextClassifierPreprocessor.from_preset(
         options.preset, sequence_length=options.seq_length or backbone.max_sequence_length

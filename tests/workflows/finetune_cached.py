@@ -17,7 +17,7 @@ def finetune_cached(options: Options) -> dict[str, float]:
 
     reviews = load_reviews(options)
     classifier = keras_nlp.models.BertTextClassifier.from_preset(
-        options.preset, num_classes=2, preprocessor=None
+        options.preset, num_classes=2, preprocessor=None, dtype=options.dtype
     )
     preprocessor = keras_nlp.models.BertTextClassifierPreprocessor.from_preset(
         options.preset,

@@ -15,7 +15,9 @@ def finetune_pretrained(options: Options) -> dict[str, float]:
     import trainer as keras_nlp
 
     reviews = load_reviews(options)
-    classifier = keras_nlp.models.BertTextClassifier.from_preset(options.preset, num_classes=2)
+    classifier = keras_nlp.models.BertTextClassifier.from_preset(
+        options.preset, num_classes=2, dtype=options.dtype
+    )
     length = options.seq_length or classifier.backbone.max_sequence_length
     classifier.preprocessor.sequence_length = length
     classifier.compile(

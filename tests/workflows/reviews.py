@@ -27,6 +27,7 @@ class Options:
     epochs: int = 0
     seq_length: int = 0
     seed: int = 0
+    dtype: str = "float32"
     save: str = ""
 
 
@@ -64,8 +65,10 @@ def run_workflow(workflow: Callable[[Options], dict[str, float]]) -> None:
     parser.add_argument("--epochs", type=int, default=0, help="0: as in the guide")
     parser.add_argument("--seq_length", type=int, default=0, help="0: all the preset's positions")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "mixed_bfloat16"])
     parser.add_argument("--save", default="", help="where to save the classifier as a preset")
     options = Options(**vars(parser.parse_args()))
     keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.dtype)
     for name, value in workflow(options).items():
         print(f"{name} {value:.4f}")
