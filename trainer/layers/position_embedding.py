@@ -29,6 +29,7 @@ class PositionEmbedding(keras.layers.Layer):
             raise ValueError("sequence_length must be an integer, not None")
         self.sequence_length = int(sequence_length)
         self.initializer = keras.initializers.get(initializer)
+        self.supports_masking = True  # A token's place is the same whatever is padding.
 
     def build(self, inputs_shape: Any) -> None:
         self.position_embeddings = self.add_weight(

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask
 
 from trainer.layers.dropout import Dropout
 from trainer.layers.products import project
@@ -179,7 +180,8 @@ class TransformerEncoder(keras.layers.Layer):
 def _combined_mask(inputs: Any, padding_mask: Any, attention_mask: Any) -> Any:
     """A mask [batch, 1 or sequence, sequence], or None where everything is allowed."""
     if padding_mask is None:
-        padding_mask = getattr(inputs, "_keras_mask", None)
+        # The one way to a mask that an earlier layer found: JAX's arrays take no attributes.
+        padding_mask = get_keras_mask(inputs)
     if padding_mask is not None:
         if len(padding_mask.shape) != 2:
             raise ValueError(f"padding_mask must be [batch, sequence], not {padding_mask.shape}")
