@@ -48,6 +48,7 @@ from trainer.finetuned import (
     preset_folder,
     score_each_class,
 )
+from trainer.finished_restarts import FinishedRestarts
 from trainer.labels import Labelled, as_class_ids, as_numbers, class_names
 from trainer.lean_keras import with_lean_keras
 
@@ -104,8 +105,10 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
         _say(f"{config.output} is finished already; nothing to do")
         return None
     classifier = _load(config, preprocessor, len(classes), config.seed, "float32")
+    finished = FinishedRestarts(output, asked, inputs)
     if overwrite:  # Only now that nothing is wrong with what was asked for.
         prepare_output(config.output, asked, inputs, overwrite=True, stage="finetune")
+        finished.remove()
     remove_remains(output)
     _say(f"{classifier.count_params():,} parameters{describe_truncation(examples.encoded)}")
 
@@ -114,6 +117,13 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     with open(output / HISTORY, "w", encoding="utf-8") as history:
         for restart in range(config.restarts):
             seed = restart_seed(config.seed, restart)
+            found = finished.find(restart)
+            if found is not None:
+                _say(f"run {restart + 1} of {config.restarts} was finished before")
+                history.writelines(found[1])
+                results.append(found[0])
+                continue
+            lines: list[str] = []
             trained = classifier
             if restart or config.dtype != "float32":
                 trained = _load(config, preprocessor, len(classes), seed, config.dtype)
@@ -125,9 +135,11 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
                 rate: float,
                 seed: int = seed,
                 restart: int = restart,
+                lines: list[str] = lines,
             ) -> None:
                 line = {"epoch": epoch, "train_loss": loss, "validation": figures}
-                history.write(json.dumps({"restart": restart, "seed": seed, **line}) + "\n")
+                lines.append(json.dumps({"restart": restart, "seed": seed, **line}) + "\n")
+                history.write(lines[-1])
                 history.flush()
                 run = f"run {restart + 1} of {config.restarts}, " if config.restarts > 1 else ""
                 _say(
@@ -136,6 +148,8 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
                 )
 
             results.append(train(trained, classifier, data, config, seed, note))
+            if restart + 1 < config.restarts:
+                finished.keep(restart, results[-1], lines)
 
     # ------------------------------------------------------------------------------- Publish
     best = max(results, key=lambda result: config.quality(result.figures))
@@ -162,6 +176,7 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     }
     manifest = Manifest("finetune", asked, counts, {"classes": classes, "metrics": best.figures})
     seconds = round(time.time() - started, 1)
+    finished.remove()
     finish_output(config.output, manifest, inputs, {"seconds": seconds})
     _say(f"finished in {seconds:,} s: {config.output}")
     return report

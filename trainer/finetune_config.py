@@ -72,7 +72,7 @@ class FinetuneConfig:
     the last epoch's."""
     restarts: int = 1
     """Runs with seeds of their own, on the same split; the best by --metric is published, all are in
-    runs.json."""
+    runs.json. Those that a killed command had finished are not run again."""
     metric: str = ""
     """What early stopping and restarts go by: accuracy (the default), macro_f1, matthews, loss; pearson
     (the default for numbers), spearman, mean_squared_error."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,11 @@ from trainer.encoded_texts import EncodedTexts
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.examples import Examples, split_off
 from trainer.finetune import FinetuneConfig, finetune
-from trainer.finetune_run import restart_seed
+from trainer.finetune_run import RunResult, restart_seed
+from trainer.finished_restarts import FinishedRestarts
 from trainer.scores import mean_and_spread
 
+ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["fine", "poor", "the", "film", "was", "and", "song", "it"]
 
 
@@ -88,6 +93,63 @@ def test_restarts_have_seeds_of_their_own_and_the_best_is_published(
     again = evaluate(EvaluateConfig(asked.output, data), RunOptions())
     assert again is not None
     assert again["loss"] == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_a_killed_command_goes_on_with_the_restart_that_is_not_finished(
+    config: FinetuneConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = replace(config, restarts=3, epochs=2, output=config.output + "_whole")
+    finetune(asked, RunOptions())
+    killed = replace(asked, output=config.output + "_killed")
+    first = Path(killed.output) / "restarts.unfinished" / "0.npz"
+    options = ["--preset", killed.preset, "--train", *killed.train, "--output", killed.output]
+    options += ["--restarts", "3", "--epochs", "2", "--seq_length", "16"]
+    options += ["--validation_fraction", "0.3", "--learning_rate", "2e-2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainer.finetune", *options], cwd=ROOT
+    ) as process:
+        while not first.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert not (Path(killed.output) / "manifest.json").exists()
+    capsys.readouterr()
+    finetune(killed, RunOptions())
+    assert "run 1 of 3 was finished before" in capsys.readouterr().err
+    assert not first.parent.exists()
+    for name in ("runs.json", "metrics.json", "history.jsonl"):
+        whole = (Path(asked.output) / name).read_bytes()
+        assert (Path(killed.output) / name).read_bytes() == whole
+
+
+def test_only_the_restarts_of_the_same_task_are_taken_up(tmp_path: Path) -> None:
+    weights = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((), np.float32)]
+    outputs = np.array([[0.5, -1.0]], np.float32)
+    result = RunResult(7, 2, 3, {"accuracy": 1 / 3, "examples": 1}, outputs, weights)
+    asked, inputs = {"seed": 7, "restarts": 3}, {"train": [[10, "sha"]]}
+    FinishedRestarts(tmp_path, asked, inputs).keep(1, result, ["a line\n"])
+
+    found = FinishedRestarts(tmp_path, {**asked, "restarts": 5}, inputs).find(1)
+    assert found is not None
+    again, history = found
+    assert history == ["a line\n"]
+    for field in ("seed", "epoch", "epochs", "figures"):
+        assert getattr(again, field) == getattr(result, field)
+    for one, other in zip([*again.weights, again.outputs], [*weights, outputs], strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+    same = FinishedRestarts(tmp_path, asked, inputs)
+    assert same.find(0) is None
+    assert FinishedRestarts(tmp_path, {**asked, "seed": 8}, inputs).find(1) is None
+    assert FinishedRestarts(tmp_path, asked, {"train": [[10, "other"]]}).find(1) is None
+    path = tmp_path / "restarts.unfinished" / "1.npz"
+    whole = path.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"x" * 100):
+        path.write_bytes(damaged)
+        assert same.find(1) is None
+    same.remove()
+    assert not path.parent.exists()
 
 
 def test_early_stopping_keeps_the_best_epoch(config: FinetuneConfig) -> None:
