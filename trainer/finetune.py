@@ -39,7 +39,7 @@ from trainer.finetune_output import (
     remove_remains,
     write_validation,
 )
-from trainer.finetune_run import RunResult, TaskData, put_weights, restart_seed, train
+from trainer.finetune_run import Finetuning, RunResult, TaskData, put_weights, restart_seed
 from trainer.finetuned import (
     PRESET_FOLDER,
     FinetunedTask,
@@ -113,6 +113,10 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     _say(f"{classifier.count_params():,} parameters{describe_truncation(examples.encoded)}")
 
     # ------------------------------------------------------------------------------ Restarts
+    trained = classifier
+    if config.dtype != "float32":
+        trained = _load(config, preprocessor, len(classes), config.seed, config.dtype)
+    finetuning = Finetuning(trained, classifier, data, config)
     results: list[RunResult] = []
     with open(output / HISTORY, "w", encoding="utf-8") as history:
         for restart in range(config.restarts):
@@ -124,9 +128,8 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
                 results.append(found[0])
                 continue
             lines: list[str] = []
-            trained = classifier
-            if restart or config.dtype != "float32":
-                trained = _load(config, preprocessor, len(classes), seed, config.dtype)
+            if restart:
+                finetuning.begin_with(_load(config, preprocessor, len(classes), seed, config.dtype))
 
             def note(
                 epoch: int,
@@ -147,7 +150,7 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
                     f"{_describe_figures(figures)}; {rate:,.0f} examples/s"
                 )
 
-            results.append(train(trained, classifier, data, config, seed, note))
+            results.append(finetuning.run(seed, note))
             if restart + 1 < config.restarts:
                 finished.keep(restart, results[-1], lines)
 

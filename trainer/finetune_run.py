@@ -54,63 +54,76 @@ def restart_seed(seed: int, restart: int) -> int:
     return int(fold(purpose_key(seed, "restart"), restart)) & 0xFFFFFFFF if restart else seed
 
 
-def train(
-    classifier: Any,
-    judged: Any,
-    data: TaskData,
-    config: FinetuneConfig,
-    seed: int,
-    note: Callable[[int, float, dict[str, Any], float], None],
-) -> RunResult:
-    """Trains the classifier; leaves ``judged`` with the weights of the epoch it returns.
+class Finetuning:
+    """A classifier made ready to be trained, from any number of beginnings, and compiled only once.
 
     ``judged`` gives the validation figures: the classifier itself, or its float32 twin where it is
     trained in another dtype, so that figures and published preset belong together.
-    ``note(epoch, loss, figures, examples a second)`` is called after each epoch. Raises UserError if
-    the loss is no longer a number.
     """
-    import keras
 
-    from trainer.first_token_model import build_first_token_model
-    from trainer.optimizer import build_optimizer
-    from trainer.schedule import WarmupThenDecay
+    def __init__(
+        self, classifier: Any, judged: Any, data: TaskData, config: FinetuneConfig
+    ) -> None:
+        import keras
 
-    model = build_first_token_model(classifier)
-    judge = model if judged is classifier else build_first_token_model(judged)
-    steps = config.epochs * math.ceil(len(data.train) / config.batch_size)
-    model.compile(
-        optimizer=build_optimizer(
-            "adamw",
-            model.trainable_variables,
-            schedule=WarmupThenDecay(
-                config.learning_rate, int(steps * config.warmup_fraction), steps
+        from trainer.first_token_model import build_first_token_model
+        from trainer.optimizer import build_optimizer
+        from trainer.schedule import WarmupThenDecay
+
+        self.classifier, self.judged, self.data, self.config = classifier, judged, data, config
+        self._model = build_first_token_model(classifier)
+        self._judge = self._model if judged is classifier else build_first_token_model(judged)
+        steps = config.epochs * math.ceil(len(data.train) / config.batch_size)
+        self._model.compile(
+            optimizer=build_optimizer(
+                "adamw",
+                self._model.trainable_variables,
+                schedule=WarmupThenDecay(
+                    config.learning_rate, int(steps * config.warmup_fraction), steps
+                ),
+                weight_decay=_WEIGHT_DECAY,
+                clip_norm=_CLIP_NORM,
             ),
-            weight_decay=_WEIGHT_DECAY,
-            clip_norm=_CLIP_NORM,
-        ),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if data.task.classes
-        else keras.losses.MeanSquaredError(),
-        metrics=[],
-    )
-    best: RunResult | None = None
-    for epoch in range(1, config.epochs + 1):
-        began = time.perf_counter()
-        loss = _train_epoch(model, data, config, seed, epoch)
-        rate = len(data.train) / (time.perf_counter() - began)
-        if judged is not classifier:
-            put_weights(judged, _weights(classifier))
-        outputs = run_model(judge, data.validation, 2 * config.batch_size)
-        figures = score(data.task, data.validation_labels, outputs)
-        note(epoch, loss, figures, rate)
-        better = best is None or config.quality(figures) > config.quality(best.figures)
-        if better or not config.early_stopping:
-            best = RunResult(seed, epoch, epoch, figures, outputs, _weights(classifier))
-        elif best is not None and epoch - best.epoch >= config.early_stopping:
-            break
-    assert best is not None
-    put_weights(judged, best.weights)
-    return RunResult(seed, best.epoch, epoch, best.figures, best.outputs, best.weights)
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            if data.task.classes
+            else keras.losses.MeanSquaredError(),
+            metrics=[],
+        )
+
+    def begin_with(self, fresh: Any) -> None:
+        """Makes the classifier what ``fresh``, one of the same architecture, is: as never trained."""
+        for variable, value in zip(self.classifier.variables, fresh.variables, strict=True):
+            variable.assign(value)
+        for variable in self._model.optimizer.variables:
+            variable.assign(np.zeros(variable.shape))  # Step and moments all begin there.
+
+    def run(
+        self, seed: int, note: Callable[[int, float, dict[str, Any], float], None]
+    ) -> RunResult:
+        """Trains the classifier; leaves ``judged`` with the weights of the epoch it returns.
+
+        ``note(epoch, loss, figures, examples a second)`` is called after each epoch. Raises UserError
+        if the loss is no longer a number.
+        """
+        classifier, judged, data, config = self.classifier, self.judged, self.data, self.config
+        best: RunResult | None = None
+        for epoch in range(1, config.epochs + 1):
+            began = time.perf_counter()
+            loss = _train_epoch(self._model, data, config, seed, epoch)
+            rate = len(data.train) / (time.perf_counter() - began)
+            if judged is not classifier:
+                put_weights(judged, _weights(classifier))
+            outputs = run_model(self._judge, data.validation, 2 * config.batch_size)
+            figures = score(data.task, data.validation_labels, outputs)
+            note(epoch, loss, figures, rate)
+            better = best is None or config.quality(figures) > config.quality(best.figures)
+            if better or not config.early_stopping:
+                best = RunResult(seed, epoch, epoch, figures, outputs, _weights(classifier))
+            elif best is not None and epoch - best.epoch >= config.early_stopping:
+                break
+        assert best is not None
+        put_weights(judged, best.weights)
+        return RunResult(seed, best.epoch, epoch, best.figures, best.outputs, best.weights)
 
 
 def put_weights(classifier: Any, weights: list[NDArray[Any]]) -> None:

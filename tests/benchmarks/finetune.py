@@ -72,7 +72,7 @@ def finetune(options: argparse.Namespace) -> dict[str, float]:
     """As ``trainer.finetune`` does; ``options.data`` is a file or a dataset."""
     from trainer.examples import read_examples
     from trainer.finetune_config import FinetuneConfig
-    from trainer.finetune_run import TaskData, train
+    from trainer.finetune_run import Finetuning, TaskData
     from trainer.finetuned import FinetunedTask, labels_of
     from trainer.models.bert_text_classifier import BertTextClassifier
 
@@ -89,7 +89,8 @@ def finetune(options: argparse.Namespace) -> dict[str, float]:
     config = FinetuneConfig(epochs=EPOCHS, batch_size=options.batch_size)
     ready = time.perf_counter() - began
     rates: list[float] = []
-    train(model, model, data, config, 0, lambda epoch, loss, figures, rate: rates.append(rate))
+    finetuning = Finetuning(model, model, data, config)
+    finetuning.run(0, lambda epoch, loss, figures, rate: rates.append(rate))
     return result(len(labels), options, ready, [len(labels) / rate for rate in rates])
 
 

@@ -23,7 +23,7 @@ from trainer.encoded_texts import EncodedTexts
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.examples import Examples, split_off
 from trainer.finetune import FinetuneConfig, finetune
-from trainer.finetune_run import RunResult, restart_seed
+from trainer.finetune_run import Finetuning, RunResult, TaskData, restart_seed
 from trainer.finished_restarts import FinishedRestarts
 from trainer.scores import mean_and_spread
 
@@ -93,6 +93,19 @@ def test_restarts_have_seeds_of_their_own_and_the_best_is_published(
     again = evaluate(EvaluateConfig(asked.output, data), RunOptions())
     assert again is not None
     assert again["loss"] == pytest.approx(min(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_a_restart_is_what_its_seed_alone_gives(config: FinetuneConfig, dtype: Any) -> None:
+    """Though the model is compiled, and was trained, for the run before."""
+    shared = replace(config, validation=config.train, epochs=2, dtype=dtype)
+    several = replace(shared, restarts=2, seed=4, output=f"{config.output}_two_{dtype}")
+    alone = replace(shared, seed=restart_seed(4, 1), output=f"{config.output}_one_{dtype}")
+    finetune(several, RunOptions())
+    finetune(alone, RunOptions())
+    first, second = read(several.output, "runs.json")["runs"]
+    assert second == read(alone.output, "runs.json")["runs"][0]
+    assert second["loss"] != first["loss"]
 
 
 def test_a_killed_command_goes_on_with_the_restart_that_is_not_finished(
@@ -290,7 +303,6 @@ def test_near_duplicates_are_held_out_together() -> None:
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(config: FinetuneConfig) -> None:
-    from trainer.finetune_run import TaskData, train
     from trainer.finetuned import FinetunedTask
     from trainer.models.bert_text_classifier import BertTextClassifier
 
@@ -308,5 +320,6 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(config: FinetuneConf
     losses: list[float] = []
     # So slow that the weights stay what they are; without dropout it would be the same number.
     slow = replace(config, learning_rate=1e-9, epochs=3)
-    found = train(classifier, classifier, data, slow, 0, lambda e, loss, f, r: losses.append(loss))
+    finetuning = Finetuning(classifier, classifier, data, slow)
+    found = finetuning.run(0, lambda e, loss, f, r: losses.append(loss))
     assert losses == pytest.approx([found.figures["loss"]] * 3, rel=0.1)
