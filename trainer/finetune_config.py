@@ -55,7 +55,7 @@ class FinetuneConfig:
     batch_size: int = 32
     """Examples in a step."""
     learning_rate: float = 5e-5
-    """Highest learning rate; 3e-4 suits bert_tiny and bert_mini, 2e-5 bert_large."""
+    """Highest learning rate; 1e-4 to 3e-4 suits bert_tiny and bert_mini, 2e-5 bert_large."""
     warmup_fraction: float = 0.1
     """Share of the steps in which the learning rate rises to its highest."""
     seq_length: int | None = None

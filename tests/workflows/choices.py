@@ -52,7 +52,8 @@ BASE: Settings = {
 CHOICES: dict[str, Settings] = {
     "base": {},
     "normal_positions": {"pretrain": {"initial_positions": "normal"}},
-    "batch_32": {"pretrain": {"batch_size": 32}},
+    # Warmed up over as many tokens.
+    "batch_32": {"pretrain": {"batch_size": 32, "warmup_steps": 250}},
     "rows_of_128": {"tokenize": {"seq_length": 128}, "pretrain": {"batch_size": 32}},
     "vocab_8000": {"vocab": {"vocab_size": 8000}},
     "mask_15": {"pretrain": {"mask_selection_rate": 0.15}},

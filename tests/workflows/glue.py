@@ -37,7 +37,7 @@ class GlueTask:
 
 
 TASKS = (
-    GlueTask("SST-2", "sentence", "label", "accuracy", 3),
+    GlueTask("SST-2", "sentence", "label", "accuracy", 2),
     GlueTask("CoLA", "4", "2", "matthews", 5),
 )
 STARTS = {"pretrained": False, "random weights": True}
@@ -95,9 +95,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="a folder for all runs")
     parser.add_argument("--data", default=f"{os.environ.get('BERTMILL_DATA', '')}/glue")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=0, help="0: 3 for SST-2, 5 for CoLA")
+    parser.add_argument("--epochs", type=int, default=0, help="0: 2 for SST-2, 5 for CoLA")
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--learning_rate", type=float, default=3e-4)
+    parser.add_argument("--learning_rate", type=float, default=1e-4)
     parser.add_argument("--seq_length", type=int, default=64)
     parser.add_argument("--dropout", type=float, help="default: the preset's")
     parser.add_argument("--dtype", default="float32", choices=["float32", "mixed_bfloat16"])
