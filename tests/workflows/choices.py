@@ -148,7 +148,7 @@ def main() -> None:
         each = {name: [figures[name] for figures in found] for name in found[0]}
         shown = {}
         for name, values in each.items():
-            mean, spread = mean_and_spread(values) if len(values) > 1 else (values[0], 0.0)
+            mean, spread = mean_and_spread(values)
             shown[name] = (
                 f"{mean:,.0f}" if name == "seconds" else f"{100 * mean:.2f} ± {100 * spread:.2f}"
             )
