@@ -20,6 +20,7 @@ from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.labelled_data import Fields
 from pipelines.manifest import Manifest, finish_output, prepare_output
+from trainer.class_table import describe_classes
 from trainer.encoded_texts import describe_truncation, run_model
 from trainer.examples import VALIDATION, fingerprint_examples, read_examples
 from trainer.finetuned import labels_of, load_finetuned, preset_fingerprint, score, score_each_class
@@ -35,7 +36,7 @@ _FIELDS = ("text_field", "text_pair_field", "label_field")
 class EvaluateConfig:
     """Measure a fine-tuned preset on labelled texts.
 
-    Prints the figures; with --output also writes metrics.json.
+    Prints the figures and the confusion matrix; with --output also writes metrics.json.
     """
 
     preset: str = ""
@@ -98,8 +99,8 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
         run = {"seconds": round(time.time() - started, 1)}
         finish_output(config.output, manifest, inputs, run)
     print(tabulate(list(figures.items()), floatfmt=".4f", tablefmt="plain"))
-    if "f1" in report and len(task.classes) > 2:
-        print(tabulate(list(report["f1"].items()), ["class", "f1"], floatfmt=".4f"))
+    if task.task == "classification":
+        print(f"\n{describe_classes(report)}")
     return report
 
 

@@ -1,12 +1,11 @@
 """``python -m trainer.predict``: the class, or the number, that a fine-tuned preset gives to texts.
 
 Texts come from files or from the command line. Each prediction is a line, in the order of the
-texts: JSON in ``--output``, else plain columns for people on standard output.
+texts: a table or JSON lines in ``--output``, else plain columns for people on standard output.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from pipelines.labelled_data import LabelledTexts, read_labelled
 from trainer.encoded_texts import describe_truncation, encode_texts, run_model
 from trainer.finetuned import FinetunedTask, load_finetuned, probabilities
 from trainer.lean_keras import with_lean_keras
+from trainer.predictions_file import check_format, encode_predictions
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class PredictConfig:
     texts: tuple[str, ...] = ()
     """Texts themselves, instead of --data."""
     output: str = ""
-    """File to write (.jsonl: text, label, probabilities or value); empty: standard output."""
+    """File to write: .jsonl, .csv, .tsv or .parquet, with text, label and every class's probability (or
+    value); in .tsv tabs and ends of lines within a text become spaces. Empty: standard output."""
     text_field: str = ""
     """Field of the text; empty: as in fine-tuning."""
     text_pair_field: str = ""
@@ -59,6 +60,8 @@ def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
         raise UserError(
             f"--output {config.output}: is a folder; name a file in it, such as x.jsonl"
         )
+    if config.output:
+        check_format(config.output)
     if options.dry_run:
         found = files.match(config.data, "data") if config.data else config.texts
         _say(f"would read {len(found)} files or texts, write {config.output or 'standard output'}")
@@ -72,8 +75,7 @@ def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
     outputs = run_model(model, encoded, config.batch_size)
     predictions = list(_describe(task, data, outputs))
     if config.output:
-        lines = [json.dumps(prediction, ensure_ascii=False) for prediction in predictions]
-        _publish(config.output, "".join(f"{line}\n" for line in lines).encode(), options)
+        _publish(config.output, encode_predictions(predictions, config.output), options)
     else:
         for text, prediction in zip(data.texts, predictions, strict=True):
             shown = " ".join(text.split())

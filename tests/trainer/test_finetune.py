@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -161,7 +162,11 @@ def test_evaluate_gives_the_figures_of_fine_tuning(
         k: v for k, v in expected.items() if k != "loss"
     }
     assert report["loss"] == pytest.approx(expected["loss"], rel=1e-5)
-    assert "accuracy" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "accuracy" in shown
+    for name, row in zip(report["classes"], report["confusion"], strict=True):
+        cells = [name, *map(str, row), f"{report['f1'][name]:.4f}"]
+        assert cells in [line.split() for line in shown.split("\n")]
     assert json.loads((output / "metrics.json").read_text())["accuracy"] == expected["accuracy"]
     assert evaluate(settings, RunOptions()) is None
     unseen = write_jsonl(folder / "unseen.jsonl", [review(0), {"text": "a", "label": "odd"}])
@@ -198,6 +203,15 @@ def test_predict_names_the_classes_in_the_order_of_the_texts(
     predict(settings, RunOptions())
     with pytest.raises(UserError, match="exists and differs"):
         predict(replace(settings, data=(), texts=("a film",)), RunOptions())
+    table = folder / "new" / "p.csv"
+    predict(replace(settings, output=str(table)), RunOptions())
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["text"], row["label"]) for row in rows] == [
+        (row["text"], row["label"]) for row in found
+    ]
+    with pytest.raises(UserError, match=r"p\.txt: unknown kind of file"):
+        predict(replace(settings, output=str(folder / "p.txt")), RunOptions())
 
 
 def test_results_do_not_depend_on_batches_or_buckets(run: Path) -> None:

@@ -1,0 +1,67 @@
+"""The bytes of a file of predictions, in the format that its name asks for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from pipelines.errors import UserError
+
+FORMATS = (".jsonl", ".csv", ".tsv", ".parquet")
+Prediction = Mapping[str, Any]
+
+
+def check_format(path: str) -> str:
+    """The format of a file to write, one of FORMATS; raises UserError for another."""
+    suffix = PurePath(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise UserError(f"--output {path}: unknown kind of file; name it {', '.join(FORMATS)}")
+    return suffix
+
+
+def encode_predictions(predictions: Sequence[Prediction], path: str) -> bytes:
+    """The predictions, in their order, as the content of the file ``path``.
+
+    In tables each class has a column of its own, "probability of CLASS". A .tsv knows no quotes:
+    tabs and ends of lines within texts become spaces there.
+    """
+    suffix = check_format(path)
+    if suffix == ".jsonl":
+        lines = (json.dumps(prediction, ensure_ascii=False) for prediction in predictions)
+        return "".join(f"{line}\n" for line in lines).encode()
+    rows = [_flat(prediction) for prediction in predictions]
+    if suffix == ".parquet":
+        return _parquet(rows)
+    text = io.StringIO(newline="")
+    if suffix == ".csv":
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(rows[0])
+        table.writerows(row.values() for row in rows)
+    else:
+        for cells in (rows[0], *(row.values() for row in rows)):
+            text.write("\t".join(" ".join(_split(str(cell))) for cell in cells) + "\n")
+    return text.getvalue().encode()
+
+
+def _flat(prediction: Prediction) -> dict[str, Any]:
+    row = dict(prediction)
+    shares = row.pop("probabilities", {})
+    return row | {f"probability of {name}": share for name, share in shares.items()}
+
+
+def _split(cell: str) -> list[str]:
+    """What stands between tabs and ends of lines, be it nothing."""
+    return cell.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "\n").split("\n")
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow  # only here: it takes longer to load than the other formats to write
+    import pyarrow.parquet
+
+    content = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), content)
+    return content.getvalue()
