@@ -49,6 +49,7 @@ from trainer.finetuned import (
     score_each_class,
 )
 from trainer.finished_restarts import FinishedRestarts
+from trainer.huge_pages import restart_with_huge_pages
 from trainer.labels import Labelled, as_class_ids, as_numbers, class_names
 from trainer.lean_keras import with_lean_keras
 
@@ -287,6 +288,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     run_command(
         FinetuneConfig, with_lean_keras(finetune), stage="finetune", module="trainer.finetune"
     )

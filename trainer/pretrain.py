@@ -24,6 +24,7 @@ from pipelines.manifest import MANIFEST, Manifest, finish_output, prepare_output
 from pipelines.vocabulary_source import save_vocabulary
 from trainer.checkpoints import Checkpoints
 from trainer.cluster import join_cluster
+from trainer.huge_pages import restart_with_huge_pages
 from trainer.initial_run import WEIGHTS
 from trainer.lean_keras import with_lean_keras
 from trainer.left_out import LeftOut
@@ -285,6 +286,7 @@ def _device() -> str:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     run_command(
         PretrainConfig, with_lean_keras(pretrain), stage="pretrain", module="trainer.pretrain"
     )
