@@ -38,7 +38,7 @@ def encode_predictions(predictions: Sequence[Prediction], path: str) -> bytes:
         return _parquet(rows)
     text = io.StringIO(newline="")
     if suffix == ".csv":
-        table = csv.writer(text, lineterminator="\n")
+        table = csv.writer(text)  # ending lines with CR LF makes it quote texts that hold either
         table.writerow(rows[0])
         table.writerows(row.values() for row in rows)
     else:

@@ -8,7 +8,7 @@ from pipelines.errors import UserError
 from pipelines.labelled_data import Fields, read_file
 from trainer.predictions_file import check_format, encode_predictions
 
-TEXTS = ['one, "two"', "line\nand\r\nline", "\ttab \t", "", "grün ☃ \u2028", "plain"]
+TEXTS = ['one, "two"', "line\nand\r\nline", "\ttab \t", "", "grün ☃ \u2028", "a\rb"]
 PREDICTIONS = [
     {"text": text, "label": "a b", "probabilities": {"a b": 0.75, "c,d": 0.25}} for text in TEXTS
 ]
@@ -21,7 +21,7 @@ def test_predictions_are_read_again(tmp_path: Path, name: str) -> None:
     found = read_file(str(path), Fields("text", "", "label"), "data")
     expected = TEXTS
     if name == "p.TSV":
-        expected = ['one, "two"', "line and line", " tab  ", "", "grün ☃ \u2028", "plain"]
+        expected = ['one, "two"', "line and line", " tab  ", "", "grün ☃ \u2028", "a b"]
     assert found.texts == expected
     assert found.labels == ["a b"] * len(TEXTS)
     if name != "p.jsonl":
@@ -32,7 +32,7 @@ def test_predictions_are_read_again(tmp_path: Path, name: str) -> None:
 
 def test_numbers_and_pairs_make_plain_columns() -> None:
     rows = [{"text": "a", "text_pair": "b", "value": -1.5}]
-    assert encode_predictions(rows, "x.csv") == b"text,text_pair,value\na,b,-1.5\n"
+    assert encode_predictions(rows, "x.csv") == b"text,text_pair,value\r\na,b,-1.5\r\n"
     assert encode_predictions(rows, "x.tsv") == b"text\ttext_pair\tvalue\na\tb\t-1.5\n"
 
 
