@@ -1,8 +1,8 @@
-"""Huge pages for training: on CPUs a step takes and gives back gigabytes of memory in 4 kB pages.
+"""Huge pages for training: on CPUs small ones cost a tenth of its speed (README.md, "Pretraining").
 
-Where Linux gives pages of 2 MB to those who ask (its setting "madvise", the usual one), glibc asks for
-them if GLIBC_TUNABLES says so when a process starts. Results are the same; a step of pretraining took a
-tenth less time (docs/imdb.md). With ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` nothing is done.
+Where Linux gives pages of 2 MB to those who ask (its setting "madvise"), glibc asks for them if
+GLIBC_TUNABLES says so when a process starts. Results are the same.
+With ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` nothing is done.
 """
 
 from __future__ import annotations
