@@ -1,10 +1,10 @@
 """Choices of pretraining, one changed at a time, by the classifier that comes out of it.
 
-``python -m tests.workflows.choices --data DATA/imdb --output FOLDER [--choices base batch_32]`` from the
+``python -m tests.workflows.choices --data DATA/imdb --output OUTPUT [--choices base batch_32]`` from the
 repository's root prints mean ± sd over ``--seeds``. Each seed is a pretraining of its own on the same
 number of tokens of IMDB's text, labels unseen, then a fine-tuning on a quarter of the labelled reviews
 that an eighth judges. Small on purpose, to tell choices apart in minutes. What is finished is not run
-again.
+again: OUTPUT belongs to one set of data.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
+from pipelines.manifest import MANIFEST
 from trainer.scores import mean_and_spread
 
 Settings = dict[str, dict[str, Any]]
@@ -42,7 +43,7 @@ BASE: Settings = {
         "steps_per_execution": 10,
     },
     "finetune": {
-        "epochs": 2,
+        "epochs": 4,
         "learning_rate": 0.0003,
         "seq_length": 128,
         "dropout": 0.1,
@@ -73,6 +74,7 @@ STAGES = {
     "export": "trainer.export",
     "finetune": "trainer.finetune",
 }
+SHARED = ("vocab", "tokenize")
 
 
 def settings_of(choice: str, seed: int, options: argparse.Namespace) -> Settings:
@@ -113,9 +115,14 @@ def run(choice: str, seed: int, options: argparse.Namespace) -> dict[str, float]
     settings = settings_of(choice, seed, options)
     folder = Path(options.output) / choice / f"seed_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "config.yaml"
+    config, result = folder / "config.yaml", folder / "figures.json"
+    if result.exists() and yaml.safe_load(config.read_text()) == settings:
+        return dict(json.loads(result.read_text()))
+    result.unlink(missing_ok=True)
     config.write_text(yaml.safe_dump(settings, sort_keys=False))
     for stage, module in STAGES.items():
+        if stage in SHARED and Path(settings[stage]["output"], MANIFEST).exists():
+            continue
         print(f"== {choice}, seed {seed}: {stage}", file=sys.stderr, flush=True)
         done = subprocess.run(
             [sys.executable, "-m", module, "--config", str(config)],
@@ -125,11 +132,13 @@ def run(choice: str, seed: int, options: argparse.Namespace) -> dict[str, float]
             sys.exit(done.returncode)
     last = json.loads((folder / "pretrain" / "metrics.jsonl").read_text().splitlines()[-1])
     tuned = json.loads((folder / "finetune" / "metrics.json").read_text())
-    return {
+    figures = {
         "seconds": last["seconds"],
         "masked": last["validation_accuracy"],
         "accuracy": tuned["accuracy"],
     }
+    result.write_text(json.dumps(figures) + "\n")
+    return figures
 
 
 def main() -> None:
