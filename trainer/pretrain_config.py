@@ -96,7 +96,7 @@ class PretrainConfig:
 
     initial_positions: Literal["normal", "sinusoidal"] = "normal"
     """How the learned positions begin: drawn like all other weights (BERT), or as sines and cosines,
-    from which a small model finds a word's neighbours sooner; give it 1,000 --warmup_steps."""
+    from which a small model may find neighbours sooner (docs/imdb.md); give it 1,000 --warmup_steps."""
 
     model: str = "bert_tiny"
     """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large."""
