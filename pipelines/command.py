@@ -134,6 +134,11 @@ def parse_command(
         "--config", metavar="FILE", help=f"YAML file; its section '{stage}' is read"
     )
     general.add_argument(
+        "--section",
+        metavar="NAME",
+        help=f"another section of that file, '{stage}_…', for instance of another phase",
+    )
+    general.add_argument(
         "--print_config", action="store_true", help="show the resolved config and stop"
     )
     if publishes:
@@ -218,23 +223,32 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 def _config_file_arguments(config_class: type, stage: str, arguments: Sequence[str]) -> list[str]:
     """The stage's section of the ``--config`` file, written as flags to stand before the user's."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder = _Parser(add_help=False, allow_abbrev=False, add_config_path_arg=False)
     finder.add_argument("--config")
-    path = finder.parse_known_args(list(arguments))[0].config
-    if path is None:
+    finder.add_argument("--section", default=stage)
+    found, _ = finder.parse_known_args(list(arguments))
+    where = f"{found.config}: section {found.section}"
+    if _stage_of(found.section) != stage and found.section != stage:
+        raise UserError(f"--section {found.section}: this command reads {stage} or {stage}_…")
+    if found.config is None:
+        if found.section != stage:
+            raise UserError(f"--section {found.section}: of which file? add --config FILE")
         return []
-    section = read_config_section(path, stage)
+    section = read_config_section(found.config, found.section)
     names = [field.name for field in dataclasses.fields(config_class)]
     flags: list[str] = []
     for name, value in section.items():
         if name not in names:
-            raise UserError(f"{path}: section {stage}: unknown key {name!r}{nearest(name, names)}")
-        flags += _as_flags(f"--{name}", _expand(value, f"{path}: section {stage}: {name}"))
+            raise UserError(f"{where}: unknown key {name!r}{nearest(name, names)}")
+        flags += _as_flags(f"--{name}", _expand(value, f"{where}: {name}"))
     return flags
 
 
-def read_config_section(path: str, stage: str) -> dict[str, Any]:
-    """One section of a YAML configuration file; empty if the file has none for this stage."""
+def read_config_section(path: str, name: str) -> dict[str, Any]:
+    """One section of a YAML configuration file; empty if the file has none for this stage.
+
+    ``name`` is a stage, or STAGE_ANYTHING for a section that must be there.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             content = yaml.safe_load(file)
@@ -245,14 +259,24 @@ def read_config_section(path: str, stage: str) -> dict[str, Any]:
         place = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"--config: {path}{place}: not valid YAML") from None
     if not isinstance(content, dict):
-        raise UserError(f"--config: {path}: expected sections named after stages, such as {stage}:")
-    for name in content:
-        if name not in STAGES:
-            raise UserError(f"{path}: unknown section {name!r}{nearest(str(name), STAGES)}")
-    section = content.get(stage) or {}
+        raise UserError(f"--config: {path}: expected sections named after stages, such as vocab:")
+    for key, section in content.items():
+        stage = _stage_of(str(key))
+        # A key that has lost its indentation, such as vocab_size, is no section.
+        if stage is None or (key != stage and not isinstance(section, dict)):
+            raise UserError(f"{path}: unknown section {key!r}{nearest(str(key), STAGES)}")
+    if name not in content and name not in STAGES:
+        raise UserError(f"{path}: no section {name!r}{nearest(name, list(content))}")
+    section = content.get(name) or {}
     if not isinstance(section, dict):
-        raise UserError(f"{path}: section {stage}: expected 'key: value' lines")
+        raise UserError(f"{path}: section {name}: expected 'key: value' lines")
     return section
+
+
+def _stage_of(section: str) -> str | None:
+    """``pretrain`` for ``pretrain`` and ``pretrain_128``; None where no stage has such sections."""
+    found = (s for s in STAGES if re.fullmatch(rf"{s}(_\w+)?", section, re.ASCII))
+    return next(found, None)
 
 
 def _expand(value: Any, where: str) -> Any:

@@ -65,6 +65,16 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
     assert config == Config(input=("x", "y z"), seq_length=32, lowercase=True, rate=0.001)
 
 
+def test_a_further_section_of_the_same_stage(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("vocab:\n  input: [x]\nvocab_small:\n  input: [y]\n  seq_length: 64\n")
+    config, _, _ = parse("--config", str(path), "--section", "vocab_small", "--rate", "1")
+    assert config == Config(input=("y",), seq_length=64, rate=1.0)
+    assert parse("--config", str(path))[0] == Config(input=("x",))
+    with pytest.raises(UserError, match="no section 'vocab_smal'; did you mean vocab_small"):
+        parse("--config", str(path), "--section", "vocab_smal")
+
+
 def test_what_is_printed_can_be_read_again(tmp_path):
     config = Config(input=("a", "b"), lowercase=False, rate=0.2)
     path = tmp_path / "c.yaml"
@@ -79,6 +89,9 @@ def test_what_is_printed_can_be_read_again(tmp_path):
         ("--input a --seq_length x", "--seq_length: invalid int value: 'x'"),
         ("--input a --kind three", "invalid choice: 'three'.*'one', 'two'"),
         ("--seq_length 3", "required: --input"),
+        ("--config", "argument --config: expected one argument"),
+        ("--input a --section vocab_small", "--section vocab_small: of which file"),
+        ("--config c.yaml --section mask_small", "this command reads vocab or vocab_…"),
         ("--config missing.yaml", "cannot read missing.yaml: No such file"),
     ],
 )
@@ -103,6 +116,7 @@ def test_beam_options_pass_and_misspelt_ones_do_not():
     [
         ("vocab:\n  inptu: a\n", r"section vocab: unknown key 'inptu'; did you mean input\?"),
         ("vocabs:\n  input: a\n", r"unknown section 'vocabs'; did you mean vocab\?"),
+        ("vocab_size: 16000\n", "unknown section 'vocab_size'; did you mean vocab"),
         ("- a\n", "expected sections named after stages"),
         ("vocab: 3\n", "section vocab: expected 'key: value' lines"),
         ("vocab:\n  a: [1\nb: 2\n", "c.yaml, line 3: not valid YAML"),
@@ -184,7 +198,8 @@ def test_every_config_file_is_valid(path, monkeypatch):
     monkeypatch.setenv("QUICKSTART", "runs/quickstart")
     configs = dict(zip(FIELDS, all_configs(), strict=False))
     required = ["--input", "x", "--output", "x", "--train", "x"]
-    for stage in yaml.safe_load(path.read_text()):
+    for section in yaml.safe_load(path.read_text()):
+        stage = next(stage for stage in configs if f"{section}_".startswith(f"{stage}_"))
         names = {field.name for field in fields(configs[stage])}
         missing = [
             word
@@ -192,7 +207,8 @@ def test_every_config_file_is_valid(path, monkeypatch):
             for word in (flag, value)
             if flag[2:] in names
         ]
-        parse_command(configs[stage], stage, stage, ["--config", str(path), *missing])
+        arguments = ["--config", str(path), "--section", section, *missing]
+        parse_command(configs[stage], stage, stage, arguments)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
