@@ -76,6 +76,11 @@ class LabelledTexts:
         pairs = self.pairs or [""] * len(self)
         return [i for i in range(len(self)) if not (self.texts[i].strip() or pairs[i].strip())]
 
+    def describe_empty(self) -> str:
+        """A clause for people, or nothing."""
+        empty = len(self.empty())
+        return f"; {empty:,} without any text" if empty else ""
+
 
 def read_labelled(
     patterns: Sequence[str],

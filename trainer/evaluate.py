@@ -87,7 +87,8 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
         config.data, Fields(**fields), preprocessor, "data", split=VALIDATION, check=check
     )
     labels, encoded = check(data), data.encoded
-    _say(f"{len(data):,} texts{describe_truncation(encoded)}")
+    empty = data.texts.describe_empty() if data.texts else ""
+    _say(f"{len(data):,} texts{describe_truncation(encoded)}{empty}")
     outputs = run_model(model, encoded, config.batch_size)
     figures = score(task, labels, outputs)
     report = {**figures, "truncated": encoded.truncated, **score_each_class(task, labels, outputs)}

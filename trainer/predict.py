@@ -69,9 +69,7 @@ def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
     model, preprocessor, task = load_finetuned(config.preset)
     data = _read(config, task)
     encoded = encode_texts(preprocessor, data)
-    empty = len(data.empty())
-    note = f"; {empty:,} without any text" if empty else ""
-    _say(f"{len(data):,} texts{describe_truncation(encoded)}{note}")
+    _say(f"{len(data):,} texts{describe_truncation(encoded)}{data.describe_empty()}")
     outputs = run_model(model, encoded, config.batch_size)
     predictions = list(_describe(task, data, outputs))
     if config.output:

@@ -169,6 +169,9 @@ def test_evaluate_gives_the_figures_of_fine_tuning(
         assert cells in [line.split() for line in shown.split("\n")]
     assert json.loads((output / "metrics.json").read_text())["accuracy"] == expected["accuracy"]
     assert evaluate(settings, RunOptions()) is None
+    empty = write_jsonl(folder / "empty.jsonl", [review(0), {"text": " ", "label": "good"}])
+    evaluate(replace(settings, data=(empty,), output=""), RunOptions())
+    assert "2 texts; 1 without any text" in capsys.readouterr().err
     unseen = write_jsonl(folder / "unseen.jsonl", [review(0), {"text": "a", "label": "odd"}])
     with pytest.raises(UserError, match=r"unseen\.jsonl:2: label 'odd' was never seen"):
         evaluate(EvaluateConfig(preset=str(run), data=(unseen,)), RunOptions())
