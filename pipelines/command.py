@@ -228,7 +228,7 @@ def _config_file_arguments(config_class: type, stage: str, arguments: Sequence[s
     finder.add_argument("--section", default=stage)
     found, _ = finder.parse_known_args(list(arguments))
     where = f"{found.config}: section {found.section}"
-    if _stage_of(found.section) != stage and found.section != stage:
+    if stage_of(found.section) != stage and found.section != stage:
         raise UserError(f"--section {found.section}: this command reads {stage} or {stage}_…")
     if found.config is None:
         if found.section != stage:
@@ -261,7 +261,7 @@ def read_config_section(path: str, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"--config: {path}: expected sections named after stages, such as vocab:")
     for key, section in content.items():
-        stage = _stage_of(str(key))
+        stage = stage_of(str(key))
         # A key that has lost its indentation, such as vocab_size, is no section.
         if stage is None or (key != stage and not isinstance(section, dict)):
             raise UserError(f"{path}: unknown section {key!r}{nearest(str(key), STAGES)}")
@@ -273,7 +273,7 @@ def read_config_section(path: str, name: str) -> dict[str, Any]:
     return section
 
 
-def _stage_of(section: str) -> str | None:
+def stage_of(section: str) -> str | None:
     """``pretrain`` for ``pretrain`` and ``pretrain_128``; None where no stage has such sections."""
     found = (s for s in STAGES if re.fullmatch(rf"{s}(_\w+)?", section, re.ASCII))
     return next(found, None)

@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 import yaml
 
-from pipelines.command import dump_config, parse_command
+from pipelines.command import dump_config, parse_command, stage_of
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskingConfig
 from pipelines.tokenize.config import TokenizeConfig
@@ -199,7 +199,7 @@ def test_every_config_file_is_valid(path, monkeypatch):
     configs = dict(zip(FIELDS, all_configs(), strict=False))
     required = ["--input", "x", "--output", "x", "--train", "x"]
     for section in yaml.safe_load(path.read_text()):
-        stage = next(stage for stage in configs if f"{section}_".startswith(f"{stage}_"))
+        stage = stage_of(section)
         names = {field.name for field in fields(configs[stage])}
         missing = [
             word
