@@ -31,7 +31,7 @@ say() { printf '\n== %s\n' "$*" >&2; }
 if [ ${#files[@]} -eq 0 ]; then
   export QUICKSTART=runs/quickstart
   say "corpus: the docstrings of the installed packages"
-  $python -m pipelines.docstrings --output "$QUICKSTART/task"
+  $python -m launch.quickstart_corpus.docstrings --output "$QUICKSTART/task"
   files=("$QUICKSTART/task/corpus.jsonl")
   text_field=text
 else
@@ -39,7 +39,7 @@ else
   key=$(printf '%s\n' "$text_field" "${files[@]}" | cksum | cut -d' ' -f1)
   export QUICKSTART=runs/quickstart-$key
   say "task: something to learn from your text"
-  $python -m pipelines.demo_task --input "${files[@]}" --text_field "$text_field" \
+  $python -m launch.quickstart_corpus.demo_task --input "${files[@]}" --text_field "$text_field" \
     --output "$QUICKSTART/task"
 fi
 pairs=()
@@ -77,4 +77,4 @@ $python -m trainer.predict --preset "$QUICKSTART/finetuned" \
 
 # ------------------------------------------------------------------------------- what came of it
 say "done in $((SECONDS - started)) s"
-$python -m trainer.road_summary --folder "$QUICKSTART"
+$python -m launch.road_summary --folder "$QUICKSTART"

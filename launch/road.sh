@@ -23,7 +23,7 @@ stage() {
   done
 }
 
-stage docstrings pipelines.docstrings
+stage docstrings launch.quickstart_corpus.docstrings
 stage vocab pipelines.vocab
 stage tokenize pipelines.tokenize
 stage mask pipelines.mask

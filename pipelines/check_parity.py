@@ -14,9 +14,9 @@ from itertools import pairwise
 from tabulate import tabulate
 
 from pipelines.tensorflow_import import import_quietly
+from pipelines.text.vocabulary import SPECIAL_TOKENS
+from pipelines.text.vocabulary_source import VocabularySource
 from pipelines.tokenize.encode import Encoder
-from pipelines.vocabulary import SPECIAL_TOKENS
-from pipelines.vocabulary_source import VocabularySource
 
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
 

@@ -15,16 +15,16 @@ from typing import Any, Literal
 from pipelines import files
 from pipelines.check_parity import compare_with_peers
 from pipelines.command import RunOptions, run_command
-from pipelines.documents import read_blocks
+from pipelines.documents.blocks import read_blocks
+from pipelines.documents.formats import InputFormat
+from pipelines.documents.line_ranges import FileRange
 from pipelines.errors import UserError
-from pipelines.line_ranges import FileRange
-from pipelines.manifest import MANIFEST, Manifest, read_manifest
-from pipelines.record_formats import InputFormat
-from pipelines.records import record_layout
-from pipelines.shards import ShardReader, local_copy
+from pipelines.records.codec import record_layout
+from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
+from pipelines.records.shards import ShardReader, local_copy
+from pipelines.records.tf_example import parsing_schema
 from pipelines.summary import print_summary
-from pipelines.tf_example import parsing_schema
-from pipelines.vocabulary_source import load_vocabulary
+from pipelines.text.vocabulary_source import load_vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)

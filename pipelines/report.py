@@ -13,8 +13,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.records import Schema
-from pipelines.shards import ShardInfo
+from pipelines.records.codec import Schema
+from pipelines.records.shards import ShardInfo
 
 
 @dataclass(frozen=True)

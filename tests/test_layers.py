@@ -16,7 +16,7 @@ _BEAM_GLUE = {
     "pipelines.beam_import",
     "pipelines.beam_pipeline",
     "pipelines.direct_runner_guard",
-    "pipelines.read_documents",
+    "pipelines.documents.read_documents",
     "pipelines.report",
     "pipelines.vocab.count_words",
     "pipelines.vocab.pipeline",

@@ -17,15 +17,21 @@ from tabulate import tabulate
 
 from pipelines import files
 from pipelines.command import RunOptions, run_command
+from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
-from pipelines.labelled_data import Fields
-from pipelines.manifest import Manifest, finish_output, prepare_output
-from trainer.class_table import describe_classes
-from trainer.encoded_texts import describe_truncation, run_model
-from trainer.examples import VALIDATION, fingerprint_examples, read_examples
-from trainer.finetuned import labels_of, load_finetuned, preset_fingerprint, score, score_each_class
-from trainer.labels import Labelled
-from trainer.lean_keras import with_lean_keras
+from pipelines.records.manifest import Manifest, finish_output, prepare_output
+from trainer.finetuning.class_table import describe_classes
+from trainer.finetuning.encoded import describe_truncation, run_model
+from trainer.finetuning.examples import VALIDATION, fingerprint_examples, read_examples
+from trainer.finetuning.labels import Labelled
+from trainer.finetuning.task import (
+    labels_of,
+    load_finetuned,
+    preset_fingerprint,
+    score,
+    score_each_class,
+)
+from trainer.pretraining.lean_keras import with_lean_keras
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 

@@ -17,15 +17,15 @@ import numpy as np
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
-from trainer.checkpoints import Checkpoints
-from trainer.cluster import Cluster
-from trainer.explain_pages import ExplainedRow, ExplainedStep, as_html, as_text
-from trainer.lean_keras import with_lean_keras
-from trainer.left_out import restore_left_out
-from trainer.loader import Batch, BatchMaker
-from trainer.masked_predictions import predict_rows
-from trainer.metrics import read_metrics
-from trainer.pretrain_plan import PretrainPlan, plan_again
+from trainer.data.batches import Batch, BatchMaker
+from trainer.data.left_out import restore_left_out
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.cluster import Cluster
+from trainer.pretraining.explain_pages import ExplainedRow, ExplainedStep, as_html, as_text
+from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.metrics import read_metrics
+from trainer.pretraining.plan import PretrainPlan, plan_again
+from trainer.pretraining.predictions import predict_rows
 
 
 @dataclass(frozen=True, kw_only=True)

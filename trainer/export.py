@@ -26,7 +26,7 @@ from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
-from pipelines.manifest import (
+from pipelines.records.manifest import (
     MANIFEST,
     RUN,
     Manifest,
@@ -34,16 +34,16 @@ from pipelines.manifest import (
     read_manifest,
     read_run,
 )
-from pipelines.vocabulary_source import VOCABULARY_FILE
-from trainer.card import write_card
-from trainer.finetuned import PRESET_FOLDER, TASK_FILE
-from trainer.lean_keras import with_lean_keras
-from trainer.pretrain_plan import PORTABLE_HEAD
+from pipelines.text.vocabulary_source import VOCABULARY_FILE
+from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE
+from trainer.presets.card import write_card
+from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.plan import PORTABLE_HEAD
 
 CARD = "card.md"
 _TOLERANCE = 1e-5
 # At Hugging Face, whose configuration cannot name the masked-LM head's own activation and epsilon:
-# a portable head is the same function there, one of KerasNLP's kind is not (trainer.huggingface).
+# a portable head is the same function there, one of KerasNLP's kind is not (presets/huggingface.py).
 _PORTABLE_HEAD_TOLERANCE = 1e-4
 _PLAIN_HEAD_TOLERANCE = 1e-2
 _RANDOM_ROWS, _RANDOM_LENGTH = 4, 48
@@ -143,11 +143,11 @@ def export(config: ExportConfig, options: RunOptions) -> None:
 
 def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
     """The model of a pretraining run as a ``BertMaskedLM`` in float32, with its sample rows."""
-    from trainer.initial_run import WEIGHTS
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
     from trainer.models.pretraining_model import PretrainingModel
     from trainer.pretrain import SAMPLE
+    from trainer.pretraining.initial_run import WEIGHTS
     from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
     facts = manifest.facts
@@ -224,7 +224,7 @@ def _write_preset(
 def _write_huggingface(
     path: str, trained: TrainedModel, config: ExportConfig, manifest: Manifest
 ) -> None:
-    from trainer.huggingface import load_huggingface, save_huggingface
+    from trainer.presets.huggingface import load_huggingface, save_huggingface
 
     output = str(config.hf_output)
     save_huggingface(trained.task, trained.tokenizer, path, trained.next_sentence_head)

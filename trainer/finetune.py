@@ -22,14 +22,22 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.command import RunOptions, run_command
+from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
-from pipelines.labelled_data import Fields
-from pipelines.manifest import Manifest, finish_output, prepare_output
-from trainer.cached_examples import check_cached, fields_of, find_cached
-from trainer.encoded_texts import describe_truncation
-from trainer.examples import VALIDATION, Examples, fingerprint_examples, read_examples, split_off
-from trainer.finetune_config import FinetuneConfig
-from trainer.finetune_output import (
+from pipelines.records.manifest import Manifest, finish_output, prepare_output
+from trainer.finetuning.cached_examples import check_cached, fields_of, find_cached
+from trainer.finetuning.config import FinetuneConfig
+from trainer.finetuning.encoded import describe_truncation
+from trainer.finetuning.examples import (
+    VALIDATION,
+    Examples,
+    fingerprint_examples,
+    read_examples,
+    split_off,
+)
+from trainer.finetuning.finished_restarts import FinishedRestarts
+from trainer.finetuning.labels import Labelled, as_class_ids, as_numbers, class_names
+from trainer.finetuning.output import (
     HISTORY,
     METRICS,
     RUNS,
@@ -39,8 +47,8 @@ from trainer.finetune_output import (
     remove_remains,
     write_validation,
 )
-from trainer.finetune_run import Finetuning, RunResult, TaskData, put_weights, restart_seed
-from trainer.finetuned import (
+from trainer.finetuning.run import Finetuning, RunResult, TaskData, put_weights, restart_seed
+from trainer.finetuning.task import (
     PRESET_FOLDER,
     FinetunedTask,
     labels_of,
@@ -48,10 +56,8 @@ from trainer.finetuned import (
     preset_folder,
     score_each_class,
 )
-from trainer.finished_restarts import FinishedRestarts
-from trainer.huge_pages import restart_with_huge_pages
-from trainer.labels import Labelled, as_class_ids, as_numbers, class_names
-from trainer.lean_keras import with_lean_keras
+from trainer.pretraining.huge_pages import restart_with_huge_pages
+from trainer.pretraining.lean_keras import with_lean_keras
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 

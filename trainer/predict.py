@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.command import RunOptions, run_command
+from pipelines.documents.labelled import LabelledTexts, read_labelled
 from pipelines.errors import UserError
-from pipelines.labelled_data import LabelledTexts, read_labelled
-from trainer.encoded_texts import describe_truncation, encode_texts, run_model
-from trainer.finetuned import FinetunedTask, load_finetuned, probabilities
-from trainer.lean_keras import with_lean_keras
-from trainer.predictions_file import check_format, encode_predictions
+from trainer.finetuning.encoded import describe_truncation, encode_texts, run_model
+from trainer.finetuning.predictions_file import check_format, encode_predictions
+from trainer.finetuning.task import FinetunedTask, load_finetuned, probabilities
+from trainer.pretraining.lean_keras import with_lean_keras
 
 
 @dataclass(frozen=True)

@@ -20,23 +20,30 @@ import numpy as np
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
-from pipelines.manifest import MANIFEST, Manifest, finish_output, prepare_output
-from pipelines.vocabulary_source import save_vocabulary
-from trainer.checkpoints import Checkpoints
-from trainer.cluster import join_cluster
-from trainer.huge_pages import restart_with_huge_pages
-from trainer.initial_run import WEIGHTS
-from trainer.lean_keras import with_lean_keras
-from trainer.left_out import LeftOut
-from trainer.loader import BatchMaker
-from trainer.metrics import METRICS, DivergedError, Meter, MetricsLog, Progress, read_metrics
-from trainer.prefetcher import Prefetcher
-from trainer.pretrain_config import PretrainConfig, describe_changes
-from trainer.pretrain_plan import IDENTITY, PORTABLE_HEAD, PretrainPlan, plan_run, read_identity
+from pipelines.records.manifest import MANIFEST, Manifest, finish_output, prepare_output
+from pipelines.text.vocabulary_source import save_vocabulary
+from trainer.data.batches import BatchMaker
+from trainer.data.left_out import LeftOut
+from trainer.data.prefetch import Prefetcher
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.cluster import join_cluster
+from trainer.pretraining.config import PretrainConfig, describe_changes
+from trainer.pretraining.huge_pages import restart_with_huge_pages
+from trainer.pretraining.initial_run import WEIGHTS
+from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.metrics import (
+    METRICS,
+    DivergedError,
+    Meter,
+    MetricsLog,
+    Progress,
+    read_metrics,
+)
+from trainer.pretraining.plan import IDENTITY, PORTABLE_HEAD, PretrainPlan, plan_run, read_identity
+from trainer.pretraining.step_groups import group_batches
+from trainer.pretraining.stop_signals import StopSignals
+from trainer.pretraining.validation import evaluate
 from trainer.report import REPORT, write_report
-from trainer.step_groups import group_batches
-from trainer.stop_signals import StopSignals
-from trainer.validation import evaluate
 
 SAMPLE = "sample.npz"
 _PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)

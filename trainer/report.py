@@ -16,15 +16,15 @@ from tqdm import tqdm
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
-from trainer.checkpoints import Checkpoints
-from trainer.cluster import Cluster
-from trainer.dataset import TRAIN, VALIDATION
-from trainer.lean_keras import with_lean_keras
-from trainer.loader import BatchMaker
-from trainer.masked_predictions import predict_rows
-from trainer.metrics import read_metrics
-from trainer.pretrain_plan import PretrainPlan, plan_again
-from trainer.report_page import Report, ReportedData, as_page
+from trainer.data.batches import BatchMaker
+from trainer.data.dataset import TRAIN, VALIDATION
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.cluster import Cluster
+from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.metrics import read_metrics
+from trainer.pretraining.page import Report, ReportedData, as_page
+from trainer.pretraining.plan import PretrainPlan, plan_again
+from trainer.pretraining.predictions import predict_rows
 
 REPORT = "report.html"
 _ROWS = 4

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.columns import Columns, Ragged, offsets_of
 from pipelines.mask.mask_rows import MaskConfig, MaskCounts, mask_rows
-from pipelines.rows import dense_rows
-from pipelines.vocabulary import Vocabulary
+from pipelines.records.dense_rows import dense_rows
+from pipelines.records.ragged import Columns, Ragged, offsets_of
+from pipelines.text.vocabulary import Vocabulary
 
 
 def unselectable_ids(vocabulary: Vocabulary) -> list[int]:

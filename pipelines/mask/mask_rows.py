@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import as_uint64, fold, halves, purpose_key, scramble
-from pipelines.mask.find_units import find_words, join_words, span_lengths
 from pipelines.mask.mask_config import (
     STRATEGIES,
     MaskConfig,
@@ -25,6 +24,7 @@ from pipelines.mask.mask_config import (
 from pipelines.mask.replace_tokens import MaskCounts, replace_tokens
 from pipelines.mask.select_tokens import select_tokens
 from pipelines.mask.select_units import select_units
+from pipelines.mask.words import find_words, join_words, span_lengths
 
 __all__ = ["STRATEGIES", "MaskConfig", "MaskCounts", "check", "mask_rows", "selection_length"]
 

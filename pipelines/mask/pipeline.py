@@ -19,10 +19,13 @@ import numpy as np
 
 from pipelines import files
 from pipelines.beam_pipeline import count_workers, run_pipeline
-from pipelines.columns import Columns, concatenate
 from pipelines.command import RunOptions
-from pipelines.input_sample import print_estimate
-from pipelines.manifest import (
+from pipelines.documents.sample import print_estimate
+from pipelines.mask.config import MaskingConfig
+from pipelines.mask.examples import mask_columns
+from pipelines.mask.mask_rows import MaskCounts, check, selection_length
+from pipelines.records.codec import schema_of
+from pipelines.records.manifest import (
     Manifest,
     check_balance,
     finish_output,
@@ -30,15 +33,12 @@ from pipelines.manifest import (
     read_manifest,
     read_run,
 )
-from pipelines.mask.config import MaskingConfig
-from pipelines.mask.examples import mask_columns
-from pipelines.mask.mask_rows import MaskCounts, check, selection_length
-from pipelines.records import schema_of
+from pipelines.records.ragged import Columns, concatenate
+from pipelines.records.shards import ShardInfo, ShardReader, local_copy, shard_name, write_shard
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
-from pipelines.shards import ShardInfo, ShardReader, local_copy, shard_name, write_shard
 from pipelines.summary import print_summary
-from pipelines.vocabulary import Vocabulary
-from pipelines.vocabulary_source import check_vocabulary, load_vocabulary, save_vocabulary
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary_source import check_vocabulary, load_vocabulary, save_vocabulary
 
 # Rows masked at a time: bounds a worker's memory, and changes nothing else.
 _SAMPLED_ROWS = 2000  # to estimate a run

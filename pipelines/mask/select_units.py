@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.mask.find_units import Units
+from pipelines.mask.words import Units
 
 _NO_UNIT = np.uint64(0xFFFFFFFFFFFFFFFF)
 _DRAW_SHIFT = np.uint64(32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pipelines.corpus_config import CorpusConfig
+from pipelines.documents.config import CorpusConfig
 from pipelines.errors import UserError
 
 # Where the input lies decides nothing about the bytes.

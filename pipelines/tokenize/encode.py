@@ -16,13 +16,13 @@ from itertools import chain, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import bert_characters
-from pipelines.normalize_block import BlockNormalizer, NormalizedBlock
-from pipelines.text import find_long_words
+from pipelines.text import bert_characters
+from pipelines.text.normalize_block import BlockNormalizer, NormalizedBlock
+from pipelines.text.utf8 import join_texts
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.wordpiece import WordIds
+from pipelines.text.words import find_long_words
 from pipelines.tokenize.kernel import compare_with_kernel, load_kernel, run_kernel
-from pipelines.utf8 import join_texts
-from pipelines.vocabulary import Vocabulary
-from pipelines.wordpiece import WordIds
 
 Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
 

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines import files
-from pipelines.columns import row_count
-from pipelines.input_sample import sample_input
-from pipelines.records import schema_of, token_dtype
-from pipelines.shards import write_shard
+from pipelines.documents.sample import sample_input
+from pipelines.records.codec import schema_of, token_dtype
+from pipelines.records.ragged import row_count
+from pipelines.records.shards import write_shard
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.shard import build_shard
-from pipelines.tokenize.token_blocks import BlockFile, StoredDocuments, TokenBlock, join_blocks
-from pipelines.vocabulary import Vocabulary
+from pipelines.tokenize.stored_blocks import BlockFile, StoredDocuments, TokenBlock, join_blocks
 
 
 @dataclass(frozen=True)

@@ -22,28 +22,28 @@ import numpy as np
 
 from pipelines import files
 from pipelines.beam_pipeline import run_pipeline
-from pipelines.columns import Columns, Ragged, take
 from pipelines.command import RunOptions
-from pipelines.corpus_config import describe_inputs
+from pipelines.documents.config import describe_inputs
+from pipelines.documents.labelled import Fields, LabelledTexts, read_file
 from pipelines.errors import UserError
-from pipelines.labelled_data import Fields, LabelledTexts, read_file
-from pipelines.manifest import (
+from pipelines.records.codec import schema_of
+from pipelines.records.manifest import (
     check_balance,
     finish_output,
     prepare_output,
     read_manifest,
     read_run,
 )
-from pipelines.records import schema_of
+from pipelines.records.ragged import Columns, Ragged, take
+from pipelines.records.shards import shard_name, write_shard
 from pipelines.report import Finish, Report, add_counts, collect_shards
-from pipelines.shards import shard_name, write_shard
 from pipelines.summary import print_summary
+from pipelines.text.vocabulary_source import load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.tokenize.examples import build_examples, encode_examples, labels_of
+from pipelines.tokenize.pack_labelled import build_examples, encode_examples, labels_of
 from pipelines.tokenize.pipeline import make_manifest, vocabulary_facts
 from pipelines.tokenize.plan import assign_shards, plan_shards
 from pipelines.tokenize.transforms import fetch_vocabulary, shared_encoder
-from pipelines.vocabulary_source import load_vocabulary, save_vocabulary
 
 # Examples that move through the shuffle together.
 _BLOCK = 8192

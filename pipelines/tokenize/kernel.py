@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import bert_characters
 from pipelines.tensorflow_import import import_quietly
+from pipelines.text import bert_characters
 
 _log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columns import Columns
 from pipelines.errors import UserError
+from pipelines.records.ragged import Columns
 from pipelines.tokenize.pack_documents import fit_documents
 from pipelines.tokenize.pack_full import cut_stream
 from pipelines.tokenize.pack_pairs import PairTask, join_halves, pair_sentences

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columns import offsets_of
+from pipelines.records.ragged import offsets_of
 from pipelines.tokenize.fill_gaps import fill_gaps
 from pipelines.tokenize.pieces import Documents, Pieces
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.columns import offsets_of
+from pipelines.records.ragged import offsets_of
 from pipelines.tokenize.pieces import Documents, Pieces
 
 

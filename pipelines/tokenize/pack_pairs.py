@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columns import Columns, Ragged
 from pipelines.keyed_random import below, bernoulli
+from pipelines.records.ragged import Columns, Ragged
 from pipelines.tokenize.pieces import Documents, Pieces
 
 PairTask = Literal["next_sentence", "sentence_order"]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from pipelines.columns import Columns, Ragged, offsets_of
 from pipelines.keyed_random import fold, purpose_key
+from pipelines.records.ragged import Columns, Ragged, offsets_of
 
 _COPY_BLOCK = 1024  # runs copied at once: what passes between stays in the processor's cache
 

@@ -24,11 +24,13 @@ import numpy as np
 from pipelines import files
 from pipelines.beam_pipeline import count_workers, run_pipeline, runs_here
 from pipelines.command import RunOptions
-from pipelines.corpus_config import describe_inputs
-from pipelines.documents import plan_ranges
+from pipelines.documents.blocks import plan_ranges
+from pipelines.documents.config import describe_inputs
+from pipelines.documents.read_documents import ReadDocuments, check_reading
+from pipelines.documents.sample import print_estimate
 from pipelines.errors import UserError
-from pipelines.input_sample import print_estimate
-from pipelines.manifest import (
+from pipelines.records.codec import token_dtype
+from pipelines.records.manifest import (
     Manifest,
     check_balance,
     finish_output,
@@ -36,18 +38,16 @@ from pipelines.manifest import (
     read_manifest,
     read_run,
 )
-from pipelines.read_documents import ReadDocuments, check_reading
-from pipelines.records import token_dtype
+from pipelines.records.shards import shard_name
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
-from pipelines.shards import shard_name
 from pipelines.summary import print_summary
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary_source import load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.estimate import estimate_run
 from pipelines.tokenize.plan import plan_shards
-from pipelines.tokenize.token_blocks import TokenBlock
+from pipelines.tokenize.stored_blocks import TokenBlock
 from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
-from pipelines.vocabulary import Vocabulary
-from pipelines.vocabulary_source import load_vocabulary, save_vocabulary
 
 
 def _finish(

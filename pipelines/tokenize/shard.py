@@ -14,13 +14,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.columns import Columns
 from pipelines.keyed_random import fold, purpose_key
+from pipelines.records.ragged import Columns
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pack import pack_rows
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
-from pipelines.tokenize.token_blocks import StoredDocuments, TokenBlock
-from pipelines.vocabulary import Vocabulary
+from pipelines.tokenize.stored_blocks import StoredDocuments, TokenBlock
 
 # Tokens packed at a time. Enough for rows to be full, few enough that a shard may be of any size.
 CHUNK_TOKENS = 1 << 22

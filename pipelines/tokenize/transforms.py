@@ -18,26 +18,26 @@ import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines import files
-from pipelines.columns import Columns
-from pipelines.documents import DocumentBlock
+from pipelines.documents.blocks import DocumentBlock
 from pipelines.errors import UserError
-from pipelines.records import schema_of, token_dtype
+from pipelines.records.codec import schema_of, token_dtype
+from pipelines.records.ragged import Columns
+from pipelines.records.shards import shard_name, write_records, write_shard_parts
+from pipelines.records.writer_process import write_records_apart
 from pipelines.report import Report
-from pipelines.shards import shard_name, write_records, write_shard_parts
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.plan import assign_shards, plan_shards
 from pipelines.tokenize.shard import build_shard
-from pipelines.tokenize.token_blocks import (
+from pipelines.tokenize.stored_blocks import (
     BlockFile,
     StoredBlock,
     StoredDocuments,
     TokenBlock,
     join_blocks,
 )
-from pipelines.vocabulary import Vocabulary
-from pipelines.vocabulary_source import VOCABULARY_FILE
-from pipelines.writer_process import write_records_apart
 
 # Tokens that a worker gathers before it cuts them by shard: 8 or 16 MB.
 _HELD_TOKENS = 1 << 22

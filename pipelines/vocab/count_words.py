@@ -18,13 +18,13 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from pipelines.columns import offsets_of
-from pipelines.documents import DocumentBlock
+from pipelines.documents.blocks import DocumentBlock
+from pipelines.documents.read_documents import check_reading
 from pipelines.keyed_random import bernoulli, fold, purpose_key
-from pipelines.manifest import check_balance
-from pipelines.read_documents import check_reading
+from pipelines.records.manifest import check_balance
+from pipelines.records.ragged import offsets_of
 from pipelines.report import Report, add_counts
-from pipelines.text import is_too_long, separate_words
+from pipelines.text.words import is_too_long, separate_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.word_counts import WordCounts
 from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_frequent

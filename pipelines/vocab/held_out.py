@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.vocabulary import Vocabulary
-from pipelines.wordpiece import WordIds
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.wordpiece import WordIds
 
 
 def measure_pieces(

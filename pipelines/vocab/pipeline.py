@@ -22,33 +22,33 @@ import numpy as np
 from pipelines import files
 from pipelines.beam_pipeline import count_workers, run_pipeline
 from pipelines.command import RunOptions
-from pipelines.corpus_config import describe_inputs
-from pipelines.documents import plan_ranges
+from pipelines.documents.blocks import plan_ranges
+from pipelines.documents.config import describe_inputs
+from pipelines.documents.read_documents import ReadDocuments
+from pipelines.documents.sample import print_estimate, sample_input
 from pipelines.errors import UserError
-from pipelines.input_sample import print_estimate, sample_input
-from pipelines.manifest import (
+from pipelines.records.manifest import (
     Manifest,
     finish_output,
     prepare_output,
     read_manifest,
     read_run,
 )
-from pipelines.read_documents import ReadDocuments
 from pipelines.report import Finish
 from pipelines.summary import print_summary
-from pipelines.text import can_continue, separate_words
+from pipelines.text.vocabulary_source import VOCABULARY_FILE
+from pipelines.text.words import can_continue, separate_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.count_words import CountWords, gather_counts
 from pipelines.vocab.held_out import measure_pieces
 from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
-from pipelines.vocab.tf_text_learn import learn_tf_text
+from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.word_counts import (
     WordCounts,
     load_word_counts,
     save_word_counts,
     select_counted,
 )
-from pipelines.vocabulary_source import VOCABULARY_FILE
 
 # From this share of unknown words on, the user is told how to have fewer.
 _MUCH_UNKNOWN = 0.01

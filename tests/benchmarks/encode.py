@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from pipelines.normalize_block import BlockNormalizer
-from pipelines.text import count_block_words
+from pipelines.text.normalize_block import BlockNormalizer
+from pipelines.text.utf8 import join_texts
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.words import count_block_words
 from pipelines.tokenize.encode import Encoder, _PlainEngine
-from pipelines.utf8 import join_texts
-from pipelines.vocabulary import Vocabulary
 
 BLOCK_BYTES = 1 << 19
 CORPORA = ["wiki_en/wiki-00001-of-00004", "imdb/train-00000-of-00008", "gutenberg/books"]

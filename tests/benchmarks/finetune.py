@@ -23,7 +23,7 @@ from tabulate import tabulate
 
 from pipelines import files
 from pipelines.command import RunOptions
-from pipelines.labelled_data import Fields, read_labelled
+from pipelines.documents.labelled import Fields, read_labelled
 from pipelines.tokenize.config import TokenizeConfig
 
 WAYS = {
@@ -70,10 +70,10 @@ def fit_on_strings(library: Any, options: argparse.Namespace) -> dict[str, float
 
 def finetune(options: argparse.Namespace) -> dict[str, float]:
     """As ``trainer.finetune`` does; ``options.data`` is a file or a dataset."""
-    from trainer.examples import read_examples
-    from trainer.finetune_config import FinetuneConfig
-    from trainer.finetune_run import Finetuning, TaskData
-    from trainer.finetuned import FinetunedTask, labels_of
+    from trainer.finetuning.config import FinetuneConfig
+    from trainer.finetuning.examples import read_examples
+    from trainer.finetuning.run import Finetuning, TaskData
+    from trainer.finetuning.task import FinetunedTask, labels_of
     from trainer.models.bert_text_classifier import BertTextClassifier
 
     began = time.perf_counter()
@@ -105,7 +105,7 @@ def result(
 def run_way(way: str, options: argparse.Namespace) -> None:
     """Runs one way and prints its figures as the last line."""
     if way in ("raw", "cached"):
-        from trainer.lean_keras import with_lean_keras
+        from trainer.pretraining.lean_keras import with_lean_keras
 
         found = with_lean_keras(finetune)(options)
     elif way == "keras_hub":

@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from pipelines.keyed_random import fold, purpose_key, uniform
-from pipelines.text import count_words
+from pipelines.text.words import count_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
+from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.pipeline import learn_pieces
-from pipelines.vocab.tf_text_learn import learn_tf_text
 
 RESERVED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LEARNERS: dict[str, Callable[..., Any]] = {"wordpiece": learn_wordpiece, "tf_text": learn_tf_text}

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from trainer.lean_keras import with_lean_keras
+from trainer.pretraining.lean_keras import with_lean_keras
 
 
 def main() -> None:
@@ -49,10 +49,10 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def _measure_folder(folder: str, arguments: argparse.Namespace) -> tuple[list[float], list[float]]:
-    from trainer.cluster import Cluster
-    from trainer.prefetcher import Prefetcher
-    from trainer.pretrain_config import PretrainConfig
-    from trainer.pretrain_plan import plan_run
+    from trainer.data.prefetch import Prefetcher
+    from trainer.pretraining.cluster import Cluster
+    from trainer.pretraining.config import PretrainConfig
+    from trainer.pretraining.plan import plan_run
 
     size = arguments.batch_size
     config = PretrainConfig(

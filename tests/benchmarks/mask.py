@@ -127,7 +127,7 @@ def time_steps() -> None:
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.pretraining_model import PretrainingModel
     from trainer.models.sizes import dimensions_of
-    from trainer.train_step import JaxTrainStep
+    from trainer.pretraining.step import JaxTrainStep
 
     rows, length, width = 16, 256, 64
     dimensions: dict[str, Any] = dict(dimensions_of("bert_tiny"))

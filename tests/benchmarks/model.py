@@ -138,10 +138,10 @@ def _pack_reviews(length: int, rows: int) -> tuple[dict[str, Any], float, float]
     import numpy as np
 
     from pipelines.keyed_random import fold, purpose_key
-    from pipelines.rows import dense_rows
+    from pipelines.records.dense_rows import dense_rows
+    from pipelines.text.vocabulary import Vocabulary
     from pipelines.tokenize.encode import Encoder
     from pipelines.tokenize.pack import pack_rows
-    from pipelines.vocabulary import Vocabulary
 
     named = os.environ.get("BERTMILL_DATA")
     data = Path(named) if named else Path(__file__).resolve().parents[3] / "shared" / "data"

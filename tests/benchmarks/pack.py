@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from pipelines.columns import Columns, Ragged, offsets_of, take_ragged
 from pipelines.keyed_random import fold, purpose_key
+from pipelines.records.ragged import Columns, Ragged, offsets_of, take_ragged
 from pipelines.tokenize.pack import PackCounts, pack_rows
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
 

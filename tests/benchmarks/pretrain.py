@@ -174,7 +174,7 @@ def _train_theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     import keras_hub
     import tensorflow as tf
 
-    from trainer.dataset import open_dataset
+    from trainer.data.dataset import open_dataset
     from trainer.models.sizes import dimensions_of
 
     dataset = open_dataset(arguments.rows)
@@ -289,8 +289,8 @@ def _Clock() -> Any:  # noqa: N802 - a class, made where Keras is
 def _held_out_rows(dataset: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     """The validation batches of ``trainer.pretrain``, each document in a row of its own."""
     from pipelines.mask.mask_rows import MaskConfig
-    from trainer.dataset import VALIDATION, RowReader
-    from trainer.loader import BatchMaker
+    from trainer.data.batches import BatchMaker
+    from trainer.data.dataset import VALIDATION, RowReader
 
     mask = MaskConfig(mask_selection_rate=_RATE, mask_selection_length=_MASKS)
     maker = BatchMaker([dataset], weights=None, mask=mask, seed=0, batch_size=arguments.batch_size)
@@ -328,7 +328,7 @@ def _held_out_rows(dataset: Any, arguments: argparse.Namespace) -> dict[str, Any
 
 def _tokenize_reviews(dataset: Any, held_out: Any) -> Any:
     """int32[reviews, 256]: all reviews but those held out, one a row, cut at the end."""
-    from pipelines.documents import content_id
+    from pipelines.documents.blocks import content_id
     from pipelines.tokenize.encode import Encoder
 
     named = os.environ.get("BERTMILL_DATA")

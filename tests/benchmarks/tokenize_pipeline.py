@@ -26,7 +26,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pipelines import files
-from pipelines.documents import FileRange, InputFormat, read_blocks
+from pipelines.documents.blocks import FileRange, InputFormat, read_blocks
 
 
 def write_copies(patterns: list[str], folder: Path, times: int) -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from pipelines import files
-from pipelines.documents import FileRange, InputFormat, read_blocks
+from pipelines.documents.blocks import FileRange, InputFormat, read_blocks
 
 _SIZE = 30522
 

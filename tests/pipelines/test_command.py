@@ -140,13 +140,13 @@ def test_variables_in_the_file_are_filled_in(tmp_path, monkeypatch):
 
 
 def all_configs() -> list[type]:
-    from pipelines.demo_task import DemoTaskConfig
-    from pipelines.docstring_task import DocstringsConfig
+    from launch.quickstart_corpus.demo_task import DemoTaskConfig
+    from launch.quickstart_corpus.docstring_task import DocstringsConfig
     from trainer.evaluate import EvaluateConfig
     from trainer.export import ExportConfig
     from trainer.finetune import FinetuneConfig
     from trainer.predict import PredictConfig
-    from trainer.pretrain_config import PretrainConfig
+    from trainer.pretraining.config import PretrainConfig
 
     return [
         *(VocabConfig, TokenizeConfig, MaskingConfig, PretrainConfig, ExportConfig),

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.columns import Ragged
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
 from pipelines.inspect import InspectConfig, describe_records, inspect
-from pipelines.manifest import read_manifest
 from pipelines.mask.config import MaskingConfig
 from pipelines.mask.pipeline import mask
-from pipelines.shards import ShardReader
+from pipelines.records.manifest import read_manifest
+from pipelines.records.ragged import Ragged
+from pipelines.records.shards import ShardReader
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.columns import Columns, Ragged, offsets_of, take
 from pipelines.keyed_random import below, fold, purpose_key
-from pipelines.manifest import Manifest, finish_output
-from pipelines.records import schema_of
-from pipelines.shards import shard_name, write_shard
-from pipelines.vocabulary import SPECIAL_TOKENS, Vocabulary
-from pipelines.vocabulary_source import save_vocabulary
+from pipelines.records.codec import schema_of
+from pipelines.records.manifest import Manifest, finish_output
+from pipelines.records.ragged import Columns, Ragged, offsets_of, take
+from pipelines.records.shards import shard_name, write_shard
+from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pipelines.text.vocabulary_source import save_vocabulary
 
 SEQ_LENGTH = 32
 

@@ -11,13 +11,13 @@ import pytest
 
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
-from pipelines.manifest import read_manifest
-from pipelines.shards import ShardReader
-from trainer.checkpoints import Checkpoints
+from pipelines.records.manifest import read_manifest
+from pipelines.records.shards import ShardReader
 from trainer.explain import ExplainConfig, explain
-from trainer.metrics import read_metrics
 from trainer.pretrain import pretrain
-from trainer.pretrain_config import PretrainConfig
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.config import PretrainConfig
+from trainer.pretraining.metrics import read_metrics
 
 _CONFIG = PretrainConfig(
     data=("",),

@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.command import RunOptions
+from pipelines.documents.labelled import LabelledTexts
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
-from pipelines.labelled_data import LabelledTexts
-from trainer.encoded_texts import bucket_lengths, encode_texts, run_model
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.finetune import FinetuneConfig, finetune
-from trainer.finetune_run import epoch_batches
-from trainer.finetuned import load_finetuned, probabilities
+from trainer.finetuning.encoded import bucket_lengths, encode_texts, run_model
+from trainer.finetuning.run import epoch_batches
+from trainer.finetuning.task import load_finetuned, probabilities
 from trainer.predict import PredictConfig, predict
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.checkpoints import Checkpoints
-from trainer.metrics import read_metrics
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.metrics import read_metrics
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TINY = {

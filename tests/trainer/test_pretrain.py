@@ -16,12 +16,12 @@ import pytest
 
 from pipelines.command import RunOptions, parse_command
 from pipelines.errors import UserError
-from pipelines.manifest import read_manifest
-from pipelines.vocabulary import SPECIAL_TOKENS, Vocabulary
-from trainer.checkpoints import Checkpoints
-from trainer.cluster import Cluster
-from trainer.pretrain_config import PretrainConfig, describe_changes
-from trainer.pretrain_plan import plan_run
+from pipelines.records.manifest import read_manifest
+from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.cluster import Cluster
+from trainer.pretraining.config import PretrainConfig, describe_changes
+from trainer.pretraining.plan import plan_run
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Runs the command where importing these fails, as where they are not installed.

@@ -20,11 +20,11 @@ from pipelines import files
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
-from pipelines.manifest import read_manifest
-from trainer.checkpoints import Checkpoints
-from trainer.metrics import read_metrics
+from pipelines.records.manifest import read_manifest
 from trainer.pretrain import pretrain
-from trainer.pretrain_config import PretrainConfig
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.config import PretrainConfig
+from trainer.pretraining.metrics import read_metrics
 
 # gcsfs itself is imported once the emulator is known: it asks the real service otherwise.
 pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")

@@ -13,10 +13,10 @@ pytest.importorskip("keras")
 
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
-from trainer.checkpoints import Checkpoints
-from trainer.lean_keras import with_lean_keras
 from trainer.pretrain import pretrain
-from trainer.pretrain_config import PretrainConfig
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.config import PretrainConfig
+from trainer.pretraining.lean_keras import with_lean_keras
 from trainer.report import ReportConfig, report
 
 _VOID = {"meta"}

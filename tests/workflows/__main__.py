@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from trainer.scores import mean_and_spread
+from trainer.finetuning.scores import mean_and_spread
 
 # Classifying comes after the workflow that makes its classifier.
 GUIDE = {

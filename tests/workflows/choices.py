@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from pipelines.manifest import MANIFEST
-from trainer.scores import mean_and_spread
+from pipelines.records.manifest import MANIFEST
+from trainer.finetuning.scores import mean_and_spread
 
 Settings = dict[str, dict[str, Any]]
 BASE: Settings = {

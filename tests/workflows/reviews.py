@@ -12,9 +12,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from pipelines.docstring_task import find_near_duplicates
+from launch.quickstart_corpus.docstring_task import find_near_duplicates
+from pipelines.documents.labelled import read_labelled
 from pipelines.keyed_random import fold, purpose_key, uniform
-from pipelines.labelled_data import read_labelled
 
 
 @dataclass

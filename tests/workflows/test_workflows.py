@@ -16,7 +16,7 @@ from pipelines.tokenize.config import TokenizeConfig
 from tests.workflows.__main__ import GUIDE
 from tests.workflows.choices import CHOICES, settings_of
 from tests.workflows.reviews import Options
-from trainer.pretrain_config import PretrainConfig
+from trainer.pretraining.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -25,7 +25,7 @@ def load_backbone(cls: Any, preset: str, load_weights: bool = True, **kwargs: An
     else:
         config = read_json(fetch_file(preset, "config.json"))
         if "model_type" in config:
-            from trainer.huggingface import load_huggingface_backbone
+            from trainer.presets.huggingface import load_huggingface_backbone
 
             return load_huggingface_backbone(preset, load_weights, **kwargs)
         source = f"{preset}/config.json"
@@ -41,7 +41,7 @@ def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
     """A tokenizer of class ``cls`` or a subclass with its vocabulary."""
     config = read_json(fetch_file(preset, "config.json")) if preset not in BUILTIN_PRESETS else {}
     if "model_type" in config:
-        from trainer.huggingface import load_huggingface_tokenizer
+        from trainer.presets.huggingface import load_huggingface_tokenizer
 
         return load_huggingface_tokenizer(preset, **kwargs)
     described = read_json(fetch_file(preset, "tokenizer.json"))
@@ -86,7 +86,7 @@ def load_task(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) -
     elif preset not in BUILTIN_PRESETS:
         config = read_json(fetch_file(preset, "config.json"))
         if "model_type" in config:
-            from trainer.huggingface import load_huggingface_task
+            from trainer.presets.huggingface import load_huggingface_task
 
             return load_huggingface_task(_concrete(cls), preset, load_weights, **kwargs)
     cls = _concrete(cls)

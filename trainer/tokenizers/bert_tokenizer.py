@@ -14,9 +14,9 @@ from typing import Any
 
 import keras
 
-from pipelines.normalize import normalize
+from pipelines.text.normalize import normalize
+from pipelines.text.wordpiece import WordIds
 from pipelines.tokenize.encode import Encoder
-from pipelines.wordpiece import WordIds
 from trainer.models.class_property import ClassProperty
 from trainer.tokenizers.word_piece_tokenizer import WordPieceTokenizer, decoded
 

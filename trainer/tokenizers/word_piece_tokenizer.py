@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from pipelines.errors import UserError
-from pipelines.vocabulary import Vocabulary
+from pipelines.text.vocabulary import Vocabulary
 from trainer.tokenizers.tokenizer import Tokenizer
 
 _MAX_WORD_BYTES = 100

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.vocab.tf_text_learn import learn_tf_text
+from pipelines.vocab.learn_tf_text import learn_tf_text
 from trainer.tokenizers.word_piece_tokenizer import CJK_BLOCKS
 
 # Regular expressions of RE2; its \s is ASCII's.

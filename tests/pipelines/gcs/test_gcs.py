@@ -16,10 +16,10 @@ import pytest
 from pipelines import files
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
-from pipelines.manifest import MANIFEST, read_manifest
 from pipelines.mask.config import MaskingConfig
 from pipelines.mask.pipeline import mask
-from pipelines.shards import ShardReader, local_copy
+from pipelines.records.manifest import MANIFEST, read_manifest
+from pipelines.records.shards import ShardReader, local_copy
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
 

@@ -13,10 +13,10 @@ import pytest
 
 from pipelines import gcs
 from pipelines.command import RunOptions
-from pipelines.manifest import read_manifest
+from pipelines.records.manifest import read_manifest
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
-from trainer.order import step_shards
+from trainer.data.order import step_shards
 
 pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines.keyed_random import fold, halves, purpose_key
-from pipelines.mask.find_units import LONGEST_SPAN, find_words, join_words, span_lengths
 from pipelines.mask.mask_rows import MaskConfig, mask_rows
+from pipelines.mask.words import LONGEST_SPAN, find_words, join_words, span_lengths
 
 ROWS, LENGTH, VOCABULARY = 4000, 256, 101
 MASK = 4

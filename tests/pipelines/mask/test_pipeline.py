@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.columns import Ragged
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
-from pipelines.manifest import read_manifest
 from pipelines.mask.config import MaskingConfig
 from pipelines.mask.pipeline import mask
-from pipelines.shards import ShardReader
-from pipelines.vocabulary import Vocabulary
+from pipelines.records.manifest import read_manifest
+from pipelines.records.ragged import Ragged
+from pipelines.records.shards import ShardReader
+from pipelines.text.vocabulary import Vocabulary
 
 
 def run(config: MaskingConfig, *beam_args: str) -> dict[str, bytes]:

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.mask.find_units import Units, find_words, join_words
 from pipelines.mask.select_units import select_units
+from pipelines.mask.words import Units, find_words, join_words
 
 #                CLS un ##want ##ed run ##ning SEP the SEP PAD
 IDS = np.array([[2, 10, 20, 21, 11, 22, 3, 12, 3, 0]], np.int32)

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import bert_characters
-from pipelines.text import split_words
+from pipelines.text import bert_characters
+from pipelines.text.utf8 import join_texts
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.wordpiece import WordIds
+from pipelines.text.words import split_words
 from pipelines.tokenize import encode, kernel
 from pipelines.tokenize.encode import Encoder
-from pipelines.utf8 import join_texts
-from pipelines.vocabulary import Vocabulary
-from pipelines.wordpiece import WordIds
 
 SMALL = Vocabulary(
     ("[UNK]", "[MASK]", "a", "b", "##a", "##b", "中", "[", "]", "mask", "##.", ".", "é", "##é")
@@ -264,7 +264,7 @@ import sys
 for name in ("tensorflow", "tensorflow_text"):
     sys.modules[name] = None
 from pipelines.tokenize.encode import Encoder
-from pipelines.vocabulary import Vocabulary
+from pipelines.text.vocabulary import Vocabulary
 encoder = Encoder(Vocabulary(("[UNK]", "a", "##b")), True, True)
 print(encoder.encode(["AB, \\u2e43 a"])[0].tolist(), encoder.uses_kernel)
 """

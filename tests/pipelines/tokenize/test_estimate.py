@@ -10,11 +10,11 @@ import pytest
 from pipelines.command import RunOptions, parse_command
 from pipelines.errors import UserError
 from pipelines.files import match
-from pipelines.manifest import read_manifest
+from pipelines.records.manifest import read_manifest
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.estimate import estimate_run
 from pipelines.tokenize.pipeline import tokenize
-from pipelines.vocabulary import Vocabulary
 
 
 def make_config(corpus, vocab_dir, output="out") -> TokenizeConfig:
@@ -32,13 +32,13 @@ def make_config(corpus, vocab_dir, output="out") -> TokenizeConfig:
 def test_a_part_of_the_input_tells_of_the_whole(
     tmp_path, corpus, vocab_dir, rows_dir, compressed, monkeypatch
 ):
-    monkeypatch.setattr("pipelines.input_sample._SAMPLED_BYTES", 60_000)
+    monkeypatch.setattr("pipelines.documents.sample._SAMPLED_BYTES", 60_000)
     if compressed:
         path = tmp_path / "corpus.jsonl.gz"
         path.write_bytes(gzip.compress(corpus.read_bytes()))
         # gzip reads ahead by 128 KB: no share to be seen in so small a file
         share = 60_000 / corpus.stat().st_size
-        monkeypatch.setattr("pipelines.input_sample._stored_share", lambda _: share)
+        monkeypatch.setattr("pipelines.documents.sample._stored_share", lambda _: share)
     else:
         path = corpus
     vocabulary = Vocabulary.load(Path(vocab_dir) / "vocab.txt")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.columns import Ragged, concatenate, offsets_of, row_count, take
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
+from pipelines.records.ragged import Ragged, concatenate, offsets_of, row_count, take
 from pipelines.tokenize.pack import PackCounts, pack_rows
 from pipelines.tokenize.pack_documents import fit_decreasing
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.columns import offsets_of, row_count
+from pipelines.records.ragged import offsets_of, row_count
 from pipelines.tokenize.pack import pack_rows
 
 CLS, SEP = 1, 2

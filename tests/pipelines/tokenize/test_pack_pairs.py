@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.columns import Ragged, offsets_of, row_count
 from pipelines.keyed_random import below, fold, purpose_key
+from pipelines.records.ragged import Ragged, offsets_of, row_count
 from pipelines.tokenize.pack import pack_rows
 
 CLS, SEP = 1, 2

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.columns import Ragged, offsets_of
 from pipelines.command import RunOptions
-from pipelines.documents import content_id
+from pipelines.documents.blocks import content_id
 from pipelines.errors import UserError
-from pipelines.manifest import read_manifest
-from pipelines.shards import ShardReader
+from pipelines.records.manifest import read_manifest
+from pipelines.records.ragged import Ragged, offsets_of
+from pipelines.records.shards import ShardReader
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize import transforms
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.pipeline import tokenize
-from pipelines.vocabulary import Vocabulary
 
 
 def write_jsonl(path: Path, texts: list[str]) -> None:
@@ -107,8 +107,8 @@ def test_same_bytes_from_shuffled_renamed_and_resharded_input(tmp_path, rows_dir
 def test_same_bytes_when_blocks_and_ranges_are_small(
     tmp_path, rows_dir, corpus, vocab_dir, monkeypatch
 ):
-    monkeypatch.setattr("pipelines.documents.BLOCK_BYTES", 500)
-    monkeypatch.setattr("pipelines.documents.RANGE_BYTES", 3000)
+    monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 500)
+    monkeypatch.setattr("pipelines.documents.blocks.RANGE_BYTES", 3000)
     assert run(make_config(corpus, vocab_dir, tmp_path / "rows")) == contents(rows_dir)
 
 
@@ -150,7 +150,7 @@ def test_a_bundle_that_fails_after_storing_a_part_is_retried_whole(
 
     monkeypatch.setattr(transforms.BlockFile, "append", failing_once)
     monkeypatch.setattr(transforms, "_HELD_TOKENS", 5_000)
-    monkeypatch.setattr("pipelines.documents.BLOCK_BYTES", 5_000)
+    monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 5_000)
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     assert run(config, "--runner=BundleBasedDirectRunner") == contents(rows_dir)
     assert len(calls) > failing
@@ -163,7 +163,7 @@ def test_same_bytes_through_beams_own_shuffle(
     """As on runners whose workers share no disk."""
     monkeypatch.setattr("pipelines.tokenize.pipeline.runs_here", lambda _: False)
     monkeypatch.setattr(transforms, "_HELD_TOKENS", 5_000)
-    monkeypatch.setattr("pipelines.documents.BLOCK_BYTES", 5_000)
+    monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 5_000)
     assert run(make_config(corpus, vocab_dir, tmp_path / "rows"), *beam_args) == contents(rows_dir)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.columns import offsets_of
+from pipelines.records.ragged import offsets_of
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
 
 LETTERS = ["a", "b", "u", "s", "mr", "he", "she", "said", "went", "on", "why", "他", "来"]

@@ -7,14 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipelines.columns import Columns, Ragged, offsets_of, row_count
-from pipelines.records import schema_of
-from pipelines.shards import ShardReader, write_shard, write_shard_parts
+from pipelines.records.codec import schema_of
+from pipelines.records.ragged import Columns, Ragged, offsets_of, row_count
+from pipelines.records.shards import ShardReader, write_shard, write_shard_parts
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize import shard
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.shard import build_shard
-from pipelines.tokenize.token_blocks import BlockFile, StoredDocuments, TokenBlock
-from pipelines.vocabulary import Vocabulary
+from pipelines.tokenize.stored_blocks import BlockFile, StoredDocuments, TokenBlock
 
 VOCABULARY = Vocabulary(
     ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"p{i}" for i in range(995)), ".")
@@ -128,6 +128,6 @@ def test_a_shard_in_parts_is_the_shard(tmp_path):
 
 
 def shard_rows(columns: Columns, rows) -> Columns:
-    from pipelines.columns import take
+    from pipelines.records.ragged import take
 
     return take(columns, rows)

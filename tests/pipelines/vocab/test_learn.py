@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
-from pipelines.text import split_words
+from pipelines.text.words import split_words
 from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
-from pipelines.vocab.tf_text_learn import learn_tf_text
+from pipelines.vocab.learn_tf_text import learn_tf_text
 
 RESERVED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from pipelines.command import RunOptions
-from pipelines.documents import make_block
+from pipelines.documents.blocks import make_block
 from pipelines.errors import UserError
 from pipelines.keyed_random import bernoulli, fold, purpose_key
-from pipelines.manifest import read_manifest
-from pipelines.text import split_words
+from pipelines.records.manifest import read_manifest
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary_source import load_vocabulary
+from pipelines.text.wordpiece import encode_exact
+from pipelines.text.words import split_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
+from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.pipeline import learn_vocabulary
-from pipelines.vocab.tf_text_learn import learn_tf_text
 from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_frequent
-from pipelines.vocabulary import Vocabulary
-from pipelines.vocabulary_source import load_vocabulary
-from pipelines.wordpiece import encode_exact
 
 
 def run(config: VocabConfig, *beam_args: str) -> dict[str, bytes]:
@@ -41,7 +41,7 @@ def test_one_vocabulary_however_the_corpus_is_cut(tmp_path, texts, vocab_dir, mo
     for part in range(4):
         lines = [json.dumps({"text": text}) + "\n" for text in shuffled[part::4]]
         (tmp_path / "parts" / f"{part}.jsonl").write_text("".join(lines))
-    monkeypatch.setattr("pipelines.documents.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 1000)
     monkeypatch.setattr("pipelines.vocab.count_words._FLUSH_WORDS", 50)
     for number, beam_args in enumerate(
         [("--direct_num_workers=3",), ("--runner=BundleBasedDirectRunner",)]

@@ -13,8 +13,8 @@ import pytest
 
 import trainer
 from pipelines.errors import UserError
-from trainer.huggingface import save_huggingface
 from trainer.models.sizes import dimensions_of
+from trainer.presets.huggingface import save_huggingface
 
 _VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
 

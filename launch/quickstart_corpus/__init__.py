@@ -1,0 +1,1 @@
+"""The quickstart's corpus and task, from the docstrings of installed packages."""

@@ -1,0 +1,200 @@
+"""A labelled task from anybody's text, so that fine-tuning can be tried on it at once.
+
+Records with a label give that task. Text without labels gives "does the second passage continue
+the first?": half of the pairs are neighbours in one document, half come from two documents, and a
+model that has read such text before training has a head start. Documents are chosen, paired and
+split by keys of their content, so the result does not depend on file names or order.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from pipelines import files
+from pipelines.command import RunOptions, run_command
+from pipelines.documents.blocks import content_id, read_blocks
+from pipelines.documents.config import CorpusConfig, describe_inputs
+from pipelines.documents.formats import resolve_format
+from pipelines.documents.line_ranges import FileRange
+from pipelines.documents.open_content import open_content
+from pipelines.errors import UserError
+from pipelines.keyed_random import below, fold, purpose_key, uniform
+from pipelines.records.manifest import Manifest, finish_output, prepare_output
+from pipelines.summary import print_summary
+
+_PASSAGE_WORDS = 48
+_PAIRS_PER_DOCUMENT = 8
+_MINIMUM_EXAMPLES = 20
+CONTINUES, OTHER = "continues", "other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoTaskConfig(CorpusConfig):
+    """Make train.jsonl and validation.jsonl for fine-tuning from any text."""
+
+    output: str
+    """The folder to write."""
+
+    label_field: str = "label"
+    """The field with the label; null, empty and -1 count as unlabelled."""
+
+    max_examples: int = 8000
+    """At most so many examples, chosen by content."""
+
+    validation_fraction: float = 0.15
+    """Share of the documents held out, chosen by content."""
+
+    seed: int = 0
+    """Decides the choice, the pairs and the split."""
+
+
+Example = dict[str, Any]
+
+
+def labelled_records(paths: list[str], config: DemoTaskConfig) -> Iterator[Example]:
+    """The records of jsonl files that have both a text and a label."""
+    for path in paths:
+        if resolve_format(path, config.input_format) != "jsonl":
+            continue
+        with open_content(path) as content:
+            for line in content:
+                try:
+                    record = orjson.loads(line)
+                except orjson.JSONDecodeError:
+                    continue  # the other stages report it
+                if not isinstance(record, dict):
+                    continue
+                text, label = record.get(config.text_field), record.get(config.label_field)
+                usable = isinstance(label, str | int) and label not in ("", -1)
+                if isinstance(text, str) and text.strip() and usable:
+                    yield {"text": text, "label": label}
+
+
+def choose(ids: NDArray[np.uint64], limit: int, seed: int) -> NDArray[np.int64]:
+    """Indices int64 of at most ``limit`` of the distinct ids, in keyed random order."""
+    order = np.argsort(fold(purpose_key(seed, "demo task"), ids), kind="stable")
+    _, first = np.unique(ids[order], return_index=True)
+    return order[np.sort(first)][:limit]
+
+
+def cut_passages(text: str) -> list[tuple[str, str]]:
+    """Up to ``_PAIRS_PER_DOCUMENT`` pairs of neighbouring passages, none of them overlapping."""
+    longest = 2 * _PASSAGE_WORDS
+    words = text.split(maxsplit=longest * _PAIRS_PER_DOCUMENT)[: longest * _PAIRS_PER_DOCUMENT]
+    pairs = []
+    for start in range(0, len(words), longest):
+        window = words[start : start + longest]
+        half = len(window) // 2
+        if half >= _PASSAGE_WORDS // 4:
+            pairs.append((" ".join(window[:half]), " ".join(window[half:])))
+    return pairs
+
+
+def pair_passages(texts: list[str], seed: int) -> tuple[list[Example], list[int]]:
+    """Pairs of passages, half of which continue, and the index of the text each begins in."""
+    owners: list[int] = []
+    passages: list[tuple[str, str]] = []
+    for index, text in enumerate(texts):
+        cut = cut_passages(text)
+        passages += cut
+        owners += [index] * len(cut)
+    ids = np.array([content_id("\n".join(pair).encode()) for pair in passages], np.uint64)
+    other = uniform(fold(purpose_key(seed, "demo pair"), ids)) < 0.5
+    # Another text's passage: far enough away that it cannot be the same document's.
+    room = max(1, len(ids) - 2 * _PAIRS_PER_DOCUMENT)
+    shift = _PAIRS_PER_DOCUMENT + below(fold(purpose_key(seed, "demo partner"), ids), room)
+    pairs = []
+    for place, (first, second) in enumerate(passages):
+        if other[place]:
+            second = passages[(place + int(shift[place])) % len(passages)][1]
+        label = OTHER if other[place] else CONTINUES
+        pairs.append({"text": first, "text_pair": second, "label": label})
+    return pairs, owners
+
+
+def make_task(config: DemoTaskConfig, options: RunOptions) -> None:
+    """Writes the task. Raises UserError if the text is not enough for one."""
+    started = time.time()
+    if not 0 < config.validation_fraction < 1:
+        raise UserError(f"--validation_fraction {config.validation_fraction}: between 0 and 1")
+    found = config.match_input()
+    inputs = {"files": describe_inputs(found)}
+    deciding = {k: v for k, v in asdict(config).items() if k not in ("input", "output")}
+    if options.dry_run:
+        print(f"would write {files.join(config.output, 'train.jsonl')} and validation.jsonl")
+        return
+    if prepare_output(
+        config.output, deciding, inputs, overwrite=options.overwrite, stage="demo_task"
+    ):
+        print(f"demo_task: {config.output} is finished already; nothing to do", file=sys.stderr)
+        return
+    examples, ids, kind = _examples([info.path for info in found], config)
+    held_out = uniform(fold(purpose_key(config.seed, "demo split"), ids))
+    parts: dict[str, list[Example]] = {"train": [], "validation": []}
+    for example, draw in zip(examples, held_out.tolist(), strict=True):
+        parts["validation" if draw < config.validation_fraction else "train"].append(example)
+    for name, part in parts.items():
+        lines = [json.dumps(example, ensure_ascii=False) + "\n" for example in part]
+        files.publish_bytes(files.join(config.output, f"{name}.jsonl"), "".join(lines).encode())
+    labels = sorted({str(example["label"]) for example in examples})
+    counts = {name: len(part) for name, part in parts.items()}
+    manifest = Manifest("demo_task", deciding, counts, {"kind": kind, "labels": labels})
+    run = {"seconds": round(time.time() - started, 2)}
+    finish_output(config.output, manifest, inputs, run)
+    print_summary({"task": kind, "classes": len(labels)}, counts, [("output", config.output)])
+
+
+def _examples(
+    paths: list[str], config: DemoTaskConfig
+) -> tuple[list[Example], NDArray[np.uint64], str]:
+    """The chosen examples, the id of each one's document, and what the task asks."""
+    labelled: list[Example] = []
+    ids = np.zeros(0, np.uint64)
+    for example in labelled_records(paths, config):
+        labelled.append(example)
+        if len(labelled) >= 4 * config.max_examples:
+            labelled, ids = _keep(labelled, ids, config)
+    labelled, ids = _keep(labelled, ids, config)
+    if len({str(example["label"]) for example in labelled}) > 1:
+        return labelled, ids, f"the field {config.label_field!r}"
+
+    texts: list[Example] = []
+    ids = np.zeros(0, np.uint64)
+    for path in paths:
+        for block in read_blocks(FileRange(path), config.read_options()):
+            texts += [{"text": text} for text in block.texts()]
+            texts, ids = _keep(texts, ids, config)
+    pairs, owners = pair_passages([example["text"] for example in texts], config.seed)
+    if len(pairs) < _MINIMUM_EXAMPLES:
+        raise UserError(
+            f"only {len(pairs)} passages of {_PASSAGE_WORDS // 2} words or more in "
+            f"{', '.join(config.input)}, too few for a task ({_MINIMUM_EXAMPLES}); "
+            "give more text, or choose --document_boundary"
+        )
+    pairs, owners = pairs[: config.max_examples], owners[: config.max_examples]
+    return pairs, ids[owners], "does the second passage continue the first?"
+
+
+def _keep(
+    examples: list[Example], ids: NDArray[np.uint64], config: DemoTaskConfig
+) -> tuple[list[Example], NDArray[np.uint64]]:
+    """The examples with the smallest keys, so that memory stays bounded; ``ids`` of the first."""
+    new = [content_id(example["text"].encode()) for example in examples[len(ids) :]]
+    ids = np.concatenate([ids, np.array(new, np.uint64)])
+    chosen = choose(ids, config.max_examples, config.seed)
+    return [examples[i] for i in chosen.tolist()], ids[chosen]
+
+
+if __name__ == "__main__":
+    run_command(
+        DemoTaskConfig, make_task, stage="demo_task", module="launch.quickstart_corpus.demo_task"
+    )

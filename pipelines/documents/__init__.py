@@ -1,0 +1,1 @@
+"""Input files: opened, split into documents or labelled texts, and filtered."""

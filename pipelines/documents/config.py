@@ -1,0 +1,58 @@
+"""The fields of every stage that reads text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines import files
+from pipelines.documents.filter import load_filter
+from pipelines.documents.formats import InputFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Where the documents are and how they stand in the files."""
+
+    input: tuple[str, ...]
+    """Files, folders or glob patterns, local or on any Beam filesystem (gs://…); .gz, .bz2 and
+    .zst are decompressed."""
+
+    input_format: Literal["auto", "text", "jsonl", "parquet", "wikiextractor"] = "auto"
+    """auto goes by the extension, else by how the file begins."""
+
+    text_field: str = "text"
+    """The field (jsonl) or column (parquet) that holds the text."""
+
+    document_boundary: Literal["line", "blank_line", "file"] = "line"
+    """What separates documents in plain text: each line, a blank line, or only the end of the
+    file."""
+
+    on_bad_record: Literal["fail", "drop"] = "fail"
+    """A record that is no document (invalid JSON or UTF-8, missing field): stop with its file and
+    line, or drop and count it."""
+
+    filter: str | None = None
+    """A function of your own, module:function, that gets each document's text and returns True to
+    keep it or a reason (text) to drop it; what is dropped is counted by reason."""
+
+    def match_input(self) -> list[files.FileInfo]:
+        """The input files; UserError for a pattern that matches none."""
+        return files.match(self.input)
+
+    def read_options(self) -> InputFormat:
+        """The fields that say how to read; UserError if there is no such filter."""
+        if self.filter:
+            load_filter(self.filter)
+        return InputFormat(
+            self.input_format,
+            self.text_field,
+            self.document_boundary,
+            self.on_bad_record,
+            self.filter,
+        )
+
+
+def describe_inputs(found: list[files.FileInfo]) -> list[list[object]]:
+    """Input files as JSON, to recognise an unchanged input when a stage is run again."""
+    return [[info.path, info.size, info.modified] for info in found]

@@ -1,0 +1,58 @@
+"""The lines of a file, or of a range of its bytes: how workers share one large file.
+
+A line belongs to the range that it begins in, so ranges that cover a file give each line once.
+Lines end at ``\\n`` only: real text holds U+0085 and other characters that Python's ``splitlines``
+breaks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipelines.documents.open_content import open_content
+
+
+@dataclass(frozen=True)
+class FileRange:
+    """The lines of a file that begin at byte ``start`` <= position < ``end`` (None: to the end)."""
+
+    path: str
+    start: int = 0
+    end: int | None = None
+
+
+def read_lines(where: FileRange) -> Iterator[tuple[int, int, bytes]]:
+    """(byte offset, line number within the range from 1, line without its end) of each line."""
+    with open_content(where.path) as content:
+        position = where.start
+        if where.start:
+            # A line belongs to the range it begins in; the byte before tells if one begins here.
+            content.seek(where.start - 1)
+            position += len(content.readline()) - 1
+        number = 0
+        while where.end is None or position < where.end:
+            line = content.readline()
+            if not line:
+                return
+            number += 1
+            text = line[:-1] if line.endswith(b"\n") else line
+            text = text[:-1] if text.endswith(b"\r") else text
+            if position == 0 and text.startswith(b"\xef\xbb\xbf"):
+                text = text[3:]
+            yield position, number, text
+            position += len(line)
+
+
+def find_place(where: FileRange, number: int) -> str:
+    """``file:line``; the lines before a range are counted only now that someone needs them."""
+    before = 0
+    if where.start:
+        with open_content(where.path) as content:
+            remaining = where.start
+            while remaining > 0 and (chunk := content.read(min(1 << 20, remaining))):
+                before += chunk.count(b"\n")
+                remaining -= len(chunk)
+            content.seek(where.start - 1)
+            before += content.read(1) != b"\n"
+    return f"{where.path}:{before + number}"

@@ -1,0 +1,88 @@
+"""A sample of the input, to estimate what a run over all of it will take: for ``--dry_run``.
+
+The first megabytes of some of the files. Assumed: the sample is like the rest, workers are as fast
+as this machine's cores and share the work evenly but for a tenth, and each takes ``START_SECONDS``
+to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pipelines import files
+from pipelines.documents.blocks import DocumentBlock, read_blocks
+from pipelines.documents.formats import InputFormat, resolve_format
+from pipelines.documents.line_ranges import FileRange
+from pipelines.documents.open_content import open_content, split_extension
+from pipelines.errors import UserError
+from pipelines.summary import print_summary
+
+START_SECONDS = 10.0
+_SHARED_EVENLY = 0.9
+_SAMPLED_FILES = 4
+_SAMPLED_BYTES = 2 << 20  # of each
+
+
+def sample_input(
+    found: Sequence[files.FileInfo], options: InputFormat
+) -> tuple[list[DocumentBlock], float]:
+    """Blocks of documents, and how many times as large the whole input is.
+
+    Raises UserError if the sample holds no document.
+    """
+    chosen = [found[i] for i in np.linspace(0, len(found) - 1, _SAMPLED_FILES).round().astype(int)]
+    stored = 0.0
+    blocks: list[DocumentBlock] = []
+    for info in sorted(set(chosen)):
+        sample, share = _read_sample(info, options)
+        stored += info.size * share
+        blocks += [block for block in sample if len(block)]
+    if not blocks:
+        raise UserError(
+            "no documents in the sample of the input; check --input, --input_format and --text_field"
+        )
+    return blocks, sum(info.size for info in found) / max(stored, 1.0)
+
+
+def print_estimate(
+    amounts: Mapping[str, Any], core_seconds: float, workers: int, price: float | None
+) -> None:
+    """Prints amounts, the time with so many workers (cores), and what that costs at ``price`` for
+    a worker an hour, in its currency. ``core_seconds`` is work, start-up apart."""
+    seconds = START_SECONDS + core_seconds / workers / _SHARED_EVENLY
+    shown = {**amounts, "workers": workers, "time": f"{seconds:,.0f} s"}
+    if price is not None:
+        shown["price"] = f"{workers * seconds / 3600 * price:,.2f}"
+    print("estimated from a sample:")
+    print_summary(shown)
+
+
+def _read_sample(info: files.FileInfo, options: InputFormat) -> tuple[list[DocumentBlock], float]:
+    """The first documents of a file, and the share of the file that they are."""
+    # The sample may end inside an article; what is wrong with the input is the run's to say.
+    options = replace(options, on_bad_record="drop")
+    if resolve_format(info.path, options.input_format) == "parquet":
+        blocks = list(read_blocks(FileRange(info.path), options))
+        return blocks, 1.0
+    blocks = list(read_blocks(FileRange(info.path, 0, _SAMPLED_BYTES), options))
+    return blocks, _stored_share(info)
+
+
+def _stored_share(info: files.FileInfo) -> float:
+    """The share of a file as stored that its first ``_SAMPLED_BYTES`` of content take."""
+    if not split_extension(info.path)[1]:
+        return min(1.0, _SAMPLED_BYTES / max(info.size, 1))
+    # Compressed content is taken for as dense as its beginning.
+    with files.open_read(info.path) as raw, open_content(info.path, raw) as content:
+        read = sum(len(part) for part in _parts(content, _SAMPLED_BYTES))
+        return 1.0 if read < _SAMPLED_BYTES else min(1.0, raw.tell() / max(info.size, 1))
+
+
+def _parts(content: object, size: int) -> Iterator[bytes]:
+    while size > 0 and (part := content.read(min(size, 1 << 18))):  # type: ignore[attr-defined]
+        size -= len(part)
+        yield part

@@ -1,0 +1,1 @@
+"""Rows on disk: ragged tables, their two codecs, shards, and the manifest of an output."""

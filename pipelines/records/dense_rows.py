@@ -1,0 +1,74 @@
+"""Packed rows as dense arrays: what the masking stage and the trainer compute on.
+
+On disk a row is as long as its tokens; here N rows become rectangles of ``seq_length``, padded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import UserError
+from pipelines.records.ragged import Columns, Ragged, row_count
+
+
+def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDArray[Any]]:
+    """Pads N packed rows to rectangles.
+
+    Needs the columns ``row_id``, ``token_ids`` and ``segment_lengths``. Returns ``token_ids``
+    int32[N, seq_length] (``pad_id`` after the end), ``document_ids`` int32 (1, 2, ... for the runs
+    of a row; 0 = padding), ``positions`` int32 (from 0 in each run; 0 in padding), ``segment_ids``
+    int32 (0 but for rows with that column), ``padding_mask`` bool (False = padding), ``row_id``
+    uint64[N], and ``next_sentence_labels`` uint8[N] where the rows have it. For rows packed as
+    ``full``, whose runs attend to each other, positions are counted from the row's start: use
+    ``np.arange(seq_length)`` instead of ``positions``.
+
+    Raises UserError if a row is longer than ``seq_length``.
+
+    With ``seq_length`` 8, a row of runs of 4 and 3 tokens has ``document_ids`` 1 1 1 1 2 2 2 0 and
+    ``positions`` 0 1 2 3 0 1 2 0.
+    """
+    tokens, runs = columns["token_ids"], columns["segment_lengths"]
+    assert isinstance(tokens, Ragged)
+    assert isinstance(runs, Ragged)
+    longest = int(tokens.lengths.max(initial=0))
+    if longest > seq_length:
+        raise UserError(
+            f"a row has {longest} tokens but seq_length is {seq_length}: use the seq_length that "
+            "the rows were packed with, or a longer one"
+        )
+    run_lengths = runs.values.astype(np.int64)
+    if run_lengths.sum() != len(tokens.values):
+        raise ValueError(f"runs of {run_lengths.sum()} tokens in rows of {len(tokens.values)}")
+    shape = (row_count(columns), seq_length)
+    padding_mask = np.arange(seq_length) < tokens.lengths[:, None]
+
+    # Padding is one more run at the end of each row, number 0: then every position is in a run.
+    numbers = np.arange(len(run_lengths)) - np.repeat(runs.offsets[:-1], runs.lengths) + 1
+    numbers = np.insert(numbers.astype(np.int32), runs.offsets[1:], 0)
+    run_lengths = np.insert(run_lengths, runs.offsets[1:], seq_length - tokens.lengths)
+    begins = (np.cumsum(run_lengths) - run_lengths).astype(np.int32)
+    positions = np.arange(shape[0] * seq_length, dtype=np.int32) - begins.repeat(run_lengths)
+
+    def spread(values: NDArray[Any], padding: int) -> NDArray[np.int32]:
+        dense = np.full(shape, padding, np.int32)
+        dense[padding_mask] = values
+        return dense
+
+    dense: dict[str, NDArray[Any]] = {
+        "row_id": np.asarray(columns["row_id"]),
+        "token_ids": spread(tokens.values, pad_id),
+        "document_ids": numbers.repeat(run_lengths).reshape(shape),
+        "positions": positions.reshape(shape) * padding_mask,
+        "padding_mask": padding_mask,
+    }
+    if "segment_ids" in columns:
+        segment_ids = columns["segment_ids"]
+        assert isinstance(segment_ids, Ragged)
+        dense["segment_ids"] = spread(segment_ids.values, 0)
+        dense["next_sentence_labels"] = np.asarray(columns["next_sentence_labels"])
+    else:
+        dense["segment_ids"] = np.zeros(shape, np.int32)
+    return dense

@@ -1,0 +1,234 @@
+"""The manifest: index, provenance and success marker of a stage's output.
+
+``manifest.json`` is written last and atomically: a folder without one is not finished. It holds
+only what follows from (documents, config, code version), so equal outputs have equal manifests; the
+times and rates of one particular run, and where its input lay, stand beside it in ``run.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipelines import files
+from pipelines.errors import UserError
+from pipelines.records.codec import Field, Schema
+from pipelines.records.shards import ShardInfo
+
+MANIFEST = "manifest.json"
+RUN = "run.json"
+
+# Changes whenever files of this version could not be read, or would not be made, by older code.
+FORMAT_VERSION = 1
+
+_SHARD_NAME = re.compile(r"(train|validation)-\d{5}-of-\d{5}\.(array_record|tfrecord)")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a stage made.
+
+    ``config``: the fields that decide the bytes. ``counts``: what came in, went out and was dropped
+    by which reason. ``splits``: the shards of each split ('train', 'validation'). ``schema``: the
+    fields of a record. ``facts``: what readers need (seq_length, vocabulary fingerprint, …).
+    """
+
+    stage: str
+    config: Mapping[str, Any]
+    counts: Mapping[str, int]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    schema: Schema = ()
+    splits: Mapping[str, tuple[ShardInfo, ...]] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: equal manifests are equal bytes."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies this output: SHA-256 (hex) of its manifest."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    def rows(self, split: str) -> int:
+        """The number of records in a split (0 if there is no such split)."""
+        return sum(shard.records for shard in self.splits.get(split, ()))
+
+
+def write_manifest(folder: str, manifest: Manifest) -> None:
+    """Publishes the manifest: the output is finished from here on."""
+    files.publish_bytes(files.join(folder, MANIFEST), manifest.to_json())
+
+
+def read_manifest(folder: str, stages: tuple[str, ...] = (), flag: str = "input") -> Manifest:
+    """The manifest of a finished output of one of ``stages`` (any, if empty).
+
+    Raises UserError if there is none, if it is damaged, or if another stage wrote it.
+    """
+    path = files.join(folder, MANIFEST)
+    if not files.exists(path):
+        problem = "is not finished: it has no" if files.exists(folder) else "does not exist: no"
+        raise UserError(
+            f"--{flag}: {folder} {problem} {MANIFEST}; run the stage that makes it first"
+        )
+    try:
+        data = json.loads(files.read_bytes(path))
+        version = data["format_version"]
+        if version != FORMAT_VERSION:
+            raise UserError(
+                f"{path}: format version {version}, this code reads {FORMAT_VERSION}; "
+                "make the output again or install a matching version"
+            )
+        manifest = Manifest(
+            stage=data["stage"],
+            config=data["config"],
+            counts=data["counts"],
+            facts=data["facts"],
+            schema=tuple(Field(**entry) for entry in data["schema"]),
+            splits={
+                split: tuple(ShardInfo(**entry) for entry in shards)
+                for split, shards in data["splits"].items()
+            },
+            format_version=version,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{path} is damaged: not a manifest; make the output again (--overwrite)"
+        ) from None
+    if stages and manifest.stage not in stages:
+        raise UserError(
+            f"--{flag}: {folder} was written by stage {manifest.stage}, "
+            f"expected {' or '.join(stages)}"
+        )
+    return manifest
+
+
+def prepare_output(
+    folder: str, config: Mapping[str, Any], inputs: Any, *, overwrite: bool, stage: str
+) -> bool:
+    """Makes ready for writing to ``folder``; returns True if it already holds this very output.
+
+    ``config`` are the fields that decide the bytes, ``inputs`` (JSON) what is read. An output of the
+    same config and inputs is left alone; a different one raises UserError unless ``overwrite``.
+    Remains of an interrupted run are removed.
+    """
+    asked = {"stage": stage, "config": _set_fields(config), "inputs": _normal(inputs)}
+    if not overwrite and _holds(folder, asked):
+        return True
+    files.make_folder(folder)
+    files.lock_folder(folder)
+    # Another process may have finished while we took the lock.
+    if not overwrite and _holds(folder, asked):
+        return True
+    if files.exists(files.join(folder, MANIFEST)):
+        # First the success marker, then what it vouched for.
+        old = _old_shards(folder)
+        files.delete([files.join(folder, MANIFEST), files.join(folder, RUN)])
+        files.delete(old)
+    files.delete_temporaries(folder)
+    return False
+
+
+def _holds(folder: str, asked: Mapping[str, Any]) -> bool:
+    """True if the folder holds the output asked for, False if none; UserError if another."""
+    if not files.exists(files.join(folder, MANIFEST)):
+        return False
+    found = _read_identity(folder)
+    if found == asked:
+        return True
+    raise UserError(
+        f"--output: {folder} already holds a different output ({_difference(found, asked)}); "
+        "choose another folder or add --overwrite"
+    )
+
+
+def _old_shards(folder: str) -> list[str]:
+    try:
+        manifest = read_manifest(folder)
+    except UserError:
+        return []
+    return [files.join(folder, s.name) for shards in manifest.splits.values() for s in shards]
+
+
+def finish_output(folder: str, manifest: Manifest, inputs: Any, run: Mapping[str, Any]) -> None:
+    """Publishes ``run.json`` (this run: inputs, times, rates) and then the manifest."""
+    record = {
+        "stage": manifest.stage,
+        "config": json.loads(json.dumps(manifest.config)),
+        "inputs": _normal(inputs),
+        "run": run,
+    }
+    files.publish_bytes(files.join(folder, RUN), (json.dumps(record, indent=1) + "\n").encode())
+    write_manifest(folder, manifest)
+    _delete_strays(folder, manifest)
+
+
+def _delete_strays(folder: str, manifest: Manifest) -> None:
+    """Removes shards that an interrupted run with other options left in the folder."""
+    listed = {shard.name for shards in manifest.splits.values() for shard in shards}
+    files.delete(
+        files.join(folder, name)
+        for name in files.names_in(folder)
+        if _SHARD_NAME.fullmatch(name) and name not in listed
+    )
+
+
+def read_run(folder: str) -> dict[str, Any]:
+    """The times and rates of the run that made a finished output."""
+    return dict(json.loads(files.read_bytes(files.join(folder, RUN)))["run"])
+
+
+def _normal(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _set_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A field that is not set is as good as one that did not exist yet when the output was made."""
+    return {name: value for name, value in _normal(config).items() if value is not None}
+
+
+def _read_identity(folder: str) -> dict[str, Any]:
+    try:
+        record = json.loads(files.read_bytes(files.join(folder, RUN)))
+        found = {key: record[key] for key in ("stage", "inputs")}
+        return {**found, "config": _set_fields(record["config"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _difference(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Names what is not the same, for the error message."""
+    if found.get("stage") != asked["stage"]:
+        return f"stage {found.get('stage', 'unknown')}"
+    old, new = found.get("config", {}), asked["config"]
+    changed = [
+        f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    return ", ".join(changed) if changed else "its input files have changed"
+
+
+def check_balance(counts: Mapping[str, int], what: str, total: str, parts: tuple[str, ...]) -> None:
+    """Nothing is lost in silence: raises RuntimeError unless counts[total] = the sum of parts.
+
+    A part ending in ``*`` stands for all counts with that beginning.
+    """
+    names = [
+        name
+        for part in parts
+        for name in (
+            [n for n in sorted(counts) if n.startswith(part[:-1])] if part.endswith("*") else [part]
+        )
+    ]
+    found = sum(counts.get(name, 0) for name in names)
+    if counts.get(total, 0) != found:
+        raise RuntimeError(
+            f"{what} do not balance: {total} = {counts.get(total, 0)}, but "
+            + " + ".join(f"{name} {counts.get(name, 0)}" for name in names)
+            + f" = {found}; nothing was published, please report this"
+        )

@@ -1,0 +1,97 @@
+"""Record files written by a process of one's own: ``write_records`` of shards.py, elsewhere.
+
+ArrayRecord's writer holds Python's lock while it compresses, so threads that write shards wait for
+each other. Each thread keeps a child process instead, which gets parts of columns through a pipe and
+writes them while the thread makes the next. A child ends with its parent, however that ends: it
+reads end-of-file. The bytes are the same either way.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pipelines.records.codec import Schema
+from pipelines.records.ragged import Columns
+from pipelines.records.shards import WrittenRecords, write_records
+
+_threads = threading.local()
+
+
+def write_records_apart(
+    path: str, parts: Iterable[Columns], schema: Schema, format: str
+) -> WrittenRecords:
+    """Writes a record file in this thread's child process. Raises what the child would raise."""
+    child = getattr(_threads, "child", None)
+    if child is None or child.poll() is not None:
+        child = _threads.child = _start_child()
+    whole = False
+    try:
+        _send(child, (path, schema, format))
+        for part in parts:
+            _send(child, part)
+        _send(child, None)
+        assert child.stdout is not None
+        outcome = pickle.load(child.stdout)
+        whole = True
+    except (EOFError, BrokenPipeError):
+        status = child.wait()
+        raise RuntimeError(f"the process that writes {path} ended with status {status}") from None
+    finally:
+        if not whole:  # it waits for more of a file that nobody wants
+            child.kill()
+            child.wait()
+            _threads.child = None
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _start_child() -> subprocess.Popen[bytes]:
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.records.writer_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+
+
+def _send(child: subprocess.Popen[bytes], message: Any) -> None:
+    assert child.stdin is not None
+    pickle.dump(message, child.stdin, protocol=5)
+    child.stdin.flush()
+
+
+def _serve() -> None:
+    """Writes one file after the other, as asked on standard input. EOFError: the parent is gone."""
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while True:
+        path, schema, format = pickle.load(requests)
+        unread = iter(lambda: pickle.load(requests), None)
+        outcome: WrittenRecords | Exception
+        try:
+            outcome = write_records(path, unread, schema, format)
+        except EOFError:
+            raise
+        except Exception as error:
+            outcome = error
+            for _ in unread:
+                pass
+        pickle.dump(outcome, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    with suppress(EOFError):
+        _serve()

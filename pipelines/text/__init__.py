@@ -1,0 +1,1 @@
+"""Text as BERT sees it: characters, normalisation, words, vocabularies, and plain WordPiece."""

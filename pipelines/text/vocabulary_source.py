@@ -1,0 +1,87 @@
+"""Where a stage's vocabulary comes from: a vocab.txt, or a folder that a stage wrote."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pipelines import files
+from pipelines.errors import UserError
+from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
+from pipelines.text.vocabulary import Vocabulary
+
+VOCABULARY_FILE = "vocab.txt"
+
+
+@dataclass(frozen=True)
+class VocabularySource:
+    """A vocabulary and how text is normalised for it."""
+
+    vocabulary: Vocabulary
+    lowercase: bool
+    strip_accents: bool
+
+
+def load_vocabulary(
+    path: str, lowercase: bool | None = None, strip_accents: bool | None = None
+) -> VocabularySource:
+    """Loads a vocabulary from its file or from the folder of a finished stage.
+
+    Normalisation: as given; else as the manifest beside it says; else, for a bare file, case is
+    folded unless the vocabulary holds upper-case pieces, and accents are removed where case is.
+    Raises UserError for what does not exist, or contradicts the manifest.
+    """
+    folder = path if not is_vocabulary_file(path) else os.path.dirname(path)
+    if folder == path:
+        read_manifest(folder, flag="vocab")
+        path = files.join(folder, VOCABULARY_FILE)
+    if files.is_remote(path):
+        vocabulary = Vocabulary.parse(files.read_bytes(path), source=path)
+    else:
+        vocabulary = Vocabulary.load(path)
+    if folder and files.exists(files.join(folder, MANIFEST)):
+        facts = read_manifest(folder, flag="vocab").facts
+        for name, asked in (("lowercase", lowercase), ("strip_accents", strip_accents)):
+            said = facts.get(name)
+            if asked is not None and said is not None and asked != said:
+                raise UserError(
+                    f"--{name} {str(asked).lower()}: the vocabulary {path} was learned with "
+                    f"{name} {str(said).lower()}; leave the flag out or learn another vocabulary"
+                )
+        lowercase = facts.get("lowercase", lowercase)
+        strip_accents = facts.get("strip_accents", strip_accents)
+        mark = facts.get("suffix_indicator", "##")
+        if mark != "##":
+            raise UserError(
+                f"--vocab: {path} was learned with suffix_indicator {mark!r}, but in BERT's "
+                "vocabularies '##' continues a word; learn one with --suffix_indicator '##'"
+            )
+    if lowercase is None:
+        lowercase = not any(
+            token != token.lower() for token in vocabulary.tokens if not token.startswith("[")
+        )
+    if strip_accents is None:
+        strip_accents = lowercase
+    return VocabularySource(vocabulary, lowercase, strip_accents)
+
+
+def is_vocabulary_file(path: str) -> bool:
+    """True if the path is a file (not a folder with a manifest)."""
+    return path.endswith(".txt") or os.path.isfile(path)
+
+
+def save_vocabulary(folder: str, vocabulary: Vocabulary) -> None:
+    """Publishes ``vocab.txt`` in a stage's output, so that each output is complete in itself."""
+    data = "".join(f"{token}\n" for token in vocabulary.tokens).encode()
+    files.publish_bytes(files.join(folder, VOCABULARY_FILE), data)
+
+
+def check_vocabulary(folder: str, vocabulary: Vocabulary, manifest: Manifest) -> None:
+    """Raises UserError unless this is the vocabulary that the rows in ``folder`` were made with."""
+    said = manifest.facts["vocabulary"]["fingerprint"]
+    if vocabulary.fingerprint != said:
+        raise UserError(
+            f"{files.join(folder, VOCABULARY_FILE)}: not the vocabulary that the rows in {folder} "
+            f"were made with (SHA-256 {vocabulary.fingerprint[:12]}…, manifest {said[:12]}…); "
+            "put the right file back or tokenize again"
+        )

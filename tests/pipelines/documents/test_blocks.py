@@ -1,0 +1,204 @@
+"""Reading documents: every format and compression, and a line for everything that is wrong."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.documents import blocks as documents
+from pipelines.documents.blocks import FileRange, InputFormat, content_id, plan_ranges, read_blocks
+from pipelines.errors import UserError
+from pipelines.files import match
+
+TEXTS = ["One document.", "Zwei Wörter\u0085und ein NEL", "三\u2028 lines?", "a\ttab"]
+
+
+def read_texts(path: Path, **options) -> list[str]:
+    return [text for block in read_all(path, **options) for text in block.texts()]
+
+
+def read_all(path: Path, **options) -> list[documents.DocumentBlock]:
+    chosen = InputFormat(**options)
+    ranges = plan_ranges(match([str(path)]), chosen)
+    return [block for where in ranges for block in read_blocks(where, chosen)]
+
+
+def total_counts(path: Path, **options) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for block in read_all(path, **options):
+        for name, count in block.counts.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def as_jsonl(texts) -> bytes:
+    return "".join(json.dumps({"id": 1, "text": text}) + "\n" for text in texts).encode()
+
+
+@pytest.mark.parametrize(
+    ("ending", "compress"),
+    [
+        ("", lambda data: data),
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".zst", zstandard.ZstdCompressor().compress),
+        # several members or frames one after the other, as parallel compressors write them
+        (".gz", lambda data: gzip.compress(data[:40]) + gzip.compress(data[40:])),
+        (
+            ".zst",
+            lambda data: (
+                zstandard.ZstdCompressor().compress(data[:40])
+                + zstandard.ZstdCompressor().compress(data[40:])
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize("format", ["text", "jsonl"])
+def test_lines_in_every_compression(tmp_path, ending, compress, format):
+    data = as_jsonl(TEXTS) if format == "jsonl" else "\n".join(TEXTS).encode()
+    path = tmp_path / f"corpus.{'jsonl' if format == 'jsonl' else 'txt'}{ending}"
+    path.write_bytes(compress(data))
+    assert read_texts(path) == TEXTS
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    pq.write_table(pa.table({"text": TEXTS, "n": [1, 2, 3, 4]}), path)
+    assert read_texts(path) == TEXTS
+    with pytest.raises(UserError, match=r"no column 'body' \(columns: text, n\)"):
+        read_texts(path, text_field="body")
+    with pytest.raises(UserError, match="holds int64, not text"):
+        read_texts(path, text_field="n")
+
+
+def test_wikiextractor(tmp_path):
+    path = tmp_path / "wiki_00"
+    path.write_text(
+        '<doc id="1" url="u" title="First">\nFirst\n\nBody of one.\n\nMore.\n</doc>\n'
+        '<doc id="2" url="u" title="Second">\nSecond\n\nBody of two.\n</doc>\n'
+    )
+    assert read_texts(path) == ["Body of one.\n\nMore.", "Body of two."]
+
+
+@pytest.mark.parametrize(
+    ("boundary", "expected"),
+    [("line", ["a", "b", "c"]), ("blank_line", ["a\nb", "c"]), ("file", ["a\nb\n\nc"])],
+)
+def test_boundaries_of_plain_text(tmp_path, boundary, expected):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(b"\xef\xbb\xbfa\r\nb\r\n\r\nc")
+    assert read_texts(path, document_boundary=boundary) == expected
+
+
+@given(
+    lines=st.lists(st.text(st.sampled_from("ab é\r"), max_size=12), max_size=30),
+    size=st.integers(1, 40),
+    ending=st.booleans(),
+)
+def test_ranges_together_are_the_file(tmp_path_factory, lines, size, ending):
+    path = tmp_path_factory.mktemp("ranges") / "corpus.txt"
+    data = "\n".join(lines).encode() + (b"\n" if ending else b"")
+    path.write_bytes(data)
+    options = InputFormat()
+    whole = [t for block in read_blocks(FileRange(str(path)), options) for t in block.texts()]
+    edges = [*range(0, len(data), size), None]
+    parts = [
+        text
+        for start, end in zip(edges[:-1], edges[1:], strict=True)
+        for block in read_blocks(FileRange(str(path), start, end), options)
+        for text in block.texts()
+    ]
+    assert parts == (whole if data else [])
+
+
+def test_large_files_are_cut_and_errors_still_name_the_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "RANGE_BYTES", 1000)
+    monkeypatch.setattr(documents, "BLOCK_BYTES", 300)
+    lines = [json.dumps({"text": f"document {i}"}) for i in range(500)]
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("\n".join(lines))
+    assert len(plan_ranges(match([str(path)]), InputFormat())) > 5
+    assert sorted(read_texts(path)) == sorted(f"document {i}" for i in range(500))
+    lines[321] = '{"text": oops}'
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"corpus\.jsonl:322: not valid JSON"):
+        read_texts(path)
+
+
+BAD_LINES = [
+    (b'{"text": "caf\xe9"}', "invalid_utf8", "not valid UTF-8 .byte 0xe9"),
+    (b'{"text": "a"', "invalid_json", "not valid JSON"),
+    (b'{"body": "a", "id": 3}', "missing_field", r"no field 'text' \(fields: body, id\)"),
+    (b'{"text": 7}', "not_text", "field 'text' holds int, not text"),
+    (b'["a"]', "invalid_json", "expected a JSON object"),
+    (b'{"text": "\\ud800"}', "invalid_json", "not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason", "message"), BAD_LINES)
+def test_bad_records_stop_with_file_and_line_or_are_counted(tmp_path, line, reason, message):
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(as_jsonl(["one", "two"]) + b"\n" + line + b"\n" + as_jsonl(["three"]))
+    with pytest.raises(UserError, match=rf"corpus\.jsonl:4: {message}.*--on_bad_record drop"):
+        read_texts(path)
+    assert read_texts(path, on_bad_record="drop") == ["one", "two", "three"]
+    counts = total_counts(path, on_bad_record="drop")
+    assert counts["documents_in"] == 4
+    assert counts[f"documents_dropped_{reason}"] == 1
+
+
+def test_empty_documents_are_dropped_and_counted(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(as_jsonl(["", " \n\t", "x", "\u3000"]))
+    assert read_texts(path) == ["x", "\u3000"]
+    assert total_counts(path)["documents_dropped_empty"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl.gz", gzip.compress(b"x" * 100_000)[:-20]),
+        ("a.jsonl.gz", b"this is not gzip"),
+        ("a.jsonl.bz2", bz2.compress(bytes(range(256)) * 400)[:-20]),
+        ("a.jsonl.zst", b"this is not zstd at all"),
+        ("a.parquet", b"PAR1 this is not parquet"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, name, data):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=f"{name}.*(damaged|not valid)"):
+        read_texts(path)
+
+
+def test_a_truncated_zst_is_not_taken_for_a_short_one(tmp_path):
+    path = tmp_path / "a.jsonl.zst"
+    data = as_jsonl([f"document number {i} of many" for i in range(20_000)])
+    path.write_bytes(zstandard.ZstdCompressor().compress(data)[:-500])
+    with pytest.raises(UserError, match="damaged or truncated"):
+        read_texts(path)
+
+
+def test_doc_id_is_the_content(tmp_path):
+    (tmp_path / "a.txt").write_text("same text")
+    (tmp_path / "b.jsonl").write_bytes(as_jsonl(["same text"]))
+    blocks = [block for block in read_all(tmp_path) if len(block)]
+    assert {int(block.doc_ids[0]) for block in blocks} == {content_id(b"same text")}
+
+
+def test_patterns_that_match_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"no file matches '.*\*\.txt'"):
+        match([str(tmp_path / "*.txt")])
+    with pytest.raises(UserError, match="no such file"):
+        match([str(tmp_path / "missing.txt")])
+    with pytest.raises(UserError, match="no file matches|no such file"):
+        match([str(tmp_path)])

@@ -1,0 +1,68 @@
+"""The user's own filter: what it refuses is dropped and counted by its reason."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipelines.documents.blocks import FileRange, InputFormat, read_blocks
+from pipelines.documents.filter import load_filter
+from pipelines.errors import UserError
+
+MODULE = """
+def judge(text):
+    if "spam" in text:
+        return "looks like spam!"
+    return len(text) > 2
+
+def broken(text):
+    return text.undefined
+
+def mute(text):
+    pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_filters(tmp_path, monkeypatch):
+    (tmp_path / "own_filters.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    load_filter.cache_clear()
+
+
+def test_drops_are_counted_by_reason(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    texts = ["good text", "spam", "ab", "  ", "more spam", "Größe"]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    options = InputFormat(filter="own_filters:judge")
+    (block,) = read_blocks(FileRange(str(path)), options)
+    assert block.texts() == ["good text", "Größe"]
+    assert block.counts == {
+        "documents_in": 6,
+        "bytes_in": sum(len(text.encode()) for text in texts),
+        "documents_dropped_filter_looks_like_spam": 2,
+        "documents_dropped_filter_refused": 1,
+        "documents_dropped_empty": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_filters", "expected module:function"),
+        ("own_filters:", "expected module:function"),
+        ("no_such_module:judge", "cannot import no_such_module"),
+        ("own_filters:nothing", "module own_filters has no nothing"),
+    ],
+)
+def test_a_filter_that_is_not_there(name, message):
+    with pytest.raises(UserError, match=f"--filter {name}: {message}"):
+        load_filter(name)
+
+
+def test_a_filter_that_fails_is_named_with_the_document():
+    with pytest.raises(UserError, match="own_filters:broken: raised AttributeError.*'ein Text'"):
+        load_filter("own_filters:broken")(b"ein Text")
+    with pytest.raises(UserError, match="returned None; it must return True"):
+        load_filter("own_filters:mute")(b"ein Text")

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.documents.labelled import LabelledTexts, as_class_name, read_labelled
+from pipelines.errors import UserError
+from trainer.finetuning.labels import as_class_ids, as_numbers, class_names
+
+# Line ends of Unicode, a quotation mark, a comma: all part of the text.
+TEXTS = ['He said "no", and left\u2028 at once.\u0085', "Straße, 東京 😀", "plain"]
+LABELS = ["bad", "good", "bad"]
+
+
+def read(path: Path | str, **fields: str) -> LabelledTexts:
+    defaults = {"text_field": "text", "label_field": "label"}
+    return read_labelled([str(path)], flag="train", **(defaults | fields))
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def write_all_formats(folder: Path) -> dict[str, Path]:
+    rows = [{"text": t, "label": y} for t, y in zip(TEXTS, LABELS, strict=True)]
+    paths = {name: folder / f"data.{name}" for name in ("jsonl", "csv", "tsv", "parquet")}
+    write_jsonl(paths["jsonl"], rows)
+    quoted = [(text.replace('"', '""'), label) for text, label in zip(TEXTS, LABELS, strict=True)]
+    paths["csv"].write_text("text,label\n" + "".join(f'"{t}",{y}\n' for t, y in quoted), "utf-8")
+    paths["tsv"].write_text(
+        "text\tlabel\n" + "".join(f"{t}\t{y}\n" for t, y in zip(TEXTS, LABELS, strict=True)),
+        "utf-8",
+    )
+    pq.write_table(pa.Table.from_pylist(rows), paths["parquet"])
+    for name in ("jsonl", "csv", "tsv"):
+        paths[f"{name}.gz"] = folder / f"data.{name}.gz"
+        paths[f"{name}.gz"].write_bytes(gzip.compress(paths[name].read_bytes()))
+    return paths
+
+
+@pytest.mark.parametrize("name", ["jsonl", "csv", "tsv", "parquet", "jsonl.gz", "csv.gz", "tsv.gz"])
+def test_every_format_gives_the_same(tmp_path: Path, name: str) -> None:
+    path = write_all_formats(tmp_path)[name]
+    data = read(path)
+    assert data.texts == TEXTS
+    assert data.labels == LABELS
+    assert data.pairs is None
+    lines = {"parquet": [": row 1", ": row 2", ": row 3"]}.get(
+        name, [":1", ":2", ":3"] if name.startswith("jsonl") else [":2", ":3", ":4"]
+    )
+    assert data.places == [f"{path}{line}" for line in lines]
+
+
+def test_several_files_pairs_and_no_labels(tmp_path: Path) -> None:
+    for i in range(3):
+        write_jsonl(tmp_path / f"part-{i}.jsonl", [{"a": f"a{i}", "b": f"b{i}"}])
+    data = read_labelled(
+        [str(tmp_path / "part-*.jsonl")], text_field="a", text_pair_field="b", flag="data"
+    )
+    assert (data.texts, data.pairs, data.labels) == (["a0", "a1", "a2"], ["b0", "b1", "b2"], None)
+    chosen = data.select(np.array([2, 0]))
+    assert (chosen.texts, chosen.pairs) == (["a2", "a0"], ["b2", "b0"])
+    assert chosen.places == [data.places[2], data.places[0]]
+
+
+def test_column_numbers_for_a_table_without_header(tmp_path: Path) -> None:
+    path = tmp_path / "cola.tsv"
+    path.write_text("gj04\t1\t\tThe first.\ngj04\t0\t*\tSecond the.\n", "utf-8")
+    data = read(path, text_field="4", label_field="2")
+    assert data.texts == ["The first.", "Second the."]
+    assert data.labels == ["1", "0"]
+    assert data.places == [f"{path}:1", f"{path}:2"]
+
+
+def test_csv_rows_over_several_lines_keep_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('text,label\n"two\nlines",a\nnext,\n', "utf-8")
+    with pytest.raises(UserError, match=r"x\.csv:4: field 'label' holds no label"):
+        read(path)
+    path.write_text('\ufefftext,label\r\n"two\r\nlines",a\r\nnext,b\r\n', "utf-8")
+    data = read(path)
+    assert data.texts == ["two\r\nlines", "next"]
+    assert data.places == [f"{path}:2", f"{path}:4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl", b'{"text": "a", "label": 1}\n{"text": "a", \n', r"x\.jsonl:2: not valid JSON"),
+        ("x.jsonl", b'{"text": "a", "label": 1}\n\n[1]\n', r"x\.jsonl:3: not a JSON object"),
+        ("x.jsonl", b'{"text": "\xff"}\n', r"x\.jsonl:1: invalid UTF-8 \(byte 11 of the line\)"),
+        (
+            "x.jsonl",
+            b'{"txt": "a", "label": 1}\n',
+            r":1: .*'text'.*; did you mean txt; set --text_f",
+        ),
+        ("x.jsonl", b'{"text": "a", "lable": 1}\n', r"did you mean lable; set --label_field"),
+        ("x.jsonl", b'{"text": 5, "label": 1}\n', r":1: field 'text' must be a text, found 5"),
+        ("x.jsonl", b'{"text": "a", "label": null}\n', r":1: .*'label' holds no label but null"),
+        ("x.jsonl", b"\n", "no examples in"),
+        ("x.tsv", b"text\tlabel\na\tb\nc\n", r"x\.tsv:3: 1 columns, the first line has 2"),
+        ("x.tsv", b"text\tLabel\na\tb\n", r"x\.tsv:2: .*did you mean Label"),
+        ("x.csv", b'text,label\n"a,b\n', r"x\.csv:2: not valid CSV"),
+        ("x.csv", b"text,label\na,\xff\n", r"x\.csv:.*invalid UTF-8"),
+        ("x.parquet", b"PAR1 no", "not a valid Parquet file"),
+        ("x.jsonl.gz", b"plain text", "not a whole gzip file"),
+        ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 50)[:-9], "not a whole gzip file"),
+        ("x.doc", b"", r"unknown kind of file; name it \.jsonl"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_no_match(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--train: no file matches '.*none\*'"):
+        read(tmp_path / "none*")
+
+
+@pytest.mark.parametrize(
+    ("label", "name"), [(1, "1"), (1.0, "1"), (0.5, "0.5"), (True, "true"), (" a ", "a")]
+)
+def test_labels_as_names(label: Any, name: str) -> None:
+    assert as_class_name(label) == name
+
+
+def test_classes_are_in_the_order_of_numbers_or_names() -> None:
+    assert class_names([10, 9, "1", 9]) == ["1", "9", "10"]
+    assert class_names(["b", "10", "9"]) == ["10", "9", "b"]
+
+
+def test_class_ids_and_labels_never_seen(tmp_path: Path) -> None:
+    data = read(write_jsonl(tmp_path / "x.jsonl", [{"text": "t", "label": y} for y in (2, 1, 2)]))
+    assert as_class_ids(data, ["1", "2"], "training").tolist() == [1, 0, 1]
+    with pytest.raises(
+        UserError, match=r"x\.jsonl:2: label '1' was never seen in training \(its cl"
+    ):
+        as_class_ids(data, ["2"], "training")
+
+
+def test_numbers(tmp_path: Path) -> None:
+    rows = [{"text": "t", "label": y} for y in (2, "0.5", -1.5)]
+    assert as_numbers(read(write_jsonl(tmp_path / "x.jsonl", rows))).tolist() == [2, 0.5, -1.5]
+    for bad in ("high", "nan", "inf"):
+        data = read(write_jsonl(tmp_path / "y.jsonl", [*rows, {"text": "t", "label": bad}]))
+        with pytest.raises(UserError, match=rf"y\.jsonl:4: label '{bad}' is not a number"):
+            as_numbers(data)
+
+
+def test_empty_texts(tmp_path: Path) -> None:
+    rows = [{"a": "", "b": " "}, {"a": "x", "b": ""}, {"a": "\n", "b": "y"}]
+    path = write_jsonl(tmp_path / "x.jsonl", rows)
+    assert read(path, text_field="a", label_field="").empty() == [0, 2]
+    assert read(path, text_field="a", text_pair_field="b", label_field="").empty() == [0]
+
+
+def test_real_files(data_dir: Path) -> None:
+    sst = read(data_dir / "glue" / "SST-2" / "train.tsv", text_field="sentence")
+    assert len(sst) == 67349
+    assert class_names(sst.labels or []) == ["0", "1"]
+    cola = read(data_dir / "glue" / "CoLA" / "train.tsv", text_field="4", label_field="2")
+    assert len(cola) == 8551
+    imdb = read(data_dir / "imdb" / "train-00000-of-00008.jsonl.gz")
+    assert len(imdb) > 3000
+    assert class_names(imdb.labels or []) == ["0", "1"]

@@ -1,0 +1,170 @@
+"""Windows of shards and skipped rows: still every row once an epoch, few shards at a time."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import UserError
+from trainer.data.mixture import weigh_by_temperature
+from trainer.data.order import step_rows, step_shards
+from trainer.data.skipped_rows import SourceShards, keep_rows, read_skipped_rows
+
+_SOURCES = st.lists(
+    st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any), min_size=1, max_size=3
+)
+
+
+def read_steps(count, **arguments):
+    parts = [step_rows(k, **arguments) for k in range(count)]
+    return tuple(np.concatenate([part[i] for part in parts]) for i in range(3))
+
+
+def shards_of(rows, counts):
+    return np.searchsorted(np.cumsum(counts), rows, side="right")
+
+
+@given(
+    shards=_SOURCES,
+    window=st.integers(1, 4),
+    seed=st.integers(0, 2**40),
+    batch=st.integers(1, 12),
+    weighted=st.booleans(),
+)
+@settings(deadline=None, max_examples=80)
+def test_every_row_once_an_epoch_and_few_shards_at_a_time(shards, window, seed, batch, weighted):
+    rows = [sum(counts) for counts in shards]
+    options = {
+        "weights": [1.0] * len(rows) if weighted else None,
+        "seed": seed,
+        "global_batch": batch,
+        "shards": shards,
+        "window": window,
+    }
+    steps = -(-3 * sum(rows) // batch)
+    epoch, source, row = read_steps(steps, rows_per_source=rows, **options)
+    assert (row >= 0).all()
+    if not weighted:
+        assert (np.diff(epoch) >= 0).all()
+    for i, count in enumerate(rows):
+        for e in range(2):
+            mine = row[(source == i) & (epoch == e)]
+            assert len(set(mine.tolist())) == len(mine)
+            if not weighted or (epoch[source == i] > e).any():
+                assert sorted(mine.tolist()) == list(range(count))
+    streams = len(rows) if weighted else 1
+    for k in range(steps):
+        part = slice(k * batch, (k + 1) * batch)
+        found = step_shards(k, **options)
+        named = {(entry.epoch, entry.source, j) for entry in found for j in entry.shards}
+        used = set()
+        for i, counts in enumerate(shards):
+            mine = source[part] == i
+            numbers = shards_of(row[part][mine], counts)
+            used |= {(e, i, j) for e, j in zip(epoch[part][mine].tolist(), numbers, strict=True)}
+        assert used <= named
+        # The windows of the step and the next one, of each stream.
+        assert len(named) <= window * (streams + streams * (1 + batch))
+
+
+def test_the_working_set_is_two_windows():
+    shards = [[100] * 40]
+    options = {"seed": 3, "global_batch": 20, "shards": shards, "window": 4}
+    before = None
+    for k in range(3 * 4000 // 20):
+        named = [j for entry in step_shards(k, **options) for j in entry.shards]
+        assert len(named) == 8
+        if before is not None and named != before:
+            assert named[:4] == before[4:]  # What comes next was announced before.
+        before = named
+    # Steps that lie in two windows need no third.
+    across = options | {"global_batch": 32}
+    needed = [step_shards(k, **across) for k in range(3 * 4000 // 32)]
+    assert {sum(len(entry.shards) for entry in entries) for entries in needed} == {8}
+    _, _, row = read_steps(200, rows_per_source=[4000], **options)
+    visited = shards_of(row, shards[0]).reshape(10, 400)
+    assert all(len(set(window.tolist())) == 4 for window in visited)
+    assert all(not set(a.tolist()) & set(b.tolist()) for a, b in pairwise(visited))
+
+
+@given(
+    hosts=st.sampled_from([1, 2, 3, 4, 6, 12]),
+    k=st.integers(0, 10**7),
+    weights=st.sampled_from([None, (2.0, 1.0)]),
+)
+@settings(deadline=None, max_examples=40)
+def test_hosts_share_the_same_step(weights, hosts, k):
+    arguments = {
+        "rows_per_source": [1000, 17],
+        "weights": weights,
+        "seed": 5,
+        "global_batch": 12,
+        "shards": [[300, 0, 700], [9, 8]],
+        "window": 2,
+    }
+    whole = step_rows(k, **arguments)
+    parts = [step_rows(k, **arguments, host=h, hosts=hosts) for h in range(hosts)]
+    for i in range(3):
+        np.testing.assert_array_equal(np.concatenate([part[i] for part in parts]), whole[i])
+
+
+def test_every_row_of_every_shard_is_equally_likely_first():
+    rows, seeds = 24, 4800
+    options = {"rows_per_source": [rows], "global_batch": 1, "shards": [[4] * 6], "window": 2}
+    first = [int(step_rows(0, seed=seed, **options)[2][0]) for seed in range(seeds)]
+    expected = seeds / rows
+    statistic = ((np.bincount(first, minlength=rows) - expected) ** 2 / expected).sum()
+    assert statistic < 61  # chi-square with 23 degrees of freedom: p = 3e-5
+
+
+@given(
+    shards=st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any),
+    skipped=st.lists(st.integers(0, 53), max_size=60),
+)
+@settings(deadline=None, max_examples=80)
+def test_kept_rows_are_all_but_the_skipped_ones(shards, skipped):
+    total = sum(shards)
+    skipped = np.array([row for row in skipped if row < total], np.int64)
+    kept = keep_rows(shards, skipped)
+    left = [row for row in range(total) if row not in set(skipped.tolist())]
+    assert kept.numbers_of(np.arange(kept.rows)).tolist() == left
+    counts = np.bincount(shards_of(np.array(left, np.int64), shards), minlength=len(shards))
+    assert list(kept.shards) == counts[: len(shards)].tolist()
+
+
+def test_a_list_of_skipped_rows(tmp_path):
+    sources = [
+        SourceShards("data/a", ("train-0", "train-1"), (10, 5)),
+        # Two copies of the same shard.
+        SourceShards("data/b", ("train-0", "other-0"), (7,)),
+    ]
+    path = tmp_path / "skip.txt"
+    path.write_text("# bad rows\n a/train-0 3\ntrain-1 0-2 # three\n\nother-0 6\nb/train-0 6\n")
+    found = read_skipped_rows(str(path), sources)
+    assert [rows.tolist() for rows in found.rows] == [[3, 10, 11, 12], [6]]
+    assert found.count == 5
+    path.write_text("train-1")
+    assert read_skipped_rows(str(path), sources).rows[0].tolist() == [10, 11, 12, 13, 14]
+    for entry, message in {
+        "train-0 1": "2 folders have a shard called 'train-0'",
+        "train-9 1": "no training shard of the data is called 'train-9'",
+        "train-1 5": "has records 0 to 4",
+        "train-1 3-2": "has records 0 to 4",
+    }.items():
+        path.write_text(f"train-1 0\n{entry}\n")
+        with pytest.raises(UserError, match=f"line 2: .*{message}"):
+            read_skipped_rows(str(path), sources)
+    with pytest.raises(UserError, match="cannot read"):
+        read_skipped_rows(str(tmp_path / "nothing"), sources)
+
+
+def test_temperature_makes_shares_alike():
+    assert weigh_by_temperature([300, 100], 1.0) == pytest.approx([0.75, 0.25])
+    assert weigh_by_temperature([900, 100], 2.0) == pytest.approx([0.75, 0.25])
+    assert weigh_by_temperature([900, 100], float("inf")) == pytest.approx([0.5, 0.5])
+    with pytest.raises(UserError, match="must be at least 1"):
+        weigh_by_temperature([1, 1], 0.5)

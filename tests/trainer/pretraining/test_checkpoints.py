@@ -1,0 +1,104 @@
+"""Checkpoints: whole or not at all, the last good one kept, nothing executable inside."""
+
+from __future__ import annotations
+
+import errno
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.errors import UserError
+from trainer.pretraining.checkpoints import Checkpoints, read_checkpoint
+
+
+def make_arrays(step):
+    return {
+        "model/0000/kernel": np.arange(6, dtype=np.float32).reshape(2, 3) + step,
+        "optimizer/0000/iteration": np.array(step, np.int32),
+    }
+
+
+def save(checkpoints, step):
+    checkpoints.save(step, make_arrays(step), {"window": [[0.1, 1e-300]], "step": step})
+    checkpoints.wait()
+
+
+def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
+    checkpoints = Checkpoints(str(tmp_path), keep=2)
+    assert checkpoints.newest() == 0
+    save(checkpoints, 7)
+    found = Checkpoints(str(tmp_path), keep=2)
+    step = found.newest()
+    arrays, record = found.load(step)
+    assert step == 7
+    assert record == {"window": [[0.1, 1e-300]], "step": 7}
+    assert arrays.keys() == make_arrays(7).keys()
+    for name, values in make_arrays(7).items():
+        assert arrays[name].dtype == values.dtype
+        assert arrays[name].shape == values.shape
+        np.testing.assert_array_equal(arrays[name], values)
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    checkpoints = Checkpoints(str(tmp_path), keep=2)
+    for step in (5, 10, 100_000_000, 20):
+        save(checkpoints, step)
+    assert checkpoints.steps() == [20, 100_000_000]
+    checkpoints.delete_all()
+    assert checkpoints.steps() == []
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_one_before_good(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(str(tmp_path), keep=1)
+    save(checkpoints, 1)
+
+    def savez(file, **arrays):
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", savez)
+        checkpoints.save(2, make_arrays(2), {})
+        with pytest.raises(UserError, match=r"step-00000002.*No space left.*step 1 is good"):
+            checkpoints.wait()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001.npz"]
+    assert checkpoints.newest() == 1
+    save(checkpoints, 3)
+    assert checkpoints.steps() == [3]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys, damage):
+    checkpoints = Checkpoints(str(tmp_path), keep=3)
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    path = Path(checkpoints.path(2))
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[content.index(make_arrays(2)["model/0000/kernel"].tobytes()) + 2] ^= 1
+    path.write_bytes({"cut": content[: len(content) // 2], "flip": content, "empty": b""}[damage])
+    assert checkpoints.newest() == 1
+    arrays, _ = checkpoints.load(1)
+    np.testing.assert_array_equal(arrays["model/0000/kernel"], make_arrays(1)["model/0000/kernel"])
+    assert "step-00000002.npz is damaged" in capsys.readouterr().err
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(path)
+
+
+def test_leftovers_are_not_checkpoints(tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / ".incomplete-abc-step-00000009.npz").write_bytes(b"")
+    (folder / "step-9.npz").write_bytes(b"")
+    assert Checkpoints(str(tmp_path), keep=1).steps() == []
+
+
+def test_a_pickle_is_not_loaded(tmp_path):
+    path = tmp_path / "step-00000001.npz"
+    np.savez(path, **{"record.json": np.array([{"an": "object"}], object)})
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(path)

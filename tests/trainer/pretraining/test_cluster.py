@@ -1,0 +1,175 @@
+"""Several devices and several processes: the same rows, the same losses, the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.cluster import join_cluster
+from trainer.pretraining.config import PretrainConfig
+
+_ROOT = Path(__file__).resolve().parents[3]
+_TINY: dict[str, Any] = {
+    "num_layers": 2,
+    "num_heads": 4,
+    "hidden_dim": 16,
+    "intermediate_dim": 32,
+    "batch_size": 8,
+    "steps": 48,
+    # Large steps would blow up differences in the last bit.
+    "learning_rate": 0.001,
+    "log_every": 1,
+    "checkpoint_every": 16,
+}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def start(processes: int, devices: int = 1, **options: Any) -> list[subprocess.Popen[str]]:
+    """The same command in several processes on this machine, each with so many devices."""
+    flags = [f"--{name}={value}" for name, value in {**_TINY, **options}.items()]
+    addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(processes))
+    started = []
+    for number in range(processes):
+        environment = {
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
+        if processes > 1:
+            environment |= {
+                "KERAS_DISTRIBUTION_JOB_ADDRESSES": addresses,
+                "KERAS_DISTRIBUTION_NUM_PROCESSES": str(processes),
+                "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
+            }
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "trainer.pretrain", *flags],
+                cwd=_ROOT,
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return started
+
+
+def finish(processes: list[subprocess.Popen[str]], status: int = 0) -> list[str]:
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [status] * len(processes), said
+    return said
+
+
+def read_losses(output: Path) -> list[float]:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    return [line["loss"] for line in lines]
+
+
+def read_weights(output: Path) -> dict[str, Any]:
+    checkpoints = Checkpoints(str(output), keep=2)
+    arrays, _ = checkpoints.load(checkpoints.newest())
+    return {name: values for name, values in arrays.items() if name.startswith("model/")}
+
+
+def assert_alike(output: Path, whole: Path) -> None:
+    np.testing.assert_allclose(read_losses(output), read_losses(whole), rtol=0, atol=1e-5)
+    expected = read_weights(whole)
+    for name, values in read_weights(output).items():
+        np.testing.assert_allclose(values, expected[name], rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def whole(make_rows, tmp_path_factory) -> Path:
+    """One process on one device."""
+    output = tmp_path_factory.mktemp("whole")
+    finish(start(1, data=make_rows(), output=output))
+    return output
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"model_parallel": 2}, {"grad_accumulation": 2}], ids=lambda o: str(o)
+)
+def test_four_devices_do_what_one_does(whole, make_rows, tmp_path, options):
+    finish(start(1, devices=4, data=make_rows(), output=tmp_path / "four", **options))
+    if "grad_accumulation" in options:  # its parts drop out other elements
+        whole = tmp_path / "one"
+        finish(start(1, data=make_rows(), output=whole, **options))
+    assert_alike(tmp_path / "four", whole)
+
+
+def test_from_one_to_two_to_four_processes(whole, make_rows, tmp_path):
+    options = {"data": make_rows(), "output": tmp_path}
+    for number, count in enumerate((1, 2, 4)):
+        processes = start(count, **options)
+        if count == 4:
+            said = finish(processes)
+            break
+        wait_for_step(tmp_path, 10 + 16 * number, processes[0])
+        # Any of them may be told to stop: all do, with one checkpoint.
+        processes[-1].send_signal(signal.SIGTERM)
+        finish(processes, status=75)
+    assert "going on after step" in said[0]
+    # The first process speaks for all.
+    assert all("pretrain:" not in one for one in said[1:])
+    assert_alike(tmp_path, whole)
+
+
+@pytest.mark.long
+def test_two_processes_killed_and_started_again(whole, make_rows, tmp_path):
+    for step in (3, 20, 40):
+        processes = start(2, devices=2, model_parallel=2, data=make_rows(), output=tmp_path)
+        wait_for_step(tmp_path, step, processes[0])
+        for process in processes:
+            process.kill()
+            process.communicate()
+    finish(start(2, devices=2, model_parallel=2, data=make_rows(), output=tmp_path))
+    assert_alike(tmp_path, whole)
+
+
+def wait_for_step(output: Path, step: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        path = output / "metrics.jsonl"
+        if path.exists() and path.read_bytes().count(b"\n") >= step:
+            return
+        time.sleep(0.005)
+    pytest.fail(f"the process ended or hung before step {step}: {process.returncode}")
+
+
+def test_problems_are_one_line(make_rows, tmp_path):
+    (said,) = finish(start(1, devices=3, data=make_rows(), output=tmp_path, batch_size=8), status=2)
+    assert said.strip().endswith(
+        "--batch_size 8: cannot be shared evenly by 3 devices; give a multiple of 3"
+    )
+    assert "Traceback" not in said
+    config = PretrainConfig(data=("x",), output="y", num_heads=2, model_parallel=4, batch_size=8)
+    with pytest.raises(Exception, match=r"--model_parallel 4: cannot share 2 \(num_heads\)"):
+        config.check_devices(2)
+
+
+def test_other_backends_take_one_device(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert join_cluster().devices == 1
+    with pytest.raises(Exception, match="need KERAS_BACKEND=jax"):
+        join_cluster(2)

@@ -1,0 +1,1 @@
+"""What a training step reads: which rows, in which order, as which arrays."""

@@ -1,0 +1,1 @@
+"""The parts of a fine-tuning run: examples, labels, training, scores, output."""

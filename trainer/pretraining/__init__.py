@@ -1,0 +1,1 @@
+"""The parts of a pretraining run: config, plan, step, checkpoints, metrics, pages."""

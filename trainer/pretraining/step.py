@@ -1,0 +1,272 @@
+"""One training step on any backend: the state lives here, and a step changes nothing else.
+
+On JAX a step is one compiled pure function whose buffers are donated; elsewhere it is Keras'
+``train_on_batch``. Dropout is a function of (seed, step) alone: before each step every dropout
+layer gets a fresh keyed state, so nothing random has to be carried from step to step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import UserError
+from pipelines.keyed_random import fold, halves, purpose_key
+from trainer.pretraining.cluster import Cluster
+from trainer.pretraining.metrics import NEXT_SENTENCE_VALUES
+
+# Sums that an evaluation gives, and those that come after them with the head.
+_SUMS = ("loss_sum", "correct_sum", "weight_sum")
+_NEXT_SENTENCE_SUMS = tuple(f"next_sentence_{name}" for name in _SUMS)
+
+
+def dropout_states(seed: int, step: int, parts: int, generators: int) -> NDArray[np.uint32]:
+    """uint32[parts, generators, 2]: the state of every dropout layer in each part of a step."""
+    keys = fold(
+        purpose_key(seed, "dropout"), step, np.arange(parts)[:, None], np.arange(generators)
+    )
+    return halves(keys[:, :, None])
+
+
+def _sums_of(model: Any) -> tuple[str, ...]:
+    return _SUMS if model.next_sentence_head is None else (*_SUMS, *_NEXT_SENTENCE_SUMS)
+
+
+def _named(prefix: str, variables: Any) -> dict[str, Any]:
+    return {f"{prefix}/{i:04d}/{v.path}": v for i, v in enumerate(variables)}
+
+
+class _State:
+    """The variables of a run under stable names: ``model/…`` and ``optimizer/…``."""
+
+    def __init__(self, model: Any, optimizer: Any):
+        self._named = {
+            **_named("model", model.trainable_variables),
+            **_named("optimizer", optimizer.variables),
+        }
+
+    def check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Raises UserError unless the arrays are those of this model and optimizer."""
+        for name in sorted({*self._named, *arrays}):
+            here, there = self._named.get(name), arrays.get(name)
+            if here is None or there is None or tuple(here.shape) != there.shape:
+                raise UserError(
+                    f"the checkpoint does not fit this model: {name} has shape "
+                    f"{None if there is None else there.shape}, expected "
+                    f"{None if here is None else tuple(here.shape)}; start anew with --overwrite"
+                )
+
+    def items(self) -> Any:
+        return self._named.items()
+
+
+class KerasTrainStep:
+    """Steps by ``train_on_batch``: TensorFlow and Torch."""
+
+    def __init__(self, model: Any, optimizer: Any, *, seed: int, grad_accumulation: int = 1):
+        if grad_accumulation != 1:
+            raise UserError(
+                f"--grad_accumulation {grad_accumulation}: only the JAX backend accumulates; "
+                "set KERAS_BACKEND=jax or leave it at 1"
+            )
+        self._model, self._seed = model, seed
+        model.compile(optimizer=optimizer)
+        self._state = _State(model, optimizer)
+        self._dropout = model.non_trainable_variables
+
+    def run(self, step: int, batch: Mapping[str, Any]) -> Any:
+        """Trains on the batch of ``step``; returns STEP_VALUES … as float32[4 or 6]."""
+        states = dropout_states(self._seed, step, 1, len(self._dropout))[0]
+        for variable, state in zip(self._dropout, states, strict=True):
+            variable.assign(state)
+        self._model.reset_metrics()
+        logs = self._model.train_on_batch(dict(batch), return_dict=True)
+        weight = batch["mask_weights"].sum()
+        loss = logs.get("masked_lm_loss", logs["loss"])
+        more = [logs[name] for name in NEXT_SENTENCE_VALUES if name in logs]
+        return np.array([loss, logs["accuracy"], weight, 0.0, *more], np.float32)
+
+    def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Trains on the batches of ``step``, ``step`` + 1, …; returns the STEP_VALUES of each."""
+        return [self.run(step + i, batch) for i, batch in enumerate(batches)]
+
+    def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
+        """[loss_sum, correct_sum, weight_sum, …] of the batch, without dropout."""
+        outputs = self._model(dict(batch), training=False)
+        sums = [keras.ops.convert_to_numpy(outputs[name]) for name in _sums_of(self._model)]
+        return np.array(sums, np.float32)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of all weights and optimizer variables."""
+        return {
+            name: np.array(keras.ops.convert_to_numpy(variable))
+            for name, variable in self._state.items()
+        }
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Puts the variables back. Raises UserError where they do not fit."""
+        self._state.check(arrays)
+        for name, variable in self._state.items():
+            variable.assign(arrays[name])
+
+    def update_model(self) -> None:
+        """Makes the model's own variables current (here they always are)."""
+
+
+class JaxTrainStep:
+    """Steps as one compiled function of (weights, optimizer, dropout states, batch).
+
+    The loss is the mean over all masks; with a next-sentence head, plus the mean over all rows.
+    With ``grad_accumulation`` > 1 the batch is worked through in that many parts and the gradient
+    is that of the whole batch: the sums over all masks, divided once by the number of masks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        *,
+        seed: int,
+        grad_accumulation: int = 1,
+        cluster: Cluster | None = None,
+    ):
+        import jax
+
+        self._cluster = cluster or Cluster()
+        self._model, self._optimizer, self._seed = model, optimizer, seed
+        self._parts, self._sums = grad_accumulation, _sums_of(model)
+        self._state = _State(model, optimizer)
+        self._names = [name for name, _ in self._state.items()]
+        self._split = len(model.trainable_variables)
+        self._generators = len(model.non_trainable_variables)
+        # Copies: the first step donates them, and the variables' own arrays must survive that.
+        self._arrays = [self._cluster.place(n, np.asarray(v.value)) for n, v in self._state.items()]
+        shardings = self._cluster.shardings(self._arrays)
+        self._step = jax.jit(self._train, donate_argnums=0, out_shardings=shardings)
+        self._steps = jax.jit(self._train_group, donate_argnums=0, out_shardings=shardings)
+        self._evaluate = jax.jit(self._forward)
+
+    def _loss_sum(self, weights: Any, states: Any, batch: Any, masks_per_row: Any) -> Any:
+        """(what to minimise, all sums) of a part of a batch.
+
+        A row's next-sentence loss counts as much as ``masks_per_row`` masks: divided by all masks
+        in the end, it is a mean over rows.
+        """
+        outputs, _ = self._model.stateless_call(weights, list(states), batch, training=True)
+        sums = [outputs[name] for name in self._sums]
+        loss = sums[0]
+        if len(sums) > len(_SUMS):
+            loss += masks_per_row * sums[len(_SUMS)]
+        return loss, sums
+
+    def _train(self, arrays: Any, states: Any, batch: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        weights, optimizer_state = arrays[: self._split], arrays[self._split :]
+        gradient_of = jax.value_and_grad(self._loss_sum, has_aux=True)
+        masks_per_row = batch["mask_weights"].sum() / len(batch["mask_weights"])
+        if self._parts == 1:
+            (_, sums), gradients = gradient_of(weights, states[0], batch, masks_per_row)
+        else:
+
+            def add_part(total: Any, part: Any) -> tuple[Any, None]:
+                (_, sums), gradients = gradient_of(weights, *part, masks_per_row)
+                return jax.tree.map(jnp.add, total, (sums, gradients)), None
+
+            zero = jnp.zeros((), jnp.float32)
+            start = ([zero for _ in self._sums], [jnp.zeros_like(w) for w in weights])
+            # Part i takes every parts-th row, so rows sharded over devices stay where they are.
+            parts = {
+                name: values.reshape(-1, self._parts, *values.shape[1:]).swapaxes(0, 1)
+                for name, values in batch.items()
+            }
+            (sums, gradients), _ = jax.lax.scan(add_part, start, (states, parts))
+        loss, correct, weight, *next_sentence = sums
+        divisor = jnp.maximum(weight, 1e-6)
+        gradients = [gradient / divisor for gradient in gradients]
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in gradients))
+        weights, optimizer_state = self._optimizer.stateless_apply(
+            optimizer_state, gradients, weights
+        )
+        values = [loss / divisor, correct / divisor, weight, norm]
+        if next_sentence:
+            loss, correct, rows = next_sentence
+            values += [loss / jnp.maximum(rows, 1), correct / jnp.maximum(rows, 1)]
+        return [*weights, *optimizer_state], jnp.stack(values)
+
+    def _train_group(self, arrays: Any, states: Any, batches: Any) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        def train(arrays: Any, step: Any) -> tuple[Any, Any]:
+            return self._train(arrays, *step)
+
+        stacked = {name: jnp.stack([batch[name] for batch in batches]) for name in batches[0]}
+        return jax.lax.scan(train, arrays, (states, stacked))
+
+    def _forward(self, weights: Any, states: Any, batch: Any) -> Any:
+        import jax.numpy as jnp
+
+        outputs, _ = self._model.stateless_call(weights, list(states), batch, training=False)
+        return jnp.stack([outputs[name] for name in self._sums])
+
+    def run(self, step: int, batch: Mapping[str, Any]) -> Any:
+        """Trains on the batch of ``step``; returns STEP_VALUES … as a device array float32[4 or 6].
+
+        Returns at once: the device may still be computing.
+        """
+        states = dropout_states(self._seed, step, self._parts, self._generators)
+        placed = self._cluster.place_batch(batch)
+        self._arrays, values = self._step(self._arrays, states, placed)
+        return values
+
+    def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Trains on the batches of ``step``, ``step`` + 1, … in one call; returns as ``run``."""
+        if len(batches) == 1:
+            return [self.run(step, batches[0])]
+        numbers = range(step, step + len(batches))
+        states = [dropout_states(self._seed, k, self._parts, self._generators) for k in numbers]
+        placed = [self._cluster.place_batch(batch) for batch in batches]
+        self._arrays, values = self._steps(self._arrays, np.stack(states), placed)
+        return list(values)
+
+    def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
+        """[loss_sum, correct_sum, weight_sum, …] of the batch, without dropout."""
+        states = dropout_states(self._seed, 0, 1, self._generators)[0]
+        placed = self._cluster.place_batch(batch)
+        return np.asarray(self._evaluate(self._arrays[: self._split], states, placed))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of all weights and optimizer variables."""
+        gather = self._cluster.gather
+        return {name: gather(a) for name, a in zip(self._names, self._arrays, strict=True)}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Puts the variables back. Raises UserError where they do not fit."""
+        self._state.check(arrays)
+        self._arrays = [self._cluster.place(name, arrays[name]) for name in self._names]
+
+    def update_model(self) -> None:
+        """Makes the model's own variables current."""
+        for (_, variable), array in zip(self._state.items(), self.state().values(), strict=True):
+            variable.assign(array)
+
+
+def build_train_step(
+    model: Any,
+    optimizer: Any,
+    *,
+    seed: int,
+    grad_accumulation: int = 1,
+    cluster: Cluster | None = None,
+) -> JaxTrainStep | KerasTrainStep:
+    """The train step for the backend in use, with the model's and optimizer's present state."""
+    options: dict[str, Any] = {"seed": seed, "grad_accumulation": grad_accumulation}
+    if keras.config.backend() == "jax":
+        return JaxTrainStep(model, optimizer, cluster=cluster, **options)
+    return KerasTrainStep(model, optimizer, **options)

@@ -1,0 +1,27 @@
+"""How a model in training does on the held-out rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trainer.data.batches import BatchMaker
+from trainer.data.prefetch import Prefetcher
+
+
+def evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
+    """Loss and accuracy over at most ``most`` validation batches (0: all); {} without any."""
+    count = min(maker.validation_steps, most or maker.validation_steps)
+    if not count:
+        return {}
+    batches = Prefetcher(maker.validation_batch, 0, count)
+    sums = sum(train_step.evaluate(batch.arrays).astype(np.float64) for batch in batches)
+    figures = {}
+    # Three sums of masked LM and perhaps three of next sentence: loss, right ones, how many.
+    for name, (loss, correct, weight) in zip(
+        ("validation", "validation_next_sentence"), np.reshape(sums, (-1, 3)).tolist(), strict=False
+    ):
+        figures[f"{name}_loss"] = loss / max(weight, 1e-9)
+        figures[f"{name}_accuracy"] = correct / max(weight, 1e-9)
+    return figures
