@@ -8,13 +8,14 @@ from typing import Literal
 from pipelines import files
 from pipelines.documents.filter import load_filter
 from pipelines.documents.formats import InputFormat
+from pipelines.options import CHOOSE, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """Where the documents are and how they stand in the files."""
 
-    input: tuple[str, ...]
+    input: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="FILE")
     """Files, folders or glob patterns, local or on any Beam filesystem (gs://…); .gz, .bz2 and
     .zst are decompressed."""
 

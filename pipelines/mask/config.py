@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from pipelines.errors import UserError
 from pipelines.mask.mask_rows import MaskConfig
-
-# Where the input lies decides nothing about the bytes.
-_PLACES = ("input", "output")
+from pipelines.options import CHOOSE, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +15,10 @@ class MaskingConfig:
     """Mask rows ahead of training: each copy is what the trainer computes on the fly in that
     epoch."""
 
-    input: str
+    input: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The output folder of pipelines.tokenize."""
 
-    output: str
+    output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write (local or gs://…)."""
 
     copies: int = 1
@@ -62,7 +60,3 @@ class MaskingConfig:
             strategy=self.strategy,
             seed=self.seed,
         )
-
-    def deciding_fields(self) -> dict[str, Any]:
-        """The fields that decide the bytes of the output."""
-        return {name: value for name, value in asdict(self).items() if name not in _PLACES}

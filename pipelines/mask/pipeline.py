@@ -24,6 +24,7 @@ from pipelines.documents.sample import print_estimate
 from pipelines.mask.config import MaskingConfig
 from pipelines.mask.examples import mask_columns
 from pipelines.mask.mask_rows import MaskCounts, check, selection_length
+from pipelines.options import deciding_fields
 from pipelines.records.codec import schema_of
 from pipelines.records.manifest import (
     Manifest,
@@ -124,7 +125,7 @@ def _finish(
     del counts["examples_expected"]
     manifest = Manifest(
         stage="mask",
-        config=config.deciding_fields(),
+        config=deciding_fields(config),
         counts=dict(sorted(counts.items())),
         facts={
             **rows.facts,
@@ -204,7 +205,7 @@ def mask(config: MaskingConfig, options: RunOptions) -> None:
         return
     inputs = {"rows": rows.fingerprint}
     if prepare_output(
-        config.output, config.deciding_fields(), inputs, overwrite=options.overwrite, stage="mask"
+        config.output, deciding_fields(config), inputs, overwrite=options.overwrite, stage="mask"
     ):
         print(f"mask: {config.output} is finished already; nothing to do", file=sys.stderr)
         return

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.documents.config import CorpusConfig
 from pipelines.errors import UserError
+from pipelines.options import CHOOSE, option
 
-# Where the input lies decides nothing about the bytes.
-_PLACES = ("input", "output", "vocab")
 # What says which documents to leave out, or how to read formats that have no labels.
 _NOT_FOR_EXAMPLES: dict[str, Any] = {
     "input_format": "auto",
@@ -26,10 +25,10 @@ _NOT_FOR_EXAMPLES: dict[str, Any] = {
 class TokenizeConfig(CorpusConfig):
     """Turn documents into packed rows of token ids: shards and a manifest in --output."""
 
-    vocab: str
+    vocab: str = option(group=CHOOSE, decides=False, metavar="PATH")
     """A vocab.txt, or the output folder of pipelines.vocab."""
 
-    output: str
+    output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write (local or gs://…)."""
 
     lowercase: bool | None = None
@@ -116,7 +115,3 @@ class TokenizeConfig(CorpusConfig):
                     f"--{name} {getattr(self, name)}: does not go with --packing examples, "
                     "which keeps every example as it is; leave it out"
                 )
-
-    def deciding_fields(self) -> dict[str, Any]:
-        """The fields that decide the bytes of the output."""
-        return {name: value for name, value in asdict(self).items() if name not in _PLACES}

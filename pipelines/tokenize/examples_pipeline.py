@@ -26,6 +26,7 @@ from pipelines.command import RunOptions
 from pipelines.documents.config import describe_inputs
 from pipelines.documents.labelled import Fields, LabelledTexts, read_file
 from pipelines.errors import UserError
+from pipelines.options import deciding_fields
 from pipelines.records.codec import schema_of
 from pipelines.records.manifest import (
     check_balance,
@@ -130,7 +131,7 @@ def tokenize_examples(config: TokenizeConfig, options: RunOptions) -> None:
             name = shard_name(shard.split, shard.index, shard.count, config.format)
             print(f"would write {files.join(config.output, name)}")
         return
-    decide = config.deciding_fields()
+    decide = deciding_fields(config)
     if prepare_output(config.output, decide, inputs, overwrite=options.overwrite, stage="tokenize"):
         print(f"tokenize: {config.output} is finished already; nothing to do", file=sys.stderr)
         return

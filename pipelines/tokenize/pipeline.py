@@ -29,6 +29,7 @@ from pipelines.documents.config import describe_inputs
 from pipelines.documents.read_documents import ReadDocuments, check_reading
 from pipelines.documents.sample import print_estimate
 from pipelines.errors import UserError
+from pipelines.options import deciding_fields
 from pipelines.records.codec import token_dtype
 from pipelines.records.manifest import (
     Manifest,
@@ -96,7 +97,7 @@ def make_manifest(
     """The manifest of the stage, whatever its rows are made of."""
     return Manifest(
         stage="tokenize",
-        config=config.deciding_fields(),
+        config=deciding_fields(config),
         counts=dict(sorted(counts.items())),
         facts={
             "format": config.format,
@@ -151,7 +152,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         return
     if prepare_output(
         config.output,
-        config.deciding_fields(),
+        deciding_fields(config),
         inputs,
         overwrite=options.overwrite,
         stage="tokenize",

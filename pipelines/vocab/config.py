@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.documents.config import CorpusConfig
 from pipelines.errors import UserError
+from pipelines.options import CHOOSE, option
 
-# Where the input lies decides nothing about the bytes.
-_PLACES = ("input", "output", "word_counts")
 # What decides the words and their counts.
 _COUNTING = (
     "input_format",
@@ -29,7 +28,7 @@ _COUNTING = (
 class VocabConfig(CorpusConfig):
     """Learn a WordPiece vocabulary from documents: vocab.txt and a manifest in --output."""
 
-    output: str
+    output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write (local or gs://…)."""
 
     vocab_size: int = 30522
@@ -51,7 +50,7 @@ class VocabConfig(CorpusConfig):
     suffix_indicator: str = "##"
     """Marks a piece that continues a word."""
 
-    word_counts: str | None = None
+    word_counts: str | None = option(None, decides=False, metavar="FILE")
     """A file to keep the counted words in. Where it exists they are read from it instead of being
     counted again: to try another vocabulary size or algorithm."""
 
@@ -129,10 +128,6 @@ class VocabConfig(CorpusConfig):
             raise UserError(
                 f"--held_out_fraction {self.held_out_fraction}: must be at least 0 and below 1"
             )
-
-    def deciding_fields(self) -> dict[str, Any]:
-        """The fields that decide the bytes of the output."""
-        return {name: value for name, value in asdict(self).items() if name not in _PLACES}
 
     def counting_fields(self) -> dict[str, Any]:
         """The fields that decide which words are counted, and how often."""

@@ -27,6 +27,7 @@ from pipelines.documents.config import describe_inputs
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import print_estimate, sample_input
 from pipelines.errors import UserError
+from pipelines.options import deciding_fields
 from pipelines.records.manifest import (
     Manifest,
     finish_output,
@@ -87,7 +88,7 @@ def _learn(counted: WordCounts, config: VocabConfig, inputs: Any, started: float
     tokens = "\n".join([*learned.tokens, ""])
     manifest = Manifest(
         stage="vocab",
-        config=config.deciding_fields(),
+        config=deciding_fields(config),
         counts=dict(sorted(selected.totals.items())),
         facts={
             "lowercase": config.lowercase,
@@ -192,7 +193,7 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
         return
     counted = _read_counted(config, inputs, recount=options.overwrite)
     if prepare_output(
-        config.output, config.deciding_fields(), inputs, overwrite=options.overwrite, stage="vocab"
+        config.output, deciding_fields(config), inputs, overwrite=options.overwrite, stage="vocab"
     ):
         print(f"vocab: {config.output} is finished already; nothing to do", file=sys.stderr)
         return

@@ -1,0 +1,41 @@
+"""What a config field says of itself beside its type and default.
+
+A stage's config is a dataclass; its fields are the flags and the YAML keys, each documented by the
+string below it. ``option`` adds what no type can say: whether the field decides what is made, and
+under which heading ``--help`` lists it. A plain default is an option that decides and has no heading.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+# The heading of what a command cannot do without, and of what most runs should set.
+CHOOSE = "what you must choose"
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    group: str | None = None,
+    decides: bool = True,
+    metavar: str | None = None,
+) -> Any:
+    """A field of a config; without ``default`` the user must give it.
+
+    group: the heading it stands under in ``--help``.
+    decides: whether an output made with another value is another output. Where files lie, and what
+        is only watched or kept, decides nothing.
+    metavar: what stands for its value in ``--help``, such as ``DIR``; default: by its type.
+    """
+    metadata = {"group": group, "decides": decides, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def deciding_fields(config: Any) -> dict[str, Any]:
+    """The fields that decide the bytes of the output: what a manifest holds of the config."""
+    deciding = {
+        field.name for field in dataclasses.fields(config) if field.metadata.get("decides", True)
+    }
+    values = dataclasses.asdict(config)
+    return {name: value for name, value in values.items() if name in deciding}
