@@ -18,7 +18,6 @@ from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
 from trainer.data.batches import Batch, BatchMaker
-from trainer.data.left_out import restore_left_out
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.explain_pages import ExplainedRow, ExplainedStep, as_html, as_text
@@ -65,9 +64,6 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
     cluster = Cluster()
     maker = plan.batch_maker(cluster)
     checkpoints = Checkpoints(config.run, 1)
-    saved = checkpoints.newest()
-    if saved:
-        restore_left_out(maker, checkpoints.load(saved)[1])
     batch = maker.train_batch(config.step - 1)
     logged = {line["step"]: line["loss"] for line in read_metrics(config.run)}
     model, train_step, _ = plan.build(cluster)

@@ -23,7 +23,6 @@ from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, Manifest, finish_output, prepare_output
 from pipelines.text.vocabulary_source import save_vocabulary
 from trainer.data.batches import BatchMaker
-from trainer.data.left_out import LeftOut
 from trainer.data.prefetch import Prefetcher
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import join_cluster
@@ -103,14 +102,12 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
 
     # -------------------------------------------------------------------------------- Resume
     done, seconds_before, window = 0, 0.0, []
-    left_out = LeftOut(maker, cluster, watches=config.on_bad_shard == "skip")
     newest = cluster.agree(checkpoints.newest)
     if newest:
         arrays, record = checkpoints.load(newest)
         _check_same(record["config"], deciding, config.output)
         train_step.load(arrays)
         done, seconds_before, window = newest, record["seconds"], record["window"]
-        left_out.restore(record)
         del arrays
         say(f"going on after step {done:,}")
     meter = Meter(window, cluster.hosts, config.steps_per_execution)
@@ -124,7 +121,6 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
 
     def save() -> None:
         record = {"seconds": seconds(), "window": meter.window, "config": deciding}
-        record |= left_out.record(done)
         state = train_step.state()
         if cluster.is_first:
             checkpoints.save(done, state, record, before=log.publish if log else None)
@@ -139,7 +135,6 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
             each = train_step.run_group(group[0].step, [batch.arrays for batch in group])
             for batch, values in zip(group, each, strict=True):
                 meter.add(batch, values, batches.take_waited())
-                left_out.add(batch)
             done = batch.step + 1
             stopping = cluster.any_asks(stop.asked, done // config.steps_per_execution)
             if progress:
@@ -158,7 +153,6 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
                     "epoch": round(done * config.batch_size / rows, 6),
                     "seconds": round(seconds(), 3),
                     **figures,
-                    **left_out.figures(),
                     **plan.describe_use(batch, figures["rows_per_second"], cluster),
                     "learning_rate": float(schedule(batch.step)),
                     **(evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
@@ -177,7 +171,6 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     except UserError:
         # A shard that cannot be read, say: what has been learned so far is not lost.
         meter.settle()
-        left_out.is_alone = True
         save()
         raise
     finally:
@@ -196,7 +189,6 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
 
     # ----------------------------------------------------------------------------------- End
     train_step.update_model()
-    lost = left_out.summary()
     if not cluster.is_first:
         cluster.wait_for_all("published")
         return
@@ -211,9 +203,8 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         config=deciding,
         counts={
             "steps": steps,
-            "rows_seen": steps * config.batch_size - lost.rows,
+            "rows_seen": steps * config.batch_size,
             **({"skipped_rows": plan.skipped.count} if plan.skipped else {}),
-            **({"left_out_rows": lost.rows} if lost.rows else {}),
         },
         facts={
             "model": plan.dimensions,
@@ -224,7 +215,6 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
             "strip_accents": facts["strip_accents"],
             "seq_length": facts["seq_length"],
             "packing": facts["packing"],
-            **({"left_out_shards": lost.shards} if lost.rows else {}),
             "metrics": {name: final[name] for name in _FINAL_METRICS if name in final},
         },
     )

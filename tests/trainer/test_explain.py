@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,21 @@ def test_the_page_shows_every_mask_and_needs_nothing_else(run, tmp_path, capsys)
         assert f"{row.row_id:016x}" in text
         for mask in row.masks:
             assert f"[{mask.target}|{mask.guess}]" in text
+
+
+def test_a_run_of_an_earlier_version_is_explained(run, tmp_path):
+    """Its config and its checkpoints name what there no longer is."""
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    identity = json.loads((old / "identity.json").read_text())
+    identity["config"]["on_bad_shard"] = "skip"
+    (old / "identity.json").write_text(json.dumps(identity))
+    checkpoints = Checkpoints(str(old), 2)
+    arrays, record = checkpoints.load(14)
+    checkpoints.save(14, arrays, record | {"left_out_since": {}, "left_out_rows": 0})
+    checkpoints.wait()
+    explained = explain(ExplainConfig(run=str(old), step=17, replay=True), RunOptions())
+    assert explained.replayed_loss == explained.logged_loss
 
 
 def test_problems_are_one_line(run, make_rows, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -385,41 +384,6 @@ def test_other_backends_train_alike(environment, make_rows, tmp_path, backend):
         losses[name] = [line["loss"] for line in read_lines(tmp_path / name)]
         losses[name].append(read_lines(tmp_path / name)[-1]["validation_loss"])
     np.testing.assert_allclose(losses["jax"], losses[backend], rtol=1e-3)
-
-
-def test_a_damaged_shard_is_left_out_and_counted(start, run, make_rows, tmp_path):
-    data = tmp_path / "rows"
-    shutil.copytree(make_rows(), data)
-    shard = next(data.glob("train-00002*"))
-    whole = shard.read_bytes()
-    third = len(whole) // 3
-    shard.write_bytes(whole[:third] + bytes([whole[third] ^ 1]) + whole[third + 1 :])
-    # In windows of one shard the damaged one is not among the first.
-    options = {"data": data, "steps": 200, **_TINY, "shard_window": 1, "on_bad_shard": "skip"}
-    said = run(output=tmp_path / "one", **options)
-    assert said.count(f"{shard.name} does not match the checksum") == 1
-    counts = [line["left_out_rows"] for line in read_lines(tmp_path / "one")]
-    first = next(i for i, count in enumerate(counts) if count)
-    assert (np.diff(counts) >= 0).all()
-    assert 16 * 31 < counts[-1] <= 17 * 33
-    manifest = read_manifest(str(tmp_path / "one"))
-    assert manifest.counts["left_out_rows"] == counts[-1]
-    assert manifest.counts["rows_seen"] == 1600 - counts[-1]
-    assert manifest.facts["left_out_shards"] == [shard.name]
-    # Killed, and the shard put right meanwhile: what was decided before stays.
-    process = start(output=tmp_path / "two", **options)
-    wait_for_step(tmp_path / "two", first + 25, process)
-    process.kill()
-    process.wait()
-    assert Checkpoints(str(tmp_path / "two"), keep=2).steps()[-1] > first
-    shard.write_bytes(whole)
-    said = run(output=tmp_path / "two", **options)
-    assert "going on after step" in said
-    assert results(tmp_path / "two")[0] == results(tmp_path / "one")[0]
-    for name, values in results(tmp_path / "one")[1].items():
-        np.testing.assert_array_equal(newest_arrays(tmp_path / "two")[name], values, err_msg=name)
-    mine, other = (read_manifest(str(tmp_path / name)).to_json() for name in ("one", "two"))
-    assert mine == other
 
 
 def test_skipped_rows_decide_a_run(run, make_rows, tmp_path):

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.mask.mask_rows import MaskConfig
-from pipelines.records.ragged import Columns
 from trainer.data.dataset import TRAIN, VALIDATION, Dataset, RowReader
 from trainer.data.fetch_ahead import FetchAhead
 from trainer.data.model_inputs import input_form, make_inputs
@@ -26,8 +25,6 @@ from trainer.data.order import step_rows
 from trainer.data.shard_cache import ShardCache
 from trainer.data.step_rows import TrainingRows
 
-# The step since which a shard that was never found damaged is left out.
-NEVER = 2**31 - 1
 # Validation is the same rows with the same masks in every run, whatever its seed.
 VALIDATION_SEED = 0
 
@@ -37,8 +34,7 @@ class Batch:
     """The arrays of one step (see the module's docstring) and what they were made from.
 
     ``step`` counts from 0; ``epoch``, ``source``, ``row`` int64[B] and ``row_id`` uint64[B] say
-    which rows these are; ``tokens`` is the number of real tokens; ``left_out``, of how many rows the
-    shard cannot be read: they are [CLS] alone, and nothing in them counts.
+    which rows these are; ``tokens`` is the number of real tokens.
     """
 
     step: int
@@ -48,7 +44,6 @@ class Batch:
     row: NDArray[np.int64]
     row_id: NDArray[np.uint64]
     tokens: int
-    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,9 +69,9 @@ class BatchMaker:
         host, hosts: this host gets its part of every step.
         window: shards whose rows are shuffled together, or None: all (see ``step_rows``).
         skipped: the rows of each dataset that are never trained on, or None: nowhere any.
-        leaves_out: go on without training shards that are missing or damaged; each is then compared
-            with its checksum first. Otherwise, and for validation, a UserError names the shard.
         cache: where the shards of remote datasets come from.
+
+    A batch whose shard is missing or damaged raises DamagedShardError (a UserError) that names it.
     """
 
     def __init__(
@@ -91,20 +86,16 @@ class BatchMaker:
         hosts: int = 1,
         window: int | None = None,
         skipped: Sequence[NDArray[np.int64]] | None = None,
-        leaves_out: bool = False,
         cache: ShardCache | None = None,
     ):
         self._datasets = list(datasets)
-        self._mask, self._leaves_out, self._cache = mask, leaves_out, cache
+        self._mask, self._cache = mask, cache
         self._batch_size, self._host, self._hosts = batch_size, host, hosts
         self._rows = TrainingRows(
             datasets, skipped, weights=weights, seed=seed, batch_size=batch_size, window=window
         )
         self._readers = {
-            split: [
-                RowReader(dataset, split, cache, verify=leaves_out and split == TRAIN)
-                for dataset in datasets
-            ]
+            split: [RowReader(dataset, split, cache) for dataset in datasets]
             for split in (TRAIN, VALIDATION)
         }
         self._ahead = cache and FetchAhead(datasets, self._readers[TRAIN], cache, self._rows)
@@ -131,33 +122,12 @@ class BatchMaker:
             if not len(chosen):
                 continue
             rows, epochs = batch.row[chosen], batch.epoch[chosen]
-            doc_ids: Any = self._read(reader, TRAIN, batch.step, rows, epochs)[0]["doc_ids"]
+            doc_ids: Any = reader.read(rows, epochs)["doc_ids"]
             folder = self._datasets[number].folder
             for i, (shard, record) in enumerate(reader.locate(rows, epochs)):
                 owners = doc_ids.values[doc_ids.offsets[i] : doc_ids.offsets[i + 1]]
                 origins[int(chosen[i])] = RowOrigin(folder, shard, record, owners.tolist())
         return [origins[i] for i in range(len(batch.row))]
-
-    def left_out_since(self) -> NDArray[np.int32]:
-        """For each training shard of all datasets (``shard_names``), the step since which it is
-        left out, or ``NEVER``."""
-        since = [
-            reader.left_out.get(number, NEVER)
-            for dataset, reader in zip(self._datasets, self._readers[TRAIN], strict=True)
-            for number in range(len(dataset.shards(TRAIN)))
-        ]
-        return np.array(since, np.int32)
-
-    def leave_out(self, since: NDArray[np.int32]) -> None:
-        """Takes over what a run, or another process of it, left out before."""
-        ends = np.cumsum([len(dataset.shards(TRAIN)) for dataset in self._datasets])
-        for reader, steps in zip(self._readers[TRAIN], np.split(since, ends[:-1]), strict=True):
-            for number in np.flatnonzero(steps < NEVER).tolist():
-                reader.left_out[number] = int(steps[number])
-
-    def shard_names(self) -> list[str]:
-        """The file names of the training shards of all datasets."""
-        return [shard.name for dataset in self._datasets for shard in dataset.shards(TRAIN)]
 
     def stop_fetching(self) -> None:
         """Fetches no more shards ahead; what a batch needs still comes."""
@@ -203,12 +173,11 @@ class BatchMaker:
         mask: MaskConfig,
     ) -> Batch:
         arrays: dict[str, NDArray[Any]] = {}
-        left_out = np.zeros(len(source), np.bool_)
         for number, reader in enumerate(self._readers[split]):
             chosen = np.flatnonzero(source == number)
             if not len(chosen):
                 continue
-            columns, left_out[chosen] = self._read(reader, split, step, row[chosen], epoch[chosen])
+            columns = reader.read(row[chosen], epoch[chosen])
             part = make_inputs(self._datasets[number], columns, epoch[chosen], mask, self._form)
             for name, values in part.items():
                 if len(chosen) == len(source):
@@ -217,20 +186,5 @@ class BatchMaker:
                     shape = (len(source), *values.shape[1:])
                     arrays.setdefault(name, np.zeros(shape, values.dtype))[chosen] = values
         row_id = arrays.pop("row_id")
-        lost = int(np.count_nonzero(left_out))
-        if lost and self._form.has_labels:
-            arrays["next_sentence_labels"][left_out] = -1
-        tokens = int(np.count_nonzero(arrays["padding_mask"])) - lost
-        return Batch(step, arrays, epoch, source, row, row_id, tokens, lost)
-
-    def _read(
-        self,
-        reader: RowReader,
-        split: str,
-        step: int,
-        rows: NDArray[np.int64],
-        epochs: NDArray[np.int64],
-    ) -> tuple[Columns, NDArray[np.bool_]]:
-        if split == TRAIN and self._leaves_out:
-            return reader.read_what_is_left(rows, epochs, step)
-        return reader.read(rows, epochs), np.zeros(len(rows), np.bool_)
+        tokens = int(np.count_nonzero(arrays["padding_mask"]))
+        return Batch(step, arrays, epoch, source, row, row_id, tokens)

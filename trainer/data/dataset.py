@@ -8,9 +8,8 @@ Shards of a remote dataset are read from the local copies of a ``ShardCache``.
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,13 +19,11 @@ from numpy.typing import NDArray
 from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, read_manifest
-from pipelines.records.ragged import Columns, Ragged, concatenate, take
+from pipelines.records.ragged import Columns, concatenate, take
 from pipelines.records.shards import (
     DamagedShardError,
     ShardInfo,
     ShardReader,
-    damaged_shard,
-    file_sha256,
 )
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, check_vocabulary
@@ -138,22 +135,14 @@ class RowReader:
     Args:
         dataset, split: what to read.
         cache: where the shards of a remote dataset come from.
-        verify: compare each shard with its checksum when it is opened for the first time (what
-            comes through a cache always is).
     """
 
-    def __init__(
-        self, dataset: Dataset, split: str, cache: ShardCache | None = None, verify: bool = False
-    ):
-        self._dataset, self._split = dataset, split
+    def __init__(self, dataset: Dataset, split: str, cache: ShardCache | None = None):
+        self._dataset = dataset
         self._shards = dataset.shards(split)
         self._copies = dataset.copies(split)
         self._cache = cache if dataset.is_remote else None
-        self._verify = verify
-        self._verified: set[int] = set()
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
-        self.left_out: dict[int, int] = {}
-        """The shards that are left out, by number, each with the step since which it is."""
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
@@ -173,31 +162,9 @@ class RowReader:
             self._read_shard(int(number), place[chosen])
             for number, chosen in zip(numbers, np.split(order, starts[1:]), strict=True)
         ]
-        return _in_order(parts, order)
-
-    def read_what_is_left(
-        self, rows: NDArray[np.int64], epochs: NDArray[np.int64], step: int
-    ) -> tuple[Columns, NDArray[np.bool_]]:
-        """Like ``read`` for a step of training, but shards that are missing or damaged are left out
-        from the step on where one is found to be.
-
-        Returns the columns, with [CLS] alone in place of rows that are left out, and which are.
-        Raises UserError if more than half of the shards are.
-        """
-        shard, place = self._locate(rows, epochs)
-        order = np.lexsort((place, shard))
-        numbers, starts = np.unique(shard[order], return_index=True)
-        parts, out = [], np.zeros(len(rows), np.bool_)
-        for number, chosen in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
-            part = None
-            if self.left_out.get(number, step + 1) > step:
-                try:
-                    part = self._read_shard(number, place[chosen])
-                except DamagedShardError as error:
-                    self._leave_out(number, step, error)
-            out[chosen] = part is None
-            parts.append(self._blank_rows(len(chosen)) if part is None else part)
-        return _in_order(parts, order), out
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return take(concatenate(parts), back)
 
     def locate(self, rows: NDArray[np.int64], epochs: NDArray[np.int64]) -> list[tuple[str, int]]:
         """The shard's file name and the record's number in it, of each of the given rows."""
@@ -219,38 +186,6 @@ class RowReader:
         """Closes the shards with other numbers: the room on disk of deleted ones becomes free."""
         for number in [number for number in self._open if number not in numbers]:
             del self._open[number]
-
-    def _leave_out(self, number: int, step: int, error: DamagedShardError) -> None:
-        if number not in self.left_out:
-            print(f"pretrain: step {step + 1:,}: {error}; left out", file=sys.stderr, flush=True)
-        self.left_out[number] = min(step, self.left_out.get(number, step))
-        self._open.pop(number, None)
-        if 2 * len(self.left_out) > len(self._shards):
-            raise UserError(
-                f"--on_bad_shard skip: {len(self.left_out)} of the {len(self._shards)} "
-                f"{self._split} shards in {self._dataset.folder} cannot be read; first put right "
-                f"what is wrong there ({error})"
-            )
-
-    def _blank_rows(self, count: int) -> Columns:
-        """Rows of [CLS] alone: nothing in them can be masked, so nothing is learned from them."""
-        one: Mapping[str, int] = {
-            "token_ids": self._dataset.vocabulary.cls_id,
-            "segment_lengths": 1,
-            "segment_ids": 0,
-        }
-        offsets = np.arange(count + 1, dtype=np.int64)
-        blank: Columns = {}
-        for field in self._dataset.manifest.schema:
-            if not field.ragged:
-                blank[field.name] = np.zeros(count, field.dtype)
-            elif field.name in one:
-                blank[field.name] = Ragged(
-                    np.full(count, one[field.name], field.dtype), offsets.copy()
-                )
-            else:
-                blank[field.name] = Ragged(np.zeros(0, field.dtype), offsets * 0)
-        return blank
 
     def _locate(
         self, rows: NDArray[np.int64], epochs: NDArray[np.int64]
@@ -285,15 +220,4 @@ class RowReader:
         )
         if len(self._open) > _OPEN_SHARDS:
             self._open.popitem(last=False)
-        if self._verify and self._cache is None and number not in self._verified:
-            if file_sha256(path) != shard.sha256:
-                raise damaged_shard(path, "does not match the checksum in its manifest")
-            self._verified.add(number)
         return self._open[number]
-
-
-def _in_order(parts: list[Columns], order: NDArray[np.int64]) -> Columns:
-    """Joins parts of a table whose rows belong at the places ``order``."""
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return take(concatenate(parts), back)

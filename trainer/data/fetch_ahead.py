@@ -60,8 +60,8 @@ class FetchAhead:
             mine = dict.fromkeys(number for source, number in wanted if source == i)
             self._readers[i].close_all_but(set(mine))
         for source, number in wanted:
-            dataset, left_out = self._datasets[source], self._readers[source].left_out
-            if dataset.is_remote and number not in left_out:
+            dataset = self._datasets[source]
+            if dataset.is_remote:
                 shard = dataset.shards(TRAIN)[number]
                 paths[dataset.path(shard)] = shard
         for dataset in self._datasets:

@@ -85,10 +85,6 @@ class Cluster:
         """Whether any process asks to stop; the answer is the same in all after the same step."""
         return asks
 
-    def collect(self, array: NDArray[np.int32]) -> NDArray[np.int32]:
-        """What every process gives, int32[hosts, …], in all of them."""
-        return array[None]
-
     def wait_for_all(self, name: str) -> None:
         """Returns when all processes have come here."""
 
@@ -170,13 +166,6 @@ class SharedCluster(Cluster):
         from jax.experimental import multihost_utils
 
         return bool(np.any(multihost_utils.process_allgather(np.int32(asks))))
-
-    def collect(self, array: NDArray[np.int32]) -> NDArray[np.int32]:
-        if self.hosts == 1:
-            return array[None]
-        from jax.experimental import multihost_utils
-
-        return np.asarray(multihost_utils.process_allgather(array))
 
     def wait_for_all(self, name: str) -> None:
         from jax.experimental import multihost_utils

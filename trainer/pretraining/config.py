@@ -26,7 +26,6 @@ _NOT_DECIDING = (
     "temperature",
     "shard_window",
     "skip_rows",
-    "on_bad_shard",
     "cache_dir",
     "cache_gb",
     "output",
@@ -76,10 +75,6 @@ class PretrainConfig:
     skip_rows: str | None = None
     """A file of rows never to train on, one a line, as trainer.explain names them: SHARD RECORD,
     SHARD FIRST-LAST, or SHARD alone for all of it."""
-
-    on_bad_shard: Literal["fail", "skip"] = "fail"
-    """At a training shard that is missing or damaged: fail (after a checkpoint), or skip its rows
-    from then on and count them."""
 
     cache_dir: str | None = None
     """Where shards of gs:// data are kept; default: ~/.cache/bertmill/shards."""

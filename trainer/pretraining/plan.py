@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import repeat
 from typing import Any
 
@@ -100,7 +100,6 @@ class PretrainPlan:
             hosts=cluster.hosts,
             window=self.config.shard_window,
             skipped=self.skipped.rows if self.skipped else None,
-            leaves_out=self.config.on_bad_shard == "skip",
             cache=self._cache(),
         )
 
@@ -226,8 +225,10 @@ def plan_again(run: str) -> PretrainPlan:
     """The plan that the run was made by. Raises UserError if its data is no longer the same."""
     identity = read_identity(run)
     backend = os.environ.setdefault("KERAS_BACKEND", identity["deciding"]["backend"])
-    fields = identity["config"]
-    plan = plan_run(PretrainConfig(**{**fields, "data": tuple(fields["data"])}))
+    known = {field.name for field in fields(PretrainConfig)}
+    # Runs of earlier versions may name options that there no longer are.
+    config = {name: value for name, value in identity["config"].items() if name in known}
+    plan = plan_run(PretrainConfig(**{**config, "data": tuple(config["data"])}))
     changes = describe_changes(identity["deciding"], plan.deciding() | {"backend": backend})
     if changes:
         raise UserError(f"--run: {run} cannot be computed again: {changes}")

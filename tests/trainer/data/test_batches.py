@@ -204,39 +204,3 @@ def test_skipped_rows_are_in_no_batch(make_rows):
         assert sorted([*first.tolist(), *skipped.tolist()]) == list(range(50))
     with pytest.raises(UserError, match="no training row of .* is left"):
         make_maker(make_rows(), skipped=[np.arange(50)])
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_rows_of_damaged_shards_count_for_nothing(make_rows, make_examples, tmp_path, masked):
-    whole = make_examples(make_rows(), **vars(MASK)) if masked else make_rows()
-    folder = tmp_path / "data"
-    shutil.copytree(whole, folder)
-    shard = next(folder.glob("train-00001*"))
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    shard.write_bytes(content)
-    maker, expected = make_maker(folder, leaves_out=True), make_maker(whole)
-    total = 0
-    for step in range(6):
-        batch, other = maker.train_batch(step), expected.train_batch(step)
-        bad = (batch.row >= 17) & (batch.row < 34)
-        assert batch.left_out == bad.sum()
-        total += batch.left_out
-        for name, values in batch.arrays.items():
-            np.testing.assert_array_equal(values[~bad], other.arrays[name][~bad], err_msg=name)
-        assert not batch.arrays["mask_weights"][bad].any()
-        assert (batch.arrays["padding_mask"][bad].sum(axis=1) == 1).all()
-        assert len(maker.find_origins(batch)) == 8
-    assert total > 10
-    # Found once, it stays out, at every step since and in other processes.
-    since = maker.left_out_since()
-    assert (since < 2**31 - 1).tolist() == [False, True, False]
-    shard.write_bytes(next(whole.glob("train-00001*")).read_bytes())
-    again = make_maker(folder, leaves_out=True)
-    again.leave_out(since)
-    for step in range(6):
-        assert_equal_batches(again.train_batch(step), maker.train_batch(step))
-    with pytest.raises(UserError, match="2 of the 3 train shards"):
-        next(folder.glob("train-00000*")).unlink()
-        next(folder.glob("train-00001*")).unlink()
-        make_maker(folder, leaves_out=True).train_batch(0)
