@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole check: installs what it needs, then formatter, linter, types, tests.
+# The whole check: installs what it needs, then leftovers of merges, formatter, linter, types, tests.
 #
 #   bash tests/run.sh                  everything but the tests marked long
 #   bash tests/run.sh -m long          the long ones (arguments go to pytest)
@@ -10,6 +10,12 @@ bash launch/install.sh train,gcp,test,interop
 export PATH="$PWD/.venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL=3 TOKENIZERS_PARALLELISM=false
 unset KERAS_BACKEND
 
+echo '== leftovers'
+# In Markdown a line of = may underline a heading.
+if git grep -nE '^(<<<<<<< |>>>>>>> |[|]{7} )' || git grep -nE '^=======$' -- ':!*.md'; then
+  echo 'these lines are marks of an unfinished merge: resolve them' >&2
+  exit 1
+fi
 echo '== formatter'
 ruff format --check .
 echo '== linter'

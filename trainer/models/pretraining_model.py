@@ -28,13 +28,9 @@ On JAX, as a pure function (variables are built on construction)::
 ``outputs`` holds float32 scalars: ``loss`` and ``accuracy`` (means weighted with mask_weights over
 the whole batch) and ``loss_sum``, ``correct_sum``, ``weight_sum``. To accumulate gradients over parts
 of a batch, differentiate ``loss_sum`` and divide the summed gradients by the summed ``weight_sum``.
-<<<<<<< HEAD
-With the rows of a batch sharded over d devices, pass ``block_rows=default_block_rows(hidden_dim) * d``.
-=======
 With ``next_sentence`` there are ``next_sentence_loss_sum``, ``…_correct_sum`` and ``…_weight_sum``
 beside them; ``loss`` stays the masked LM's, and what Keras minimises is the sum of both means.
-With the rows of a batch sharded over d devices, pass ``block_rows=128 * d``.
->>>>>>> seven_b
+With the rows of a batch sharded over d devices, pass ``block_rows=default_block_rows(hidden_dim) * d``.
 """
 
 from __future__ import annotations
