@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipelines.beam_import import import_beam
 from pipelines.command import RunOptions, run_command
-from pipelines.mask.config import MaskingConfig
+from pipelines.mask.config import MaskStageConfig
 
 
-def _main(config: MaskingConfig, options: RunOptions) -> None:
+def _main(config: MaskStageConfig, options: RunOptions) -> None:
     # Beam takes seconds to import: not for --help or a misspelt flag.
     import_beam(options.beam_args)
     from pipelines.mask.pipeline import mask
@@ -16,4 +16,4 @@ def _main(config: MaskingConfig, options: RunOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_command(MaskingConfig, _main, stage="mask", module="pipelines.mask", beam=True)
+    run_command(MaskStageConfig, _main, stage="mask", module="pipelines.mask", beam=True)

@@ -1,17 +1,106 @@
-"""The options of ``python -m pipelines.mask``."""
+"""How to mask: the settings, which of them are impossible, and how many positions they ask for.
+
+The number is exactly ``ceil(mask_selection_rate * selectable positions)``, computed in 32-bit
+floats, and at most ``mask_selection_length``: as KerasNLP (tensorflow_text's RandomItemSelector).
+So only which positions are chosen is random, not how many.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.mask.mask_rows import MaskConfig
 from pipelines.options import CHOOSE, option
+
+Strategy = Literal["token", "whole_word", "span"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """How to mask, with BERT's defaults: the base of every config with these options."""
+
+    mask_selection_rate: float = option(0.15, group="masking")
+    """Share of a row's tokens to predict, special tokens apart."""
+
+    mask_selection_length: int | None = option(None, group="masking")
+    """Most positions to predict in a row; default: what the rate gives for a full row."""
+
+    mask_token_rate: float = option(0.8, group="masking")
+    """Share of the chosen positions that become [MASK]."""
+
+    random_token_rate: float = option(0.1, group="masking")
+    """Share of the chosen positions that become a random token, drawn from the whole vocabulary;
+    the rest stay as they are."""
+
+    strategy: Strategy = option("token", group="masking")
+    """token: single positions; whole_word: all pieces of a word, each replaced on its own; span: runs
+    of 1 to 10 words, all masked, all random or all kept."""
+
+    seed: int = 0
+    """Decides the masks, together with the row and the copy."""
+
+    def masking(self) -> dict[str, Any]:
+        """These fields by name, without those of a subclass."""
+        return {field.name: getattr(self, field.name) for field in fields(MaskConfig)}
+
+    def check_masking(
+        self, *, vocabulary_size: int, mask_token_id: int | None, seq_length: int | None = None
+    ) -> None:
+        """Raises UserError where masking is impossible, as such or with this vocabulary or length.
+
+        ``mask_token_id`` None: the vocabulary has no mask token. ``seq_length`` None: any length.
+        """
+        for name in ("mask_selection_rate", "mask_token_rate", "random_token_rate"):
+            rate = getattr(self, name)
+            if not 0 <= rate <= 1:
+                raise UserError(f"{name} is {rate}: it must be between 0 and 1")
+        total = self.mask_token_rate + self.random_token_rate
+        if total > 1 + 1e-9:
+            raise UserError(
+                f"mask_token_rate {self.mask_token_rate} + random_token_rate "
+                f"{self.random_token_rate} = {total:g}: together they must be at most 1"
+            )
+        if self.strategy not in STRATEGIES:
+            raise UserError(f"strategy is {self.strategy!r}: choose one of {', '.join(STRATEGIES)}")
+        length = self.mask_selection_length
+        if length is not None and length < 1:
+            raise UserError(f"mask_selection_length is {length}: it must be at least 1")
+        if length is not None and seq_length is not None and length > seq_length:
+            raise UserError(
+                f"mask_selection_length is {length}, but a row has only {seq_length} tokens: "
+                f"lower it to at most {seq_length}"
+            )
+        if mask_token_id is None:
+            raise UserError(
+                "the vocabulary has no [MASK] token: add [MASK] to it (one line of vocab.txt) and "
+                "tokenize again"
+            )
+        if not 0 <= mask_token_id < vocabulary_size:
+            raise UserError(
+                f"Mask token id should be in range [0, {vocabulary_size - 1}] of the vocabulary, "
+                f"but it is {mask_token_id}"
+            )
+
+    def selection_length(self, seq_length: int) -> int:
+        """The width S of the mask arrays for rows of ``seq_length``."""
+        if self.mask_selection_length is not None:
+            return self.mask_selection_length
+        return int(selection_budgets(np.array([seq_length]), self.mask_selection_rate)[0])
+
+
+def selection_budgets(selectable: NDArray[np.int64], rate: float) -> NDArray[np.int64]:
+    """How many of so many selectable positions the rate asks for. The same shape, int64."""
+    # 32-bit floats on purpose: 0.15 of 100 is 16 in KerasNLP, because there 0.15 is 0.15000001.
+    return np.ceil(selectable.astype(np.float32) * np.float32(rate)).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskingConfig:
+class MaskStageConfig(MaskConfig):
     """Mask rows ahead of training: each copy is what the trainer computes on the fly in that
     epoch."""
 
@@ -24,24 +113,6 @@ class MaskingConfig:
     copies: int = 1
     """Maskings of every training row; the trainer uses copy e (modulo copies) in epoch e."""
 
-    mask_selection_rate: float = 0.15
-    """Share of the tokens of a row to predict."""
-
-    mask_selection_length: int | None = None
-    """Most positions to predict in a row; default: what the rate gives for a full row."""
-
-    mask_token_rate: float = 0.8
-    """Share of the chosen positions that become [MASK]."""
-
-    random_token_rate: float = 0.1
-    """Share of the chosen positions that become a random token; the rest stay as they are."""
-
-    strategy: Literal["token", "whole_word", "span"] = "token"
-    """token: single positions; whole_word: all pieces of a word; span: runs of words."""
-
-    seed: int = 0
-    """Decides the masks, together with the row and the copy."""
-
     format: Literal["array_record", "tfrecord"] = "array_record"
     """array_record gives the trainer random access; tfrecord holds tf.train.Examples."""
 
@@ -49,14 +120,3 @@ class MaskingConfig:
         """Raises UserError for values that cannot work with any rows."""
         if not 1 <= self.copies <= 65535:
             raise UserError(f"--copies {self.copies}: must be between 1 and 65535")
-
-    def mask_config(self) -> MaskConfig:
-        """The fields that decide the masks."""
-        return MaskConfig(
-            mask_selection_rate=self.mask_selection_rate,
-            mask_selection_length=self.mask_selection_length,
-            mask_token_rate=self.mask_token_rate,
-            random_token_rate=self.random_token_rate,
-            strategy=self.strategy,
-            seed=self.seed,
-        )

@@ -7,29 +7,46 @@ masks depend on nothing else: not on its batch, shard, worker, padding or the or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import as_uint64, fold, halves, purpose_key, scramble
-from pipelines.mask.mask_config import (
-    STRATEGIES,
-    MaskConfig,
-    check,
-    selection_budgets,
-    selection_length,
-)
+from pipelines.mask.config import MaskConfig, selection_budgets
 from pipelines.mask.replace_tokens import MaskCounts, replace_tokens
-from pipelines.mask.select_tokens import select_tokens
-from pipelines.mask.select_units import select_units
+from pipelines.mask.select import select_tokens, select_units
 from pipelines.mask.words import find_words, join_words, span_lengths
-
-__all__ = ["STRATEGIES", "MaskConfig", "MaskCounts", "check", "mask_rows", "selection_length"]
+from pipelines.text.vocabulary import Vocabulary
 
 # Rows are masked in blocks of about this many tokens, whose numbers stay in the L2 cache.
 _BLOCK_TOKENS = 1 << 17
+
+
+def mask_dense_rows(
+    dense: Mapping[str, NDArray],
+    vocabulary: Vocabulary,
+    config: MaskConfig,
+    copy: int | NDArray[np.integer],
+) -> tuple[dict[str, NDArray], MaskCounts]:
+    """``mask_rows`` for rows from disk (``pipelines.records.dense_rows``) and their vocabulary.
+
+    Never chosen are the special tokens; ``copy`` is one number for all rows or one for each.
+    """
+    special = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
+    return mask_rows(
+        dense["token_ids"],
+        dense["row_id"],
+        config=config,
+        vocabulary_size=vocabulary.size,
+        mask_token_id=vocabulary.mask_id,
+        unselectable_token_ids=[getattr(vocabulary, name) for name in special],
+        padding_mask=dense["padding_mask"],
+        is_continuation=vocabulary.is_continuation,
+        document_ids=dense["document_ids"],
+        copy=copy,
+    )
 
 
 def mask_rows(
@@ -69,14 +86,14 @@ def mask_rows(
         UserError: an impossible config, or a token id outside the vocabulary.
         ValueError: no ``is_continuation`` of the right length for words or spans.
     """
-    check(config, vocabulary_size=vocabulary_size, mask_token_id=mask_token_id)
+    config.check_masking(vocabulary_size=vocabulary_size, mask_token_id=mask_token_id)
     if config.strategy != "token" and (
         is_continuation is None or len(is_continuation) != vocabulary_size
     ):
         raise ValueError(f"strategy {config.strategy!r} needs is_continuation[vocabulary_size]")
     token_ids = np.ascontiguousarray(token_ids, np.int32)
     rows, seq_length = token_ids.shape
-    width = selection_length(config, seq_length)
+    width = config.selection_length(seq_length)
     unselectable = _unselectable_table(unselectable_token_ids, vocabulary_size)
     row_keys = fold(purpose_key(config.seed, "masking"), as_uint64(row_id), copy)
     selection_keys, span_keys, choice_keys, token_keys = fold(row_keys, np.arange(4)[:, None])

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -21,11 +22,12 @@ from pipelines import files
 from pipelines.beam_pipeline import count_workers, run_pipeline
 from pipelines.command import RunOptions
 from pipelines.documents.sample import print_estimate
-from pipelines.mask.config import MaskingConfig
-from pipelines.mask.examples import mask_columns
-from pipelines.mask.mask_rows import MaskCounts, check, selection_length
+from pipelines.mask.config import MaskConfig, MaskStageConfig
+from pipelines.mask.mask_rows import mask_dense_rows
+from pipelines.mask.replace_tokens import MaskCounts
 from pipelines.options import deciding_fields
 from pipelines.records.codec import schema_of
+from pipelines.records.dense_rows import dense_rows
 from pipelines.records.manifest import (
     Manifest,
     check_balance,
@@ -34,7 +36,7 @@ from pipelines.records.manifest import (
     read_manifest,
     read_run,
 )
-from pipelines.records.ragged import Columns, concatenate
+from pipelines.records.ragged import Columns, Ragged, concatenate, offsets_of
 from pipelines.records.shards import ShardInfo, ShardReader, local_copy, shard_name, write_shard
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
 from pipelines.summary import print_summary
@@ -56,7 +58,7 @@ class Work:
     name: str
 
 
-def plan_work(rows: Manifest, config: MaskingConfig) -> list[Work]:
+def plan_work(rows: Manifest, config: MaskStageConfig) -> list[Work]:
     """All files of the output."""
     work = []
     for split, shards in rows.splits.items():
@@ -70,7 +72,7 @@ def plan_work(rows: Manifest, config: MaskingConfig) -> list[Work]:
 
 
 def mask_shard(
-    path: str, work: Work, rows: Manifest, config: MaskingConfig, vocabulary: Vocabulary
+    path: str, work: Work, rows: Manifest, config: MaskStageConfig, vocabulary: Vocabulary
 ) -> tuple[Columns, Counter[str]]:
     """The examples of one copy of the shard at the local ``path``, and their counts."""
     reader = ShardReader(path, work.rows, rows.schema, rows.facts["format"])
@@ -78,11 +80,7 @@ def mask_shard(
     for start in range(0, max(1, len(reader)), _BLOCK_ROWS):
         block = reader.read(np.arange(start, min(start + _BLOCK_ROWS, len(reader))))
         examples, counts = mask_columns(
-            block,
-            vocabulary,
-            config.mask_config(),
-            seq_length=rows.facts["seq_length"],
-            copy=work.copy,
+            block, vocabulary, config, seq_length=rows.facts["seq_length"], copy=work.copy
         )
         parts.append(examples)
         total += counts
@@ -92,8 +90,33 @@ def mask_shard(
     return examples, counted
 
 
+def mask_columns(
+    rows: Columns, vocabulary: Vocabulary, config: MaskConfig, *, seq_length: int, copy: int
+) -> tuple[Columns, MaskCounts]:
+    """The examples of one copy of the rows, in the rows' order, and the counts of the masking.
+
+    An example is stored like its row (unpadded), with the token ids masked and three columns more:
+    the ``copy``, and the ``mask_positions`` and ``mask_ids`` of the row, as many as were chosen.
+    """
+    dense = dense_rows(rows, seq_length, vocabulary.pad_id)
+    masked, counts = mask_dense_rows(dense, vocabulary, config, copy)
+    tokens: Any = rows["token_ids"]
+    chosen = masked["mask_weights"] > 0
+    offsets = offsets_of(np.count_nonzero(chosen, axis=1))
+    examples = {name: column for name, column in rows.items() if name != "token_ids"}
+    return {
+        **examples,
+        "copy": np.full(len(tokens), copy, np.uint16),
+        "token_ids": Ragged(
+            masked["token_ids"][dense["padding_mask"]].astype(tokens.values.dtype), tokens.offsets
+        ),
+        "mask_positions": Ragged(masked["mask_positions"][chosen].astype(np.uint16), offsets),
+        "mask_ids": Ragged(masked["mask_ids"][chosen].astype(tokens.values.dtype), offsets),
+    }, counts
+
+
 class _MaskShard(beam.DoFn):
-    def __init__(self, rows: Manifest, config: MaskingConfig, vocabulary: Vocabulary):
+    def __init__(self, rows: Manifest, config: MaskStageConfig, vocabulary: Vocabulary):
         self._rows, self._config, self._vocabulary = rows, config, vocabulary
 
     def process(self, element: Work) -> Iterator[Report]:
@@ -108,7 +131,7 @@ class _MaskShard(beam.DoFn):
 def _finish(
     reports: list[Report],
     rows: Manifest,
-    config: MaskingConfig,
+    config: MaskStageConfig,
     vocabulary: Vocabulary,
     started: float,
 ) -> None:
@@ -133,10 +156,8 @@ def _finish(
             "copies": config.copies,
             "rows": rows.fingerprint,
             "mask": {
-                **asdict(config.mask_config()),
-                "mask_selection_length": selection_length(
-                    config.mask_config(), rows.facts["seq_length"]
-                ),
+                **config.masking(),
+                "mask_selection_length": config.selection_length(rows.facts["seq_length"]),
             },
         },
         schema=common_schema(reports),
@@ -154,7 +175,7 @@ def _finish(
 def _show_plan(
     work: list[Work],
     rows: Manifest,
-    config: MaskingConfig,
+    config: MaskStageConfig,
     vocabulary: Vocabulary,
     options: RunOptions,
 ) -> None:
@@ -167,9 +188,7 @@ def _show_plan(
         reader = ShardReader(path, sampled.rows, rows.schema, rows.facts["format"])
         block = reader.read(np.arange(min(_SAMPLED_ROWS, len(reader))))
         length = rows.facts["seq_length"]
-        examples, _ = mask_columns(
-            block, vocabulary, config.mask_config(), seq_length=length, copy=0
-        )
+        examples, _ = mask_columns(block, vocabulary, config, seq_length=length, copy=0)
         written = write_shard(folder, "sample", examples, schema_of(examples), config.format)
         seconds = time.thread_time() - began
     number = sum(item.rows.records for item in work)
@@ -182,15 +201,14 @@ def _show_plan(
     )
 
 
-def mask(config: MaskingConfig, options: RunOptions) -> None:
+def mask(config: MaskStageConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     started = time.time()
     config.check()
     rows = read_manifest(config.input, ("tokenize",))
     vocabulary = load_vocabulary(config.input).vocabulary
     check_vocabulary(config.input, vocabulary, rows)
-    check(
-        config.mask_config(),
+    config.check_masking(
         vocabulary_size=vocabulary.size,
         mask_token_id=vocabulary.mask_id,
         seq_length=rows.facts["seq_length"],

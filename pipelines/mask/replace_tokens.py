@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.keyed_random import below, bernoulli, fold_scrambled
-from pipelines.mask.mask_config import MaskConfig
+from pipelines.mask.config import MaskConfig
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ import numpy as np
 from tabulate import tabulate
 
 from pipelines.keyed_random import below, fold, purpose_key
-from pipelines.mask.mask_rows import STRATEGIES, MaskConfig, mask_rows
+from pipelines.mask.config import STRATEGIES, MaskConfig
+from pipelines.mask.mask_rows import mask_rows
 
 VOCABULARY, MASK = 30_522, 103
 UNSELECTABLE = [0, 100, 101, 102, 103]

@@ -288,7 +288,7 @@ def _Clock() -> Any:  # noqa: N802 - a class, made where Keras is
 
 def _held_out_rows(dataset: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     """The validation batches of ``trainer.pretrain``, each document in a row of its own."""
-    from pipelines.mask.mask_rows import MaskConfig
+    from pipelines.mask.config import MaskConfig
     from trainer.data.batches import BatchMaker
     from trainer.data.dataset import VALIDATION, RowReader
 

@@ -15,7 +15,7 @@ import yaml
 
 from pipelines.command import dump_config, parse_command, stage_of
 from pipelines.errors import UserError
-from pipelines.mask.config import MaskingConfig
+from pipelines.mask.config import MaskStageConfig
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.vocab.config import VocabConfig
 
@@ -149,7 +149,7 @@ def all_configs() -> list[type]:
     from trainer.pretraining.config import PretrainConfig
 
     return [
-        *(VocabConfig, TokenizeConfig, MaskingConfig, PretrainConfig, ExportConfig),
+        *(VocabConfig, TokenizeConfig, MaskStageConfig, PretrainConfig, ExportConfig),
         *(FinetuneConfig, EvaluateConfig, PredictConfig, DocstringsConfig, DemoTaskConfig),
     ]
 

@@ -13,7 +13,7 @@ import pytest
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
 from pipelines.inspect import InspectConfig, describe_records, inspect
-from pipelines.mask.config import MaskingConfig
+from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import read_manifest
 from pipelines.records.ragged import Ragged
@@ -84,7 +84,8 @@ def test_stock_tensorflow_parses_tfrecords_with_the_schema_as_printed(
     folder = tmp_path / "data"
     if stage == "masked":
         mask(
-            MaskingConfig(input=str(rows_dir), output=str(folder), format="tfrecord"), RunOptions()
+            MaskStageConfig(input=str(rows_dir), output=str(folder), format="tfrecord"),
+            RunOptions(),
         )
     else:
         tokenize(

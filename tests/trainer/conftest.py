@@ -162,11 +162,11 @@ def make_examples(tmp_path_factory) -> Callable[..., Path]:
 
     def make(rows: Path, **options) -> Path:
         from pipelines.command import RunOptions
-        from pipelines.mask.config import MaskingConfig
+        from pipelines.mask.config import MaskStageConfig
         from pipelines.mask.pipeline import mask
 
         folder = tmp_path_factory.mktemp("examples")
-        config = MaskingConfig(input=str(rows), output=str(folder), **options)
+        config = MaskStageConfig(input=str(rows), output=str(folder), **options)
         mask(config, RunOptions())
         return folder
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.mask.mask_rows import MaskConfig
+from pipelines.mask.config import MaskConfig
 from trainer.data.dataset import TRAIN, VALIDATION, Dataset, RowReader
 from trainer.data.fetch_ahead import FetchAhead
 from trainer.data.model_inputs import input_form, make_inputs

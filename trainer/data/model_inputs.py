@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.mask.examples import unselectable_ids
-from pipelines.mask.mask_rows import MaskConfig, mask_rows, selection_length
+from pipelines.mask.config import MaskConfig
+from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.records.dense_rows import dense_rows
 from pipelines.records.ragged import Columns, Ragged
 from trainer.data.dataset import Dataset
@@ -81,7 +81,7 @@ def make_inputs(
 def _masks_in(dataset: Dataset, mask: MaskConfig) -> int:
     if dataset.is_masked:
         return int(dataset.manifest.facts["mask"]["mask_selection_length"])
-    return selection_length(mask, dataset.seq_length)
+    return mask.selection_length(dataset.seq_length)
 
 
 def _stored_masks(dataset: Dataset, columns: Columns, width: int) -> dict[str, NDArray[Any]]:
@@ -110,27 +110,12 @@ def _fresh_masks(
     mask: MaskConfig,
     width: int,
 ) -> dict[str, NDArray[Any]]:
-    vocabulary = dataset.vocabulary
-    masked: dict[str, NDArray[Any]] = {}
-    for copy in np.unique(epoch):
-        chosen = slice(None) if (epoch == copy).all() else epoch == copy
-        outputs, _ = mask_rows(
-            dense["token_ids"][chosen],
-            dense["row_id"][chosen],
-            config=mask,
-            vocabulary_size=vocabulary.size,
-            mask_token_id=vocabulary.mask_id,
-            unselectable_token_ids=unselectable_ids(vocabulary),
-            padding_mask=dense["padding_mask"][chosen],
-            is_continuation=vocabulary.is_continuation,
-            document_ids=dense["document_ids"][chosen],
-            copy=int(copy),
-        )
-        for name, values in outputs.items():
-            columns = values.shape[1] if name == "token_ids" else width
-            whole = masked.setdefault(name, np.zeros((len(epoch), columns), values.dtype))
-            whole[chosen, : values.shape[1]] = values
-    return masked
+    masked, _ = mask_dense_rows(dense, dataset.vocabulary, mask, epoch)
+    missing = width - masked["mask_ids"].shape[1]
+    return {
+        name: values if name == "token_ids" else np.pad(values, ((0, 0), (0, missing)))
+        for name, values in masked.items()
+    }
 
 
 def _spread(column: Ragged, used: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, fold_scrambled, scramble
-from pipelines.mask.mask_rows import MaskConfig, check, mask_rows
+from pipelines.mask.config import MaskConfig
+from pipelines.mask.mask_rows import mask_rows
 from trainer.layers.preprocessing_layer import (
     PreprocessingLayer,
     sequences_of,
@@ -96,7 +97,9 @@ class MaskedLMMaskGenerator(PreprocessingLayer):
             seed=random.getrandbits(63) if seed is None else seed,
         )
         try:
-            check(self._mask_config, vocabulary_size=vocabulary_size, mask_token_id=mask_token_id)
+            self._mask_config.check_masking(
+                vocabulary_size=vocabulary_size, mask_token_id=mask_token_id
+            )
         except UserError as error:
             raise ValueError(str(error)) from None
         self._sightings = _Sightings()

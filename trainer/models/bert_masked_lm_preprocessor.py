@@ -14,7 +14,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.mask.mask_rows import MaskConfig, mask_rows
+from pipelines.mask.config import MaskConfig
+from pipelines.mask.mask_rows import mask_rows
 from trainer.models.preprocessor import Preprocessor
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from pipelines.errors import UserError
-from pipelines.mask.mask_rows import MaskConfig
+from pipelines.mask.config import MaskConfig
 from trainer.models.sizes import dimensions_of
 
 _DIMENSIONS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")

@@ -14,7 +14,6 @@ from typing import Any
 
 from pipelines import files
 from pipelines.errors import UserError
-from pipelines.mask.mask_rows import check as check_masking
 from trainer.data.batches import Batch, BatchMaker
 from trainer.data.dataset import Dataset, open_datasets
 from trainer.data.mixture import weigh_by_temperature
@@ -255,8 +254,7 @@ def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
             f"--max_sequence_length {positions}: the rows in {datasets[0].folder} have "
             f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
         )
-    check_masking(
-        config.mask_config(),
+    config.mask_config().check_masking(
         vocabulary_size=vocabulary.size,
         mask_token_id=vocabulary.mask_id,
         seq_length=seq_length,

@@ -12,7 +12,7 @@ from pipelines.command import RunOptions
 from pipelines.documents import sample as input_sample
 from pipelines.documents.sample import START_SECONDS, print_estimate
 from pipelines.files import match
-from pipelines.mask.config import MaskingConfig
+from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import read_manifest
 from pipelines.vocab.config import VocabConfig
@@ -64,7 +64,7 @@ def test_vocab_says_what_it_would_do(tmp_path, corpus, vocab_dir, capsys):
 
 
 def test_mask_says_what_it_would_do(tmp_path, rows_dir, capsys):
-    config = MaskingConfig(input=str(rows_dir), output=str(tmp_path / "m"), copies=3)
+    config = MaskStageConfig(input=str(rows_dir), output=str(tmp_path / "m"), copies=3)
     mask(config, _DRY)
     text = capsys.readouterr().out
     manifest = read_manifest(str(rows_dir))

@@ -16,7 +16,7 @@ import pytest
 from pipelines import files
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
-from pipelines.mask.config import MaskingConfig
+from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import MANIFEST, read_manifest
 from pipelines.records.shards import ShardReader, local_copy
@@ -91,8 +91,8 @@ def test_worker_processes_and_tfrecords(remote, tmp_path):
 
 def test_masking_from_bucket_to_bucket(bucket, rows_dir, tmp_path):
     upload(rows_dir, f"{bucket}/rows")
-    mask(MaskingConfig(input=f"{bucket}/rows", output=f"{bucket}/examples"), RunOptions())
-    mask(MaskingConfig(input=str(rows_dir), output=str(tmp_path / "examples")), RunOptions())
+    mask(MaskStageConfig(input=f"{bucket}/rows", output=f"{bucket}/examples"), RunOptions())
+    mask(MaskStageConfig(input=str(rows_dir), output=str(tmp_path / "examples")), RunOptions())
     assert contents(f"{bucket}/examples") == contents(str(tmp_path / "examples"))
 
 

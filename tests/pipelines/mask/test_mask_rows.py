@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, bernoulli, fold, purpose_key
 from pipelines.mask import mask_rows as mask_rows_module
-from pipelines.mask.mask_rows import (
-    STRATEGIES,
-    MaskConfig,
-    MaskCounts,
-    check,
-    mask_rows,
-    selection_length,
-)
+from pipelines.mask.config import STRATEGIES, MaskConfig
+from pipelines.mask.mask_rows import mask_rows
+from pipelines.mask.replace_tokens import MaskCounts
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = range(5)
 VOCABULARY = 60
@@ -133,7 +128,7 @@ def batches(draw):
 def test_equals_the_plain_implementation(batch):
     ids, row_id, document_ids, config, copy = batch
     outputs, counts = mask(ids, row_id, config, document_ids=document_ids, copy=copy)
-    width = selection_length(config, ids.shape[1])
+    width = config.selection_length(ids.shape[1])
     assert outputs["mask_positions"].shape == (len(ids), width)
     for r in range(len(ids)):
         expected, positions = mask_one_row(
@@ -317,21 +312,21 @@ def test_single_piece_words_are_chosen_as_tokens_are():
 def test_impossible_configs_are_refused_in_one_line(change, says):
     config = MaskConfig(**(asdict(MaskConfig()) | change))
     with pytest.raises(UserError, match=says) as error:
-        check(config, vocabulary_size=100, mask_token_id=4, seq_length=128)
+        config.check_masking(vocabulary_size=100, mask_token_id=4, seq_length=128)
     assert "\n" not in str(error.value)
 
 
 def test_possible_configs_are_accepted():
     for mask_rate, random_rate in ((0.0, 0.0), (1.0, 0.0), (0.9, 0.1), (0.7, 0.3), (0.35, 0.65)):
         config = MaskConfig(0.0, 128, mask_rate, random_rate)
-        check(config, vocabulary_size=5, mask_token_id=4, seq_length=128)
-    check(MaskConfig(mask_selection_length=500), vocabulary_size=5, mask_token_id=4)
+        config.check_masking(vocabulary_size=5, mask_token_id=4, seq_length=128)
+    MaskConfig(mask_selection_length=500).check_masking(vocabulary_size=5, mask_token_id=4)
 
 
 @pytest.mark.parametrize("mask_token_id", [None, -1, 100])
 def test_a_vocabulary_without_the_mask_token_is_refused(mask_token_id):
     with pytest.raises(UserError, match=r"\[MASK\]|Mask token id .* 99\]") as error:
-        check(MaskConfig(), vocabulary_size=100, mask_token_id=mask_token_id)
+        MaskConfig().check_masking(vocabulary_size=100, mask_token_id=mask_token_id)
     assert "\n" not in str(error.value)
 
 

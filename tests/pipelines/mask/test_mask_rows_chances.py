@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines.keyed_random import fold, halves, purpose_key
-from pipelines.mask.mask_rows import MaskConfig, mask_rows
+from pipelines.mask.config import MaskConfig
+from pipelines.mask.mask_rows import mask_rows
 from pipelines.mask.words import LONGEST_SPAN, find_words, join_words, span_lengths
 
 ROWS, LENGTH, VOCABULARY = 4000, 256, 101

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
-from pipelines.mask.config import MaskingConfig
+from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import read_manifest
 from pipelines.records.ragged import Ragged
@@ -17,7 +17,7 @@ from pipelines.records.shards import ShardReader
 from pipelines.text.vocabulary import Vocabulary
 
 
-def run(config: MaskingConfig, *beam_args: str) -> dict[str, bytes]:
+def run(config: MaskStageConfig, *beam_args: str) -> dict[str, bytes]:
     mask(config, RunOptions(beam_args=beam_args))
     return {
         path.name: path.read_bytes()
@@ -42,7 +42,7 @@ def ragged(column) -> Ragged:
 @pytest.mark.parametrize("strategy", ["token", "whole_word", "span"])
 @pytest.mark.parametrize("format", ["array_record", "tfrecord"])
 def test_examples_restore_their_rows(tmp_path, rows_dir, strategy, format):
-    config = MaskingConfig(
+    config = MaskStageConfig(
         input=str(rows_dir),
         output=str(tmp_path / "examples"),
         copies=2,
@@ -82,7 +82,7 @@ def test_same_bytes_on_every_runner(tmp_path, rows_dir):
             ("--runner=BundleBasedDirectRunner",),
         ]
     ):
-        config = MaskingConfig(input=str(rows_dir), output=str(tmp_path / str(number)), copies=2)
+        config = MaskStageConfig(input=str(rows_dir), output=str(tmp_path / str(number)), copies=2)
         outputs.append(run(config, *beam_args))
     assert outputs[0] == outputs[1] == outputs[2]
 
@@ -97,7 +97,7 @@ def test_same_bytes_on_every_runner(tmp_path, rows_dir):
     ],
 )
 def test_impossible_options(tmp_path, rows_dir, fields, message):
-    config = MaskingConfig(input=str(rows_dir), output=str(tmp_path / "out"), **fields)
+    config = MaskStageConfig(input=str(rows_dir), output=str(tmp_path / "out"), **fields)
     with pytest.raises(UserError, match=message):
         run(config)
     assert not (tmp_path / "out").exists()
@@ -118,7 +118,7 @@ def test_a_damaged_shard_is_named(tmp_path, rows_dir):
     data[len(data) // 3] ^= 1
     shard.write_bytes(data)
     with pytest.raises(UserError, match=f"{shard.name}.*checksum"):
-        run(MaskingConfig(input=str(rows), output=str(tmp_path / "out")))
+        run(MaskStageConfig(input=str(rows), output=str(tmp_path / "out")))
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -128,9 +128,9 @@ def test_rows_of_another_vocabulary_are_refused(tmp_path, rows_dir):
     tokens[10], tokens[11] = tokens[11], tokens[10]
     (rows / "vocab.txt").write_text("\n".join(tokens))
     with pytest.raises(UserError, match="not the vocabulary that the rows"):
-        run(MaskingConfig(input=str(rows), output=str(tmp_path / "out")))
+        run(MaskStageConfig(input=str(rows), output=str(tmp_path / "out")))
 
 
 def test_what_is_not_rows_is_refused(tmp_path, vocab_dir):
     with pytest.raises(UserError, match="written by stage vocab, expected tokenize"):
-        run(MaskingConfig(input=str(vocab_dir), output=str(tmp_path / "out")))
+        run(MaskStageConfig(input=str(vocab_dir), output=str(tmp_path / "out")))

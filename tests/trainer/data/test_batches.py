@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.mask.mask_rows import MaskConfig
+from pipelines.mask.config import MaskConfig
 from trainer.data.batches import BatchMaker
 from trainer.data.dataset import TRAIN, VALIDATION, RowReader, open_dataset, open_datasets
 from trainer.data.order import step_rows

@@ -15,7 +15,7 @@ if keras.config.backend() != "jax":
     pytest.skip("needs the JAX backend", allow_module_level=True)
 
 from pipelines.errors import UserError  # noqa: E402
-from pipelines.mask.mask_rows import MaskConfig  # noqa: E402
+from pipelines.mask.config import MaskConfig  # noqa: E402
 from trainer.data.batches import BatchMaker  # noqa: E402
 from trainer.data.dataset import open_datasets  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402

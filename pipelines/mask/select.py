@@ -1,9 +1,10 @@
-"""Which positions of each row the masked language model has to predict: words or spans.
+"""Which positions of each row the masked language model has to predict: tokens, words or spans.
 
-A row's units are taken in random order while they fit its budget, each at the random number of
-its first position; as google-research/bert does with words, and with the same small preference for
-short words, which more often fit the last places. Where all units are single positions this
-chooses what ``select_tokens`` does.
+Every position has a random 32-bit number of its own. Single tokens: those with the smallest numbers,
+so each set of ``budget`` selectable positions is equally likely. Words and spans ("units"): taken in
+the order of the numbers of their first positions while they fit the row's budget, as
+google-research/bert does with words, and with the same small preference for short words, which more
+often fit the last places. Where all units are single positions both choose the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,41 @@ _NO_UNIT = np.uint64(0xFFFFFFFFFFFFFFFF)
 _DRAW_SHIFT = np.uint64(32)
 _NUMBER_BITS = np.uint64(0xFFFFFFFF)
 _WINDOW = 16
+
+
+def select_tokens(
+    draws: NDArray[np.uint32], selectable: NDArray[np.bool_], budgets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Chooses exactly ``budgets[i]`` of the selectable positions of row i.
+
+    Ties go to the earlier position, so the choice does not depend on how a sort is implemented.
+
+    Args:
+        draws: uint32[R, L], a random number for each position.
+        selectable: bool[R, L].
+        budgets: int64[R], at most the number of selectable positions of each row.
+
+    Returns:
+        int64[sum(budgets)], sorted indices into the flattened [R * L] rows.
+    """
+    # All ones where a position is not selectable: never among the smallest.
+    keys = (~selectable).astype(np.uint32)
+    np.negative(keys, out=keys)
+    keys |= draws
+    ranked = np.sort(keys, axis=1)
+    rows = np.arange(len(keys))
+    limits = np.where(budgets > 0, ranked[rows, budgets - 1], 0).astype(np.uint32)
+    chosen = keys <= limits[:, None]
+    indices = np.flatnonzero(chosen)
+    if len(indices) == budgets.sum():
+        return indices
+    # Equal numbers at the limit (or a draw of 0 or 2**32 - 1): about one row in ten million.
+    for row in np.flatnonzero(np.count_nonzero(chosen, axis=1) != budgets):
+        candidates = np.flatnonzero(selectable[row])
+        order = np.argsort(draws[row, candidates], kind="stable")
+        chosen[row] = False
+        chosen[row, candidates[order[: budgets[row]]]] = True
+    return np.flatnonzero(chosen)
 
 
 def select_units(
