@@ -3,6 +3,8 @@
 Gather, dense layer, layer normalisation, then the transposed token embedding plus a bias (Devlin et
 al. 2018, appendix; Press and Wolf 2016 for the tied weights). Arguments, sub-layer names and
 variables are KerasNLP's ``MaskedLMHead``.
+
+Shapes: B rows of the batch, L positions, S masked positions, D hidden dimensions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -90,20 +92,20 @@ class MaskedLMHead(keras.layers.Layer):
         """The bias variable, float[vocabulary_size]."""
         return self._bias
 
-    def transform(self, masked: Any) -> Any:
-        """All between encoder and projection: float[batch, masks, hidden], and back the same."""
-        return self._intermediate_layer_norm(project(self._intermediate_dense, masked))
+    def transform(self, masked_BSD: Any) -> Any:
+        """All between encoder and projection: float[B, S, D] -> float[B, S, D]."""
+        return self._intermediate_layer_norm(project(self._intermediate_dense, masked_BSD))
 
     def call(self, inputs: Any, mask_positions: Any) -> Any:
-        """float[batch, sequence, hidden], int[batch, masks] -> float[batch, masks, vocabulary]."""
+        """float[B, L, D], int[B, S] -> float[B, S, V]."""
         positions = ops.expand_dims(mask_positions, axis=-1)
-        x = self.transform(ops.take_along_axis(inputs, positions, axis=1))
+        x_BSD = self.transform(ops.take_along_axis(inputs, positions, axis=1))
         if self.token_embedding is not None:
-            outputs = self.token_embedding(x, reverse=True)
+            logits_BSV = self.token_embedding(x_BSD, reverse=True)
         else:
-            outputs = ops.matmul(x, ops.cast(self._kernel, self.compute_dtype))
+            logits_BSV = ops.matmul(x_BSD, ops.cast(self._kernel, self.compute_dtype))
         # Not cast down: in mixed precision the sum and the loss after it stay in float32.
-        outputs = ops.add(ops.cast(outputs, self.compute_dtype), self._bias)
+        outputs = ops.add(ops.cast(logits_BSV, self.compute_dtype), self._bias)
         return outputs if self.activation is None else self.activation(outputs)
 
     def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> Any:

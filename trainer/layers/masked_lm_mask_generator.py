@@ -21,11 +21,15 @@ from pipelines.errors import UserError
 from pipelines.keyed_random import fold, fold_scrambled, scramble
 from pipelines.mask.config import MaskConfig
 from pipelines.mask.mask_rows import mask_rows
+from pipelines.records.ragged import offsets_of
 from trainer.layers.preprocessing_layer import (
     PreprocessingLayer,
+    ragged_in_graph,
     sequences_of,
     tracing_tensorflow,
 )
+
+_MASKS = ("mask_positions", "mask_ids", "mask_weights")
 
 
 class _Sightings:
@@ -121,8 +125,8 @@ class MaskedLMMaskGenerator(PreprocessingLayer):
         if isinstance(inputs, (list, tuple)) or hasattr(inputs, "to_list"):
             rows, batched = sequences_of(inputs)
             lengths = np.array([len(row) for row in rows], np.int64)
-            flat = [token_id for row in rows for token_id in row]
-            ids = _padded(np.array(flat, np.int64), lengths)
+            flat = np.array([token_id for row in rows for token_id in row], np.int64)
+            ids = _padded(flat, lengths)
         else:
             array = np.asarray(inputs)
             batched = array.ndim == 2
@@ -132,68 +136,53 @@ class MaskedLMMaskGenerator(PreprocessingLayer):
         outputs["token_ids"] = _unpadded(outputs["token_ids"], lengths)
         if self.mask_selection_length is None:
             chosen = np.count_nonzero(outputs["mask_weights"], axis=1)
-            for name in ("mask_positions", "mask_ids", "mask_weights"):
+            for name in _MASKS:
                 outputs[name] = _unpadded(outputs[name], chosen)
         return outputs if batched else {name: value[0] for name, value in outputs.items()}
 
     def _call_in_graph(self, inputs: Any) -> dict[str, Any]:
         import tensorflow as tf
 
-        ragged = isinstance(inputs, tf.RaggedTensor)
-        if not ragged:
-            inputs = tf.convert_to_tensor(inputs)
-        batched = inputs.shape.rank == 2
+        ragged, batched = ragged_in_graph(inputs)
+        dtype, width = ragged.dtype, self.mask_selection_length
         rows = inputs.shape[0] if batched else 1
-        width = self.mask_selection_length
-        dtype = inputs.dtype
 
-        def mask(ids: NDArray, splits: NDArray[np.int64]) -> list[NDArray]:
+        def mask(flat: NDArray, splits: NDArray[np.int64]) -> list[NDArray]:
             lengths = np.diff(splits)
-            if ids.ndim == 1:
-                ids = _padded(ids, lengths)
-            outputs = self._mask(ids, lengths)
-            tokens = outputs["token_ids"].astype(dtype.as_numpy_dtype)
-            positions = outputs["mask_positions"].astype(np.int64)
-            originals = outputs["mask_ids"].astype(dtype.as_numpy_dtype)
-            weights = outputs["mask_weights"]
-            if ragged:
-                tokens = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
-            if width is not None:
-                return [tokens, positions, originals, weights]
-            used = weights > 0
-            offsets = np.zeros(len(used) + 1, np.int64)
-            np.cumsum(np.count_nonzero(used, axis=1), out=offsets[1:])
-            return [tokens, positions[used], originals[used], weights[used], offsets]
+            outputs = self._mask(_padded(flat, lengths), lengths)
+            tokens = outputs["token_ids"]
+            tokens = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
+            masks = [outputs[name] for name in _MASKS]
+            used = outputs["mask_weights"] > 0
+            if width is None:
+                masks = [values[used] for values in masks]
+            ids_dtype = dtype.as_numpy_dtype
+            dtypes = (ids_dtype, np.int64, ids_dtype, np.float32)
+            arrays = [a.astype(t) for a, t in zip([tokens, *masks], dtypes, strict=True)]
+            return [*arrays, offsets_of(np.count_nonzero(used, axis=1))]
 
-        if ragged:
-            arguments = [inputs.flat_values, tf.cast(inputs.row_splits, tf.int64)]
-        else:
-            dense = inputs if batched else inputs[None]
-            shape = tf.shape(dense, tf.int64)
-            arguments = [dense, tf.range(shape[0] + 1) * shape[1]]
-        dtypes = [dtype, tf.int64, dtype, tf.float32] + [tf.int64] * (width is None)
         # Stateful: the same ids get other masks the next time.
-        token_ids, *masks = tf.numpy_function(mask, arguments, dtypes, stateful=True)
-        if ragged:
-            token_ids.set_shape([None])
-            token_ids = inputs.with_flat_values(token_ids)
+        flat, *masks, offsets = tf.numpy_function(
+            mask,
+            [ragged.flat_values, tf.cast(ragged.row_splits, tf.int64)],
+            [dtype, tf.int64, dtype, tf.float32, tf.int64],
+            stateful=True,
+        )
+        flat.set_shape([None])
+        offsets.set_shape([None if rows is None else rows + 1])
+        if isinstance(inputs, tf.RaggedTensor):
+            token_ids = inputs.with_flat_values(flat)
         else:
-            token_ids.set_shape(dense.shape)
+            token_ids = tf.reshape(flat, tf.shape(inputs))
+            token_ids.set_shape(inputs.shape)
+        for values in masks:
+            values.set_shape([None] if width is None else [rows, width])
         if width is None:
-            *masks, offsets = masks
-            offsets.set_shape([None if rows is None else rows + 1])
-            for flat in masks:
-                flat.set_shape([None])
             masks = [tf.RaggedTensor.from_row_splits(m, offsets, validate=False) for m in masks]
-        else:
-            for mask_output in masks:
-                mask_output.set_shape([rows, width])
         masks[2] = tf.cast(masks[2], self.compute_dtype)
-        outputs = [token_ids, *masks]
-        names = ("token_ids", "mask_positions", "mask_ids", "mask_weights")
         if not batched:
-            outputs = [output[0] for output in outputs]
-        return dict(zip(names, outputs, strict=True))
+            masks = [values[0] for values in masks]
+        return {"token_ids": token_ids, **dict(zip(_MASKS, masks, strict=True))}
 
     def _mask(self, ids: NDArray, lengths: NDArray[np.int64]) -> dict[str, Any]:
         """``mask_rows`` on ids[N, L], of which the first ``lengths[i]`` of row i count."""

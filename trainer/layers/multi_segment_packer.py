@@ -11,14 +11,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.layers.preprocessing_layer import (
-    PreprocessingLayer,
-    call_in_graph,
-    ragged_in_graph,
-    sequences_of,
-    tracing_tensorflow,
-)
-from trainer.layers.trim_segments import TRUNCATIONS, trimmed_lengths
+from trainer.layers.join_segments import join_segments, special_values
+from trainer.layers.preprocessing_layer import PreprocessingLayer, map_sequences
+from trainer.layers.trim_segments import TRUNCATIONS
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
@@ -81,58 +76,21 @@ class MultiSegmentPacker(PreprocessingLayer):
         if not segments:
             raise ValueError("MultiSegmentPacker needs at least one segment, not an empty tuple")
         length = sequence_length or self.sequence_length
-        start = self.start_value if add_start_value else []
-        end = self.end_value if add_end_value else []
-        if tracing_tensorflow():
-            return self._call_in_graph(segments, length, start, end)
-        pairs = [sequences_of(segment) for segment in segments]
-        if len({batched for _, batched in pairs}) != 1:
-            raise ValueError("all segments must have the same rank")
-        tokens, ids = self._pack([rows for rows, _ in pairs], length, start, end)
-        return (tokens, ids) if pairs[0][1] else (tokens[0], ids[0])
 
-    def _call_in_graph(self, segments: Any, length: int, start: Any, end: Any) -> tuple[Any, Any]:
-        import tensorflow as tf
+        def pack(rows: list[list[list[Any]]]) -> tuple[NDArray, NDArray]:
+            values, owners = join_segments(
+                rows,
+                length=length,
+                start=self.start_value if add_start_value else [],
+                separator=self.sep_value,
+                end=self.end_value if add_end_value else [],
+                pad_value=self.pad_value,
+                truncate=self.truncate,
+                padding_side=self.padding_side,
+            )
+            return values, np.maximum(owners, 0)
 
-        pairs = [ragged_in_graph(segment) for segment in segments]
-        batched = pairs[0][1]
-        flat = [part for ragged, _ in pairs for part in (ragged.flat_values, ragged.row_splits)]
-        text = pairs[0][0].dtype == tf.string
-
-        def pack(*arrays: NDArray) -> tuple[NDArray, NDArray]:
-            rows = [
-                [part.tolist() for part in np.split(values, splits[1:-1])]
-                for values, splits in zip(arrays[::2], arrays[1::2], strict=True)
-            ]
-            tokens, ids = self._pack(rows, length, start, end)
-            return (tokens.astype(object) if text else tokens), ids
-
-        shape = (None, length)
-        outputs = [("string" if text else "int32", shape), ("int32", shape)]
-        tokens, ids = call_in_graph(pack, flat, outputs)
-        return (tokens, ids) if batched else (tokens[0], ids[0])
-
-    def _pack(
-        self, segments: list[list[list[Any]]], length: int, start: list[Any], end: list[Any]
-    ) -> tuple[NDArray, NDArray[np.int32]]:
-        rows = len(segments[0])
-        specials = len(start) + len(end) + len(self.sep_value) * (len(segments) - 1)
-        lengths = np.array([[len(row) for row in segment] for segment in segments], np.int64)
-        lengths = lengths.reshape(len(segments), rows).T
-        kept = trimmed_lengths(lengths, length - specials, self.truncate)
-        packed: list[list[Any]] = []
-        packed_ids: list[list[int]] = []
-        for r in range(rows):
-            row, ids = list(start), [0] * len(start)
-            for s, segment in enumerate(segments):
-                after = end if s == len(segments) - 1 else self.sep_value
-                part = [*segment[r][: kept[r, s]], *after]
-                row += part
-                ids += [s] * len(part)
-            packed.append(row[:length])
-            packed_ids.append(ids[:length])
-        tokens = padded(packed, length, self.pad_value, self.padding_side)
-        return tokens, padded(packed_ids, length, 0, self.padding_side)
+        return map_sequences(pack, segments, length, "int32")
 
     def get_config(self) -> dict[str, Any]:
         return (
@@ -149,30 +107,3 @@ class MultiSegmentPacker(PreprocessingLayer):
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         shape = (*inputs_shape[:-1], self.sequence_length)
         return shape, shape
-
-
-def special_values(value: Any) -> list[Any]:
-    """One id or token, or several, or None, as a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def padded(rows: list[list[Any]], length: int, pad_value: Any, padding_side: str) -> NDArray:
-    """Rows of at most ``length`` values as int32 or string [rows, length]."""
-    if padding_side not in ("left", "right"):
-        raise ValueError(f"padding_side must be 'left' or 'right', not {padding_side!r}")
-    text = any(isinstance(value, (str, bytes)) for row in rows for value in row[:1])
-    if pad_value is None:
-        pad_value = "" if text else 0
-    array = np.full((len(rows), length), pad_value, object if text else np.int32)
-    for r, row in enumerate(rows):
-        if padding_side == "right":
-            array[r, : len(row)] = row
-        else:
-            array[r, length - len(row) :] = row
-    if text:
-        return np.array(
-            [v.decode() if isinstance(v, bytes) else v for v in array.ravel()], np.str_
-        ).reshape(array.shape)
-    return array

@@ -118,3 +118,51 @@ def call_in_graph(
     for tensor, (_, shape) in zip(results, outputs, strict=True):
         tensor.set_shape(shape)
     return results
+
+
+def map_sequences(
+    pack: Callable[[list[list[list[Any]]]], tuple[NDArray, NDArray]],
+    segments: Sequence[Any],
+    length: int,
+    second_dtype: str,
+) -> tuple[Any, Any]:
+    """Calls ``pack`` on the rows of segments in any containers, eagerly or in a TensorFlow graph.
+
+    Args:
+        pack: from the rows of each segment to two arrays [rows, length]: values, and another array.
+        segments: each a sequence of ids or tokens or a batch of them, all the same.
+        length: width of the arrays.
+        second_dtype: of the second array; the first is int32 or text, as the segments are.
+
+    Returns:
+        What ``pack`` gives, as arrays or as tensors; without the axis of rows for single sequences.
+    """
+    in_graph = tracing_tensorflow()
+    pairs: list[Any] = [ragged_in_graph(s) if in_graph else sequences_of(s) for s in segments]
+    if len({batched for _, batched in pairs}) != 1:
+        raise ValueError("all segments must have the same rank")
+    contents, (batched, *_) = zip(*pairs, strict=True)
+    if in_graph:
+        first, second = _pack_in_graph(pack, contents, length, second_dtype)
+    else:
+        first, second = pack(list(contents))
+    return (first, second) if batched else (first[0], second[0])
+
+
+def _pack_in_graph(pack: Any, segments: Sequence[Any], length: int, second_dtype: str) -> Any:
+    import tensorflow as tf
+
+    text = segments[0].dtype == tf.string
+
+    def pack_flat(*arrays: NDArray) -> tuple[NDArray, NDArray]:
+        rows = [
+            [row.tolist() for row in np.split(values, splits[1:-1])]
+            for values, splits in zip(arrays[::2], arrays[1::2], strict=True)
+        ]
+        first, second = pack(rows)
+        return (first.astype(object) if text else first), second
+
+    flat = [array for ragged in segments for array in (ragged.flat_values, ragged.row_splits)]
+    shape = (None, length)
+    outputs = [("string" if text else "int32", shape), (second_dtype, shape)]
+    return call_in_graph(pack_flat, flat, outputs)

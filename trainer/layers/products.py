@@ -71,42 +71,33 @@ def _product() -> Any:
         batch = "".join(index for index in shared if index in output)
         summed = "".join(index for index in shared if index not in output)
 
+        def own(indices: str) -> str:
+            return "".join(index for index in indices if index not in shared)
+
         def forms(one: str, other: str) -> tuple[str, str]:
-            """Indices of the factors as the kernels want them: [batch, rows, sums] and
-            [batch, sums, columns]."""
-            rows = "".join(index for index in one if index not in shared)
-            columns = "".join(index for index in other if index not in shared)
-            return batch + rows + summed, batch + summed + columns
+            """What the kernels want: [batch, rows, sums] and [batch, sums, columns]."""
+            return batch + own(one) + summed, batch + summed + own(other)
 
-        def cost(factors: tuple[tuple[str, Any], tuple[str, Any]]) -> int:
-            wanted = forms(factors[0][0], factors[1][0])
-            sizes = [
-                math.prod(tensor.shape)
-                for (indices, tensor), form in zip(factors, wanted, strict=True)
-                if indices != form
-            ]
-            return sum(sizes)
+        def elements_moved(one: tuple[str, Any], other: tuple[str, Any]) -> int:
+            wanted = forms(one[0], other[0])
+            factors = zip((one, other), wanted, strict=True)
+            return sum(
+                math.prod(tensor.shape) for (indices, tensor), form in factors if indices != form
+            )
 
-        as_given = ((first, left), (second, right))
-        exchanged = ((second, right), (first, left))
-        factors = exchanged if cost(exchanged) < cost(as_given) else as_given
-        wanted = forms(factors[0][0], factors[1][0])
-        one, other = (
-            arranged(tensor, indices, form)
-            for (indices, tensor), form in zip(factors, wanted, strict=True)
-        )
+        one, other = (first, left), (second, right)
+        if elements_moved(other, one) < elements_moved(one, other):
+            one, other = other, one
+        rows, columns = forms(one[0], other[0])
         batches = list(range(len(batch)))
-        rows = wanted[0].removesuffix(summed) if summed else wanted[0]
+        sums = [rows.index(i) for i in summed], [columns.index(i) for i in summed]
         result = jax.lax.dot_general(
-            one,
-            other,
-            (
-                ([wanted[0].index(i) for i in summed], [wanted[1].index(i) for i in summed]),
-                (batches, batches),
-            ),
+            arranged(one[1], one[0], rows),
+            arranged(other[1], other[0], columns),
+            (sums, (batches, batches)),
             preferred_element_type=jnp.float32,
         )
-        order = rows + wanted[1].removeprefix(batch + summed)
+        order = batch + own(one[0]) + own(other[0])
         if order != output:
             # Else XLA would exchange the factors to save transposing the result.
             result = jax.lax.optimization_barrier(result)

@@ -5,17 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
-from trainer.layers.multi_segment_packer import padded, special_values
-from trainer.layers.preprocessing_layer import (
-    PreprocessingLayer,
-    call_in_graph,
-    ragged_in_graph,
-    sequences_of,
-    tracing_tensorflow,
-)
+from trainer.layers.join_segments import join_segments, special_values
+from trainer.layers.preprocessing_layer import PreprocessingLayer, map_sequences
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
@@ -63,38 +56,22 @@ class StartEndPacker(PreprocessingLayer):
             int32 (or strings) [batch, sequence_length] or [sequence_length], and the mask if asked.
         """
         length = sequence_length or self.sequence_length
-        start = self.start_value if add_start_value else []
-        end = self.end_value if add_end_value else []
-        if tracing_tensorflow():
-            outputs, batched = self._call_in_graph(inputs, length, start, end)
-        else:
-            rows, batched = sequences_of(inputs)
-            outputs = self._pack(rows, length, start, end)
-        packed, mask = outputs if batched else (outputs[0][0], outputs[1][0])
+
+        def pack(rows: list[list[list[Any]]]) -> tuple[NDArray, NDArray]:
+            values, owners = join_segments(
+                rows,
+                length=length,
+                start=self.start_value if add_start_value else [],
+                separator=[],
+                end=self.end_value if add_end_value else [],
+                pad_value=self.pad_value,
+                truncate="waterfall",
+                padding_side=self.padding_side,
+            )
+            return values, owners >= 0
+
+        packed, mask = map_sequences(pack, (inputs,), length, "bool")
         return (packed, mask) if self.return_padding_mask else packed
-
-    def _call_in_graph(self, inputs: Any, length: int, start: Any, end: Any) -> tuple[Any, bool]:
-        import tensorflow as tf
-
-        ragged, batched = ragged_in_graph(inputs)
-        text = ragged.dtype == tf.string
-
-        def pack(values: NDArray, splits: NDArray) -> tuple[NDArray, NDArray]:
-            rows = [part.tolist() for part in np.split(values, splits[1:-1])]
-            packed, mask = self._pack(rows, length, start, end)
-            return (packed.astype(object) if text else packed), mask
-
-        shape = (None, length)
-        outputs = [("string" if text else "int32", shape), ("bool", shape)]
-        return call_in_graph(pack, [ragged.flat_values, ragged.row_splits], outputs), batched
-
-    def _pack(
-        self, rows: list[list[Any]], length: int, start: list[Any], end: list[Any]
-    ) -> tuple[NDArray, NDArray[np.bool_]]:
-        room = max(length - len(start) - len(end), 0)
-        packed = [[*start, *row[:room], *end][:length] for row in rows]
-        mask = padded([[1] * len(row) for row in packed], length, 0, self.padding_side)
-        return padded(packed, length, self.pad_value, self.padding_side), mask.astype(np.bool_)
 
     def get_config(self) -> dict[str, Any]:
         return (

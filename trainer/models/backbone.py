@@ -9,11 +9,16 @@ from typing import Any
 
 import keras
 
-from trainer.models.class_property import ClassProperty
+from trainer.presets.builtin import BUILTIN_PRESETS
 
 
 class Backbone(keras.Model):
-    """Base class of encoders; ``Backbone.from_preset`` infers the class from the preset."""
+    """Base class of encoders; ``Backbone.from_preset`` infers the class from the preset.
+
+    ``presets`` are the built-in ones by name, each with its ``metadata`` and ``kaggle_handle``.
+    """
+
+    presets = BUILTIN_PRESETS
 
     def __init__(self, *args: Any, dtype: Any = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,13 +49,6 @@ class Backbone(keras.Model):
             config["dtype"] = keras.dtype_policies.get(config["dtype"])
         return cls(**config)
 
-    @ClassProperty
-    def presets(cls) -> dict[str, Any]:  # noqa: N805
-        """The built-in presets by name, each with its ``metadata`` and ``kaggle_handle``."""
-        from trainer.presets.builtin import BUILTIN_PRESETS
-
-        return {name: dict(preset) for name, preset in BUILTIN_PRESETS.items()}
-
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> Any:
         """Loads a backbone from a built-in name, ``kaggle://``, ``hf://`` or a directory.
@@ -63,6 +61,8 @@ class Backbone(keras.Model):
         Raises:
             UserError: unknown name, missing file, or weights that do not fit the configuration.
         """
+        # The one circle of imports: presets build models, and models load and save presets. So
+        # these two packages import each other's modules only when they are called.
         from trainer.presets.load import load_backbone
 
         return load_backbone(cls, preset, load_weights, **kwargs)

@@ -11,8 +11,23 @@ import keras
 
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
-from trainer.models.masked_lm import MaskedLM
 from trainer.models.pretraining_model import bert_masked_lm_head
+from trainer.models.task import Task
+
+
+class MaskedLM(Task):
+    """Base class; ``MaskedLM.from_preset`` gives the preset's own kind."""
+
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        *,
+        weighted_metrics: Any = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """As ``Task.compile``; the accuracy counts each position by its weight."""
+        super().compile(optimizer, loss, weighted_metrics=weighted_metrics, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="bertmill")

@@ -9,7 +9,22 @@ import keras
 from trainer.layers.dropout import Dropout
 from trainer.models.bert_backbone import BertBackbone, bert_kernel_initializer
 from trainer.models.bert_text_classifier_preprocessor import BertTextClassifierPreprocessor
-from trainer.models.text_classifier import TextClassifier
+from trainer.models.task import Task
+
+
+class TextClassifier(Task):
+    """Base class; ``TextClassifier.from_preset`` gives the preset's own kind."""
+
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        *,
+        metrics: Any = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """As ``Task.compile``."""
+        super().compile(optimizer, loss, metrics=metrics, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
@@ -65,4 +80,5 @@ class BertTextClassifier(TextClassifier):
         }
 
 
+Classifier = TextClassifier
 BertClassifier = BertTextClassifier

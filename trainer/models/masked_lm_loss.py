@@ -5,6 +5,9 @@ are computed together, block of rows by block of rows, so that each logit is mad
 is in the cache, and forgotten; a plain cross-entropy writes [rows, vocabulary] at least three times.
 On TensorFlow and Torch the backend's own fused sparse cross-entropy over gathered labels is used.
 All sums are in float32 whatever the inputs' dtype.
+
+Shapes, as suffixes of names: N rows (masked positions of the whole batch), R rows of a block, D
+hidden dimensions, V ids of the vocabulary.
 """
 
 from __future__ import annotations
@@ -55,16 +58,16 @@ def sum_masked_lm_loss(
     weights = ops.cast(ops.reshape(weights, (-1,)), "float32")
     embeddings = ops.convert_to_tensor(embeddings)
     bias = ops.convert_to_tensor(bias)
-    backend = keras.config.backend()
-    if backend == "jax":
+    if keras.config.backend() == "jax":
         block_rows = block_rows or default_block_rows(width)
         loss, correct = _jax_sums()(hidden, embeddings, bias, labels, weights, block_rows)
     else:
         table = ops.cast(ops.transpose(embeddings), hidden.dtype)
         logits = ops.cast(ops.matmul(hidden, table), "float32") + ops.cast(bias, "float32")
-        per_row, right = _tensorflow_rows if backend == "tensorflow" else _torch_rows
-        loss = ops.sum(per_row(logits, labels) * weights)
-        correct = ops.sum(ops.cast(right(logits, labels), "float32") * weights)
+        loss = ops.sum(_cross_entropy(logits, labels) * weights)
+        wanted = ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1)[:, 0]
+        right = ops.stop_gradient(wanted) >= ops.stop_gradient(ops.max(logits, axis=-1))
+        correct = ops.sum(ops.cast(right, "float32") * weights)
     return MaskedLMSums(loss, correct, ops.sum(weights))
 
 
@@ -84,12 +87,13 @@ def default_block_rows(width: int) -> int:
 
 @functools.cache
 def _jax_sums() -> Any:
-    """Builds ``(hidden, embeddings, bias, labels, weights, block_rows) -> (loss, correct)``."""
+    """Builds the JAX function ``sums``: hidden float[N, D], table float[V, D], bias float[V], labels
+    int32[N], weights float32[N], block_rows -> (loss, correct)."""
     import jax
     import jax.numpy as jnp
 
-    def in_blocks(array: Any, block_rows: int) -> tuple[Any, int]:
-        """[rows, …] -> [block, blocks, …]: a block takes every blocks-th row.
+    def in_blocks(array: Any, block_rows: int) -> Any:
+        """[N, …] -> [R, blocks, …]: a block takes every blocks-th row.
 
         So contiguous shards of rows stay on their devices and every device works on every block.
         """
@@ -97,88 +101,78 @@ def _jax_sums() -> Any:
         blocks = -(-rows // block_rows)
         padding = [(0, blocks * block_rows - rows)] + [(0, 0)] * (array.ndim - 1)
         padded = jnp.pad(array, padding)
-        return padded.reshape(block_rows, blocks, *array.shape[1:]), blocks
+        return padded.reshape(block_rows, blocks, *array.shape[1:])
 
-    def block_logits(hidden: Any, embeddings: Any, bias: Any, labels: Any) -> tuple[Any, ...]:
-        """Logits float32[vocabulary, rows], and for each row the highest and the wanted one.
+    def cast(*arguments: Any) -> tuple[Any, ...]:
+        """The table in the dtype of the vectors, and the rows in blocks."""
+        hidden_ND, table_VD, bias_V, labels_N, weights_N, block_rows = arguments
+        block_rows = min(block_rows, hidden_ND.shape[0]) or 1
+        rows = [in_blocks(array, block_rows) for array in (hidden_ND, labels_N, weights_N)]
+        return *rows, table_VD.astype(hidden_ND.dtype), bias_V.astype(jnp.float32)
+
+    def block_logits(hidden_RD: Any, table_VD: Any, bias_V: Any, labels_R: Any) -> tuple[Any, ...]:
+        """Logits float32 [V, R], and for each row the highest and the wanted one.
 
         The vocabulary comes first because sums over the last axis do not vectorise on CPU: this
         way round, the elementwise work beside the products falls to a tenth.
         """
-        logits = jax.lax.dot_general(
-            embeddings, hidden, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+        logits_VR = jax.lax.dot_general(
+            table_VD, hidden_RD, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
         )
-        logits = logits + bias[:, None]
-        highest = logits.max(axis=0)
-        wanted = jnp.take_along_axis(logits, labels[None, :], axis=0)[0]
-        return logits, highest, wanted
-
-    def split(arguments: tuple[Any, ...], block_rows: int) -> tuple[Any, int]:
-        hidden, _, _, labels, weights = arguments
-        rows = hidden.shape[0]
-        block_rows = min(block_rows, rows) or 1
-        parts = [in_blocks(array, block_rows) for array in (hidden, labels, weights)]
-        return [part for part, _ in parts], parts[0][1]
-
-    def cast(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden, embeddings, bias, labels, weights = arguments
-        return hidden, embeddings.astype(hidden.dtype), bias.astype(jnp.float32), labels, weights
+        logits_VR = logits_VR + bias_V[:, None]
+        highest_R = logits_VR.max(axis=0)
+        wanted_R = jnp.take_along_axis(logits_VR, labels_R[None, :], axis=0)[0]
+        return logits_VR, highest_R, wanted_R
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
     def sums(*arguments: Any) -> tuple[Any, Any]:
-        block_rows = arguments[-1]
-        _, embeddings, bias, _, _ = arrays = cast(arguments[:-1])
-        (hidden, labels, weights), blocks = split(arrays, block_rows)
+        hidden, labels, weights, table_VD, bias_V = cast(*arguments)
 
         def add_block(carry: tuple[Any, Any], block: Any) -> tuple[tuple[Any, Any], None]:
-            label, weight = labels[:, block], weights[:, block]
-            logits, highest, wanted = block_logits(hidden[:, block], embeddings, bias, label)
-            total = jnp.log(jnp.exp(logits - highest).sum(axis=0)) + highest
+            labels_R, weights_R = labels[:, block], weights[:, block]
+            logits_VR, highest_R, wanted_R = block_logits(
+                hidden[:, block], table_VD, bias_V, labels_R
+            )
+            total_R = jnp.log(jnp.exp(logits_VR - highest_R).sum(axis=0)) + highest_R
             loss, correct = carry
-            loss += ((total - wanted) * weight).sum()
-            return (loss, correct + ((wanted >= highest) * weight).sum()), None
+            loss += ((total_R - wanted_R) * weights_R).sum()
+            return (loss, correct + ((wanted_R >= highest_R) * weights_R).sum()), None
 
         zero = jnp.zeros((), jnp.float32)
-        (loss, correct), _ = jax.lax.scan(add_block, (zero, zero), jnp.arange(blocks))
+        (loss, correct), _ = jax.lax.scan(add_block, (zero, zero), jnp.arange(hidden.shape[1]))
         return loss, correct
 
     def forward(*arguments: Any) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
         """Also the gradients of the loss: they cost two products while the logits are at hand."""
-        block_rows, originals = arguments[-1], arguments[:-1]
-        _, embeddings, bias, _, _ = arrays = cast(originals)
-        (hidden, labels, weights), blocks = split(arrays, block_rows)
+        hidden, labels, weights, table_VD, bias_V = cast(*arguments)
 
         def add_block(carry: tuple[Any, ...], block: Any) -> tuple[tuple[Any, ...], Any]:
-            loss, correct, d_embeddings, d_bias = carry
-            rows, label, weight = hidden[:, block], labels[:, block], weights[:, block]
-            logits, highest, wanted = block_logits(rows, embeddings, bias, label)
-            exponents = jnp.exp(logits - highest)
-            total = exponents.sum(axis=0)
-            loss += ((jnp.log(total) + highest - wanted) * weight).sum()
-            correct += ((wanted >= highest) * weight).sum()
-            is_label = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 0) == label
-            d_logits = exponents * (weight / total) - is_label * weight
-            d_bias += d_logits.sum(axis=1)
-            d_logits = d_logits.astype(rows.dtype)
-            d_rows = jax.lax.dot_general(
-                d_logits, embeddings, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+            loss, correct, d_table_VD, d_bias_V = carry
+            hidden_RD, labels_R, weights_R = hidden[:, block], labels[:, block], weights[:, block]
+            logits_VR, highest_R, wanted_R = block_logits(hidden_RD, table_VD, bias_V, labels_R)
+            exponents_VR = jnp.exp(logits_VR - highest_R)
+            total_R = exponents_VR.sum(axis=0)
+            loss += ((jnp.log(total_R) + highest_R - wanted_R) * weights_R).sum()
+            correct += ((wanted_R >= highest_R) * weights_R).sum()
+            is_label = jax.lax.broadcasted_iota(jnp.int32, logits_VR.shape, 0) == labels_R
+            d_logits_VR = exponents_VR * (weights_R / total_R) - is_label * weights_R
+            d_bias_V += d_logits_VR.sum(axis=1)
+            d_logits_VR = d_logits_VR.astype(hidden_RD.dtype)
+            d_hidden_RD = jax.lax.dot_general(
+                d_logits_VR, table_VD, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
             )
-            d_embeddings += jnp.dot(d_logits, rows, preferred_element_type=jnp.float32)
-            return (loss, correct, d_embeddings, d_bias), d_rows
+            d_table_VD += jnp.dot(d_logits_VR, hidden_RD, preferred_element_type=jnp.float32)
+            return (loss, correct, d_table_VD, d_bias_V), d_hidden_RD
 
         zero = jnp.zeros((), jnp.float32)
-        carry = (zero, zero, jnp.zeros(embeddings.shape, jnp.float32), jnp.zeros_like(bias))
-        carry, d_hidden = jax.lax.scan(add_block, carry, jnp.arange(blocks))
-        loss, correct, d_embeddings, d_bias = carry
-        # [blocks, block, hidden] -> rows in their order, without the padding.
+        carry = (zero, zero, jnp.zeros(table_VD.shape, jnp.float32), jnp.zeros_like(bias_V))
+        carry, d_hidden = jax.lax.scan(add_block, carry, jnp.arange(hidden.shape[1]))
+        loss, correct, *d_parameters = carry
+        # [blocks, R, D] -> rows in their order, without the padding.
         d_hidden = d_hidden.swapaxes(0, 1).reshape(-1, d_hidden.shape[-1])
-        d_hidden = d_hidden[: originals[0].shape[0]]
-        gradients = (
-            d_hidden.astype(originals[0].dtype),
-            d_embeddings.astype(originals[1].dtype),
-            d_bias.astype(originals[2].dtype),
-        )
-        return (loss, correct), gradients
+        gradients = (d_hidden[: arguments[0].shape[0]], *d_parameters)
+        casts = zip(gradients, arguments, strict=False)
+        return (loss, correct), tuple(gradient.astype(a.dtype) for gradient, a in casts)
 
     def backward(block_rows: int, gradients: Any, cotangents: Any) -> tuple[Any, ...]:
         d_loss, _ = cotangents  # ``correct`` is a count: it has no gradient
@@ -189,22 +183,12 @@ def _jax_sums() -> Any:
     return sums
 
 
-def _tensorflow_loss(logits: Any, labels: Any) -> Any:
-    import tensorflow as tf
+def _cross_entropy(logits: Any, labels: Any) -> Any:
+    """The loss of each row by the fused function of TensorFlow or Torch."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
 
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-
-
-def _torch_loss(logits: Any, labels: Any) -> Any:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     import torch
 
     return torch.nn.functional.cross_entropy(logits, labels.long(), reduction="none")
-
-
-def _is_right(logits: Any, labels: Any) -> Any:
-    wanted = ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1)[:, 0]
-    return ops.stop_gradient(wanted) >= ops.stop_gradient(ops.max(logits, axis=-1))
-
-
-_tensorflow_rows = (_tensorflow_loss, _is_right)
-_torch_rows = (_torch_loss, _is_right)

@@ -21,7 +21,8 @@ from trainer.layers.preprocessing_layer import (
     texts_of,
     tracing_tensorflow,
 )
-from trainer.models.class_property import ClassProperty
+from trainer.models.bert_backbone import BertBackbone
+from trainer.presets.builtin import BUILTIN_PRESETS
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
 
@@ -34,6 +35,10 @@ class Preprocessor(PreprocessingLayer):
         truncate: how long inputs share a row, "round_robin" or "waterfall".
     """
 
+    presets = BUILTIN_PRESETS
+    backbone_cls = BertBackbone
+    tokenizer_cls = BertTokenizer
+
     def __init__(
         self,
         tokenizer: BertTokenizer,
@@ -45,15 +50,6 @@ class Preprocessor(PreprocessingLayer):
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
         self.truncate = truncate
-
-    @ClassProperty
-    def backbone_cls(cls) -> Any:  # noqa: N805
-        """The backbone whose inputs this makes."""
-        from trainer.models.bert_backbone import BertBackbone
-
-        return BertBackbone
-
-    tokenizer_cls = BertTokenizer
 
     @property
     def packer(self) -> MultiSegmentPacker:
@@ -134,13 +130,6 @@ class Preprocessor(PreprocessingLayer):
         if isinstance(config.get("tokenizer"), dict):
             config["tokenizer"] = keras.layers.deserialize(config["tokenizer"])
         return cls(**config)
-
-    @ClassProperty
-    def presets(cls) -> dict[str, Any]:  # noqa: N805
-        """The built-in presets by name."""
-        from trainer.presets.builtin import BUILTIN_PRESETS
-
-        return {name: dict(preset) for name, preset in BUILTIN_PRESETS.items()}
 
     @classmethod
     def from_preset(cls, preset: str, **kwargs: Any) -> Any:

@@ -3,11 +3,11 @@
 Lean on purpose: the logits never leave the loss (see masked_lm_loss), and everything a training loop
 needs comes back as a handful of scalars. The batch is a dict of arrays:
 
-    token_ids, segment_ids, padding_mask            int32 or bool [batch, sequence]
-    mask_positions, mask_ids                        int32 [batch, masks]
-    mask_weights                                    float32 [batch, masks], 0.0 = unused slot
-    document_ids (only for packed rows)             int32 [batch, sequence], 0 = padding
-    next_sentence_labels (only for next_sentence)   int32 [batch]: 0, 1, or -1 = not counted
+    token_ids, segment_ids, padding_mask            int32 or bool [B, L]
+    mask_positions, mask_ids                        int32 [B, S]
+    mask_weights                                    float32 [B, S], 0.0 = unused slot
+    document_ids (only for packed rows)             int32 [B, L], 0 = padding
+    next_sentence_labels (only for next_sentence)   int32 [B]: 0, 1, or -1 = not counted
 
 Other keys (row_id, …) are ignored. On every backend, the Keras way::
 
@@ -31,6 +31,8 @@ of a batch, differentiate ``loss_sum`` and divide the summed gradients by the su
 With ``next_sentence`` there are ``next_sentence_loss_sum``, ``…_correct_sum`` and ``…_weight_sum``
 beside them; ``loss`` stays the masked LM's, and what Keras minimises is the sum of both means.
 With the rows of a batch sharded over d devices, pass ``block_rows=default_block_rows(hidden_dim) * d``.
+
+Shapes: B rows of the batch, L positions of a row, S masked positions of a row, D hidden dimensions.
 """
 
 from __future__ import annotations
@@ -119,20 +121,19 @@ class PretrainingModel(keras.Model):
         inputs = {name: ops.cast(batch[name], "int32") for name in _INPUTS}
         if batch.get("document_ids") is not None:
             inputs["document_ids"] = batch["document_ids"]
-        positions = batch["mask_positions"]
+        positions_BS = batch["mask_positions"]
         if self.next_sentence_head is not None:
-            first = ops.zeros_like(positions[:, :1])
-            positions = ops.concatenate([first, positions], axis=1)
-        encoded = self.backbone.encode_at(inputs, positions, training=training)
+            first = ops.zeros_like(positions_BS[:, :1])
+            positions_BS = ops.concatenate([first, positions_BS], axis=1)
+        encoded_BSD = self.backbone.encode_at(inputs, positions_BS, training=training)
         next_sentence = {}
         if self.next_sentence_head is not None:
-            pooled = self.backbone.pooled_dense(encoded[:, 0])
-            logits = ops.cast(self.next_sentence_head(pooled), "float32")
+            pooled_BD = self.backbone.pooled_dense(encoded_BSD[:, 0])
+            logits = ops.cast(self.next_sentence_head(pooled_BD), "float32")
             next_sentence = _sum_next_sentence_loss(logits, batch["next_sentence_labels"])
-            encoded = encoded[:, 1:]
-        hidden = self.masked_lm_head.transform(encoded)
+            encoded_BSD = encoded_BSD[:, 1:]
         sums = sum_masked_lm_loss(
-            hidden,
+            self.masked_lm_head.transform(encoded_BSD),
             self.backbone.token_embedding.embeddings,
             self.masked_lm_head.output_bias,
             batch["mask_ids"],

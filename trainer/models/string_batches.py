@@ -74,17 +74,11 @@ def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def count_samples(data: Any) -> int:
-    """The common length of all leaves; ValueError where they differ or one has no length."""
-    lengths: set[int] = set()
-
-    def note(array: NDArray) -> None:
-        if array.ndim == 0:
-            raise ValueError(
-                "fit, evaluate and predict need a batch: wrap a single sample in a list"
-            )
-        lengths.add(len(array))
-
-    map_leaves(note, tuple(data))
+    """The common length of all arrays; ValueError where they differ or one has no length."""
+    arrays = [array for array in keras.tree.flatten(data) if array is not None]
+    if any(array.ndim == 0 for array in arrays):
+        raise ValueError("fit, evaluate and predict need a batch: wrap a single sample in a list")
+    lengths = {len(array) for array in arrays}
     if len(lengths) != 1:
         raise ValueError(f"x, y and sample_weight have different lengths: {sorted(lengths)}")
     return lengths.pop()
@@ -103,9 +97,8 @@ def split_for_validation(x: Any, y: Any, sample_weight: Any, fraction: float) ->
 
 def _as_array(value: Any) -> NDArray:
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (str, bytes)):
-        array = np.empty(
-            len(value), object
-        )  # not a fixed-width string array as long as the longest
+        # Not a fixed-width string array, each string as long as the longest.
+        array = np.empty(len(value), object)
         array[:] = value
         return array
     array = np.asarray(value)

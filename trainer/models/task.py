@@ -12,8 +12,10 @@ from typing import Any
 
 import keras
 
-from trainer.models.class_property import ClassProperty
+from trainer.models.bert_backbone import BertBackbone
+from trainer.models.preprocessor import Preprocessor
 from trainer.models.string_batches import StringBatches, split_for_validation
+from trainer.presets.builtin import BUILTIN_PRESETS
 
 
 class Task(keras.Model):
@@ -23,7 +25,10 @@ class Task(keras.Model):
         compile: compile with the task's default optimizer, loss and metrics.
     """
 
+    presets = BUILTIN_PRESETS
+    backbone_cls = BertBackbone
     preprocessor_cls: Any = None
+    activation: Any = None  # of the outputs; None: they are logits
 
     def __init__(self, *args: Any, compile: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,19 +47,22 @@ class Task(keras.Model):
         else:
             super().__setattr__(name, value)
 
-    @ClassProperty
-    def backbone_cls(cls) -> Any:  # noqa: N805
-        """The class of backbone that this task goes on."""
-        from trainer.models.bert_backbone import BertBackbone
-
-        return BertBackbone
+    def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
+        """``keras.Model.compile``; "auto" is Adam at 5e-5, sparse cross-entropy and accuracy."""
+        if optimizer == "auto":
+            optimizer = keras.optimizers.Adam(5e-5)
+        if loss == "auto":
+            from_logits = keras.activations.get(self.activation) != keras.activations.softmax
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+        for name in ("metrics", "weighted_metrics"):
+            if kwargs.get(name) == "auto":
+                kwargs[name] = [keras.metrics.SparseCategoricalAccuracy()]
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     # --- data
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """A batch as the preprocessor makes it: x, (x, y) or (x, y, sample_weight)."""
-        from trainer.models.preprocessor import Preprocessor
-
         if isinstance(self.preprocessor, Preprocessor):
             return self.preprocessor(x, y=y, sample_weight=sample_weight)
         return keras.utils.pack_x_y_sample_weight(self.preprocessor(x), y, sample_weight)
@@ -171,13 +179,6 @@ class Task(keras.Model):
             if isinstance(config.get(part), dict):
                 config[part] = keras.layers.deserialize(config[part])
         return cls(**config)
-
-    @ClassProperty
-    def presets(cls) -> dict[str, Any]:  # noqa: N805
-        """The built-in presets by name."""
-        from trainer.presets.builtin import BUILTIN_PRESETS
-
-        return {name: dict(preset) for name, preset in BUILTIN_PRESETS.items()}
 
     @classmethod
     def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> Any:

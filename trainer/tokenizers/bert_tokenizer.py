@@ -17,7 +17,7 @@ import keras
 from pipelines.text.normalize import normalize
 from pipelines.text.wordpiece import WordIds
 from pipelines.tokenize.encode import Encoder
-from trainer.models.class_property import ClassProperty
+from trainer.models.bert_backbone import BertBackbone
 from trainer.tokenizers.word_piece_tokenizer import WordPieceTokenizer, decoded
 
 _KERNEL_CHARACTERS = 20_000
@@ -39,6 +39,8 @@ class BertTokenizer(WordPieceTokenizer):
     Has ``cls_token``, ``sep_token``, ``pad_token``, ``mask_token``, ``start_token`` and
     ``end_token``, and their ids as ``cls_token_id`` and so on.
     """
+
+    backbone_cls = BertBackbone
 
     def __init__(
         self,
@@ -64,13 +66,6 @@ class BertTokenizer(WordPieceTokenizer):
                 "BertTokenizer always splits text as BERT does and its unknown token is [UNK]; "
                 "use WordPieceTokenizer for other rules"
             )
-
-    @ClassProperty
-    def backbone_cls(cls) -> Any:  # noqa: N805
-        """The backbone this tokenizer serves."""
-        from trainer.models.bert_backbone import BertBackbone
-
-        return BertBackbone
 
     def set_vocabulary(self, vocabulary: Any) -> None:
         super().set_vocabulary(vocabulary)

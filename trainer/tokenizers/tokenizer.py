@@ -20,12 +20,13 @@ from trainer.layers.preprocessing_layer import (
     texts_of,
     tracing_tensorflow,
 )
-from trainer.models.class_property import ClassProperty
+from trainer.presets.builtin import BUILTIN_PRESETS
 
 
 class Tokenizer(PreprocessingLayer):
     """Base class; ``Tokenizer.from_preset`` infers the class from the preset."""
 
+    presets = BUILTIN_PRESETS
     sequence_length: int | None = None
 
     def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
@@ -121,13 +122,6 @@ class Tokenizer(PreprocessingLayer):
         return list(dict.fromkeys(ids))
 
     # --- presets
-
-    @ClassProperty
-    def presets(cls) -> dict[str, Any]:  # noqa: N805
-        """The built-in presets by name."""
-        from trainer.presets.builtin import BUILTIN_PRESETS
-
-        return {name: dict(preset) for name, preset in BUILTIN_PRESETS.items()}
 
     @classmethod
     def from_preset(cls, preset: str, **kwargs: Any) -> Any:
