@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bash launch/install.sh train,gcp,test,interop
+bash launch/install.sh train,gcp,tensorflow,test,interop
 export PATH="$PWD/.venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL=3 TOKENIZERS_PARALLELISM=false
 unset KERAS_BACKEND
 
@@ -23,4 +23,4 @@ ruff check .
 echo '== types'
 mypy
 echo '== tests'
-python -m pytest "$@"
+python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

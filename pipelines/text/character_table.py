@@ -11,7 +11,7 @@ from pipelines.text import bert_characters
 from pipelines.text.normalize import staying_marks
 from pipelines.text.utf8 import encode_characters
 
-CHANGES, FLAGGED, ORDERED = 1, 2, 4
+CHANGES, ORDERED = 1, 2
 SPACE = 0x20
 
 
@@ -22,8 +22,8 @@ class CharacterTable:
     Attributes:
       rows: uint8[0x110000, w], what the character becomes in UTF-8, padded.
       lengths: uint8[0x110000], how many of those bytes count; 0 for a character that is dropped.
-      notes: uint8[0x110000], CHANGES (other than from A to a), FLAGGED (a character that the caller
-        asked about is in what it becomes) and ORDERED (Unicode may move it among its neighbours).
+      notes: uint8[0x110000], CHANGES (other than from A to a) and ORDERED (Unicode may move it among
+        its neighbours).
     """
 
     rows: NDArray[np.uint8]
@@ -32,13 +32,9 @@ class CharacterTable:
 
 
 def build_character_table(
-    lowercase: bool,
-    strip_accents: bool,
-    apart: NDArray[np.bool_],
-    flagged: NDArray[np.bool_] | None = None,
+    lowercase: bool, strip_accents: bool, apart: NDArray[np.bool_]
 ) -> CharacterTable:
     """Tabulates a normalisation that sets ``apart`` (bool[0x110000]) between spaces."""
-    flagged = np.zeros(bert_characters.CODE_POINTS, np.bool_) if flagged is None else flagged
     own, own_lengths = encode_characters()
     folded = _fold(lowercase, strip_accents)
     # What counts is what the character becomes: U+2260 without its accent is "=".
@@ -54,11 +50,10 @@ def build_character_table(
     lengths[between] += 2
     rows[between, lengths[between] - 1] = SPACE
     notes[between] |= CHANGES
-    notes[flagged] |= FLAGGED
     for code, new in spaced.items():
         rows[code, : len(new)] = np.frombuffer(new, np.uint8)
         lengths[code] = len(new)
-        notes[code] = CHANGES | FLAGGED * any(flagged[ord(c)] for c in folded[code])
+        notes[code] = CHANGES
     gone, spaces = bert_characters.dropped(), bert_characters.spaces()
     lengths[gone] = 0
     rows[spaces, 0], lengths[spaces] = SPACE, 1

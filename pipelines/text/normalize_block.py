@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.text import bert_characters
-from pipelines.text.character_table import CHANGES, FLAGGED, ORDERED, build_character_table
+from pipelines.text.character_table import CHANGES, ORDERED, build_character_table
 from pipelines.text.normalize import decompose, staying_marks
 from pipelines.text.utf8 import decode_characters, find_characters, find_wide_and_control
 
@@ -36,13 +36,10 @@ class NormalizedBlock:
     Attributes:
       text: uint8[m], UTF-8.
       offsets: int64[n + 1]; document i is ``text[offsets[i]:offsets[i + 1]]``.
-      flagged: int64[k], ascending: places in ``text`` of the characters that the caller asked about
-        (where what replaced the original begins).
     """
 
     text: NDArray[np.uint8]
     offsets: NDArray[np.int64]
-    flagged: NDArray[np.int64]
 
 
 class BlockNormalizer:
@@ -51,20 +48,15 @@ class BlockNormalizer:
     Args:
       lowercase, strip_accents: as for ``normalize``.
       apart: bool[0x110000], the characters to set between spaces; BERT's ideographs if not given.
-      flagged: bool[0x110000], the characters to look out for in the result; none if not given.
     """
 
     def __init__(
-        self,
-        lowercase: bool,
-        strip_accents: bool,
-        apart: NDArray[np.bool_] | None = None,
-        flagged: NDArray[np.bool_] | None = None,
+        self, lowercase: bool, strip_accents: bool, apart: NDArray[np.bool_] | None = None
     ) -> None:
         self.lowercase = lowercase
         self.strip_accents = strip_accents
         apart = bert_characters.chinese() if apart is None else apart
-        self._table = build_character_table(lowercase, strip_accents, apart, flagged)
+        self._table = build_character_table(lowercase, strip_accents, apart)
         width = self._table.rows.shape[1]
         self._counted = np.arange(width) < np.arange(width + 1)[:, None]
         ascii_notes = self._table.notes[:0x80] != 0
@@ -85,15 +77,12 @@ class BlockNormalizer:
             inside = slice(*np.searchsorted(offsets, [start, stop]))
             ends = np.concatenate([[0], offsets[inside] - start, [stop - start]])
             part = self._normalize(text[start:stop], ends, ordered=not self.strip_accents)
-            parts.append(
-                NormalizedBlock(part.text, part.offsets[1:-1] + shift, part.flagged + shift)
-            )
+            parts.append(NormalizedBlock(part.text, part.offsets[1:-1] + shift))
             shift += len(part.text)
         last = offsets[np.searchsorted(offsets, len(text)) :]
         return NormalizedBlock(
             np.concatenate([part.text for part in parts] or [text]),
             np.concatenate([*(part.offsets for part in parts), last - len(text) + shift]),
-            np.concatenate([part.flagged for part in parts] or [np.zeros(0, np.int64)]),
         )
 
     def _normalize(
@@ -114,18 +103,14 @@ class BlockNormalizer:
             if unordered:
                 return self._normalize(*_order_marks(text, offsets, unordered), ordered=True)
         changes = noted[np.flatnonzero(notes[noted] & CHANGES)]
-        flagged = starts[noted[np.flatnonzero(notes[noted] & FLAGGED)]]
         if dense and len(changes) > len(text) * _MANY:
-            return self._rebuild(starts, codes, offsets, flagged)
-        return self._splice(
-            text, offsets, flagged, starts[changes], widths[changes], codes[changes]
-        )
+            return self._rebuild(starts, codes, offsets)
+        return self._splice(text, offsets, starts[changes], widths[changes], codes[changes])
 
     def _splice(
         self,
         text: NDArray[np.uint8],
         offsets: NDArray[np.int64],
-        flagged: NDArray[np.int64],
         starts: NDArray[np.int64],
         widths: NDArray[np.uint8],
         codes: NDArray[np.int64],
@@ -134,7 +119,7 @@ class BlockNormalizer:
         if self.lowercase:
             text = text + ((text - np.uint8(ord("A")) < 26).view(np.uint8) << np.uint8(5))
         if not len(starts):
-            return NormalizedBlock(text, offsets, flagged)
+            return NormalizedBlock(text, offsets)
         lengths = self._table.lengths.take(codes)
         new = self._table.rows.take(codes, axis=0)
         # What follows the first i changes moves by shifts[i].
@@ -163,14 +148,13 @@ class BlockNormalizer:
             result[old] = text
             text = result
         offsets = offsets + shifts[np.searchsorted(starts, offsets)]
-        return NormalizedBlock(text, offsets, flagged + shifts[np.searchsorted(starts, flagged)])
+        return NormalizedBlock(text, offsets)
 
     def _rebuild(
         self,
         starts: NDArray[np.int64],
         codes: NDArray[np.int64],
         offsets: NDArray[np.int64],
-        flagged: NDArray[np.int64],
     ) -> NormalizedBlock:
         """What becomes of the characters ``codes``, which are all the text, at ``starts``."""
         lengths = self._table.lengths.take(codes)
@@ -180,7 +164,6 @@ class BlockNormalizer:
         return NormalizedBlock(
             rows[self._counted.take(lengths, axis=0)],
             places[np.searchsorted(starts, offsets)],
-            places[np.searchsorted(starts, flagged)],
         )
 
 

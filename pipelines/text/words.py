@@ -7,7 +7,6 @@ come from here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -17,11 +16,9 @@ from pipelines.text import bert_characters
 from pipelines.text.character_table import SPACE
 from pipelines.text.normalize import PerCharacter, normalize
 from pipelines.text.normalize_block import BlockNormalizer
-from pipelines.text.utf8 import decode_characters, find_characters, join_texts
+from pipelines.text.utf8 import join_texts
 
 MAX_WORD_CHARACTERS = 100
-_CHUNK = 48  # bytes, a multiple of 8; any stretch of 2 * 48 - 1 bytes covers one that is aligned
-_PART = 1 << 18  # bytes decoded at a time
 
 
 def split_words(text: str, *, lowercase: bool, strip_accents: bool) -> list[str]:
@@ -77,49 +74,6 @@ def is_too_long(word: bytes) -> bool:
 def can_continue(character: str) -> bool:
     """False for a character that is always a word of its own: punctuation and ideographs."""
     return not _stands_alone()[ord(character)]
-
-
-def find_long_words(text: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Where words over ``MAX_WORD_CHARACTERS`` lie (start, end) in documents normalised as a block.
-
-    Splits no word that is short enough: only stretches of ``_CHUNK`` bytes without a space are
-    looked at, since a word that long covers at least one whole.
-    """
-    whole = len(text) // _CHUNK * _CHUNK
-    bare = (text[:whole] != SPACE).reshape(-1, _CHUNK).view(np.uint64)
-    full = bare[:, 0].copy()
-    for j in range(1, bare.shape[1]):
-        full &= bare[:, j]
-    chunks = np.flatnonzero(full == 0x0101010101010101) * _CHUNK
-    found: list[tuple[int, int]] = []
-    documents = np.unique(np.searchsorted(offsets, chunks, "right") - 1)
-    for i in documents.tolist():
-        first, last = int(offsets[i]), int(offsets[i + 1])
-        found += [(first + s, first + e) for s, e in _long_words(text[first:last])]
-    return found
-
-
-def _long_words(text: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """The long words of one document, which is read in parts that end where a word ends."""
-    start, size = 0, _PART
-    while start < len(text):
-        part = text[start : start + size]
-        is_last = start + len(part) == len(text)
-        places = find_characters(part)
-        if not is_last:  # the last character may not be whole
-            part, places = part[: places[-1]], places[:-1]
-        _, codes = decode_characters(part, places)
-        places = np.append(places, len(part))
-        ends = np.flatnonzero(_stands_alone()[codes])
-        if is_last:
-            ends = np.append(ends, len(codes))
-        if not len(ends):  # all one word so far
-            size *= 2
-            continue
-        begins = np.concatenate([[0], ends[:-1] + 1])
-        for i in np.flatnonzero(ends - begins > MAX_WORD_CHARACTERS).tolist():
-            yield start + int(places[begins[i]]), start + int(places[ends[i]])
-        start, size = start + int(places[min(ends[-1] + 1, len(codes))]), _PART
 
 
 @lru_cache(maxsize=1)

@@ -1,60 +1,76 @@
-"""Documents to BERT ids: TensorFlow Text's kernel wherever it is exact, the plain path elsewhere.
+"""Documents to BERT ids, at the speed of nanotoken wherever it proves to be BERT's.
 
-The kernel's own normalisation is not BERT's, so blocks are normalised here first and the kernel
-only splits and looks up. A word with a character that it classes otherwise than BERT, or over 100
-characters long, is cut out of the text, encoded exactly, and its ids are put back in its place.
-Without TensorFlow Text all words go the plain way: same ids, only slower. In raw text "[MASK]" and
-its like are plain text, a bracket, a word and a bracket, either way.
+nanotoken is a Rust encoder of Hugging Face's WordPiece. It is young, so each one that is built first
+has to give the ids of the plain reference (``pipelines.text.wordpiece``) for strings that hold every
+kind of character BERT treats in a way of its own. Where it does not, cannot be built or is not
+installed, one line says so and all words go the plain way: the same ids, only slower. In raw text
+"[MASK]" and its like are plain text, a bracket, a word and a bracket, either way.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from collections.abc import Sequence
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.text import bert_characters
-from pipelines.text.normalize_block import BlockNormalizer, NormalizedBlock
+from pipelines.records.ragged import offsets_of
 from pipelines.text.utf8 import join_texts
-from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary import UNK, Vocabulary
 from pipelines.text.wordpiece import WordIds
-from pipelines.text.words import find_long_words
-from pipelines.tokenize.kernel import compare_with_kernel, load_kernel, run_kernel
+from pipelines.text.words import MAX_WORD_CHARACTERS, split_words
 
 Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
+
+# Letters of many scripts, marks that stay and go, ideographs of all blocks, punctuation of ASCII and
+# beyond, controls, format and private-use characters, every kind of space, and case that does not
+# map one to one. Each stands within words, between spaces, and beside a full stop and an ideograph.
+_CHARACTERS = (
+    "aZ09éÉñßẞςΣİıſﬁǅŒ\u0301\u0308\u0345\u0e31\u093f\u3099\u05b0\u064b\u1ab0\ufe0f"
+    "한글ᄒ\u1161がガ々〆中國\u3400\U00020000\U0002b740\uf900\U0002f800𫠠ไทยहिमойیا"
+    ".,-_'\"[]()!?#$%&*+/<=>@\\^`{|}~¡§«·»¿–—‘’“”…、。「」，．！？\u2e43\u061f\U0001f600\U0001f468"
+    "\t\n\r\v\f\0\x01\x1f\x7f\x85\xa0\xad\u1680\u2003\u2028\u2029\u202f\u205f\u3000\u200b\u200d"
+    "\u200e\u2060\ufeff\ufffd\ue000\U000e0001\U000110cd\U0001d400€₩°±²½Ⅷ①"
+)
+_STRINGS = (
+    "",
+    " ",
+    "[MASK] and [CLS], [UNK]",
+    "don't stop-it e.g. U.S.A. 3,000",
+    "ΌΣΟΣ ΟΔΥΣΣΕΥΣ. ΣΑΣ",
+    "e\u0323\u0301 e\u0301\u0323 가각 한국어텍스트",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    *(c * (MAX_WORD_CHARACTERS + more) for c in ("a", "é", "ก", "É") for more in (-1, 0, 1)),
+)
 
 
 class Encoder:
     """Turns documents into the ids that google-research/bert and Hugging Face give them.
 
     Threads may share one, and it pickles (as its arguments): what it needs is built at first use.
-    Fastest on blocks of a quarter to one megabyte of text.
-
-    Attributes:
-      documents: how many it has encoded.
-      exact_documents: how many of them did not go through the kernel whole.
-      exact_stretches: how many stretches of text (words, or all between two spaces) took the exact
-        path in the others; 0 without a kernel.
+    ``documents`` counts what it has encoded. Fastest on blocks of a quarter megabyte or more.
     """
 
     def __init__(self, vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> None:
         self.vocabulary = vocabulary
         self.lowercase = lowercase
         self.strip_accents = strip_accents
-        self.documents = self.exact_documents = self.exact_stretches = 0
-        self._engine: _KernelEngine | _PlainEngine | None = None
+        self.documents = 0
+        self._engine: _FastEngine | _PlainEngine | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Encoder], tuple[Vocabulary, bool, bool]]:
         return Encoder, (self.vocabulary, self.lowercase, self.strip_accents)
 
     @property
-    def uses_kernel(self) -> bool:
-        """Whether TensorFlow Text does the work: it is installed and takes the vocabulary."""
-        return isinstance(self._built(), _KernelEngine)
+    def is_fast(self) -> bool:
+        """Whether nanotoken does the work."""
+        return isinstance(self._built(), _FastEngine)
 
     def encode(self, texts: Sequence[str]) -> Ids:
         """The ids of documents, no special tokens: int32[T] and offsets int64[n + 1]."""
@@ -72,110 +88,120 @@ class Encoder:
           of each in them.
 
         Raises:
-          ValueError: the buffer is not made of whole UTF-8 characters.
+          ValueError: the buffer is not UTF-8.
         """
-        buffer = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else text
-        engine = self._built()
-        block = engine.normalizer(buffer[offsets[0] : offsets[-1]], offsets - offsets[0])
-        (ids, id_offsets), documents, stretches = engine.encode(block)
+        buffer = text if isinstance(text, bytes) else text.tobytes()
+        documents = [buffer[start:stop] for start, stop in pairwise(offsets.tolist())]
+        try:
+            buffer[offsets[0] : offsets[-1]].decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"a document is not UTF-8: {error}") from None
+        ids = self._built().encode(documents)
         with self._lock:
-            self.documents += len(offsets) - 1
-            self.exact_documents += documents
-            self.exact_stretches += stretches
-        return ids, id_offsets
+            self.documents += len(documents)
+        return ids
 
-    def _built(self) -> _KernelEngine | _PlainEngine:
+    def _built(self) -> _FastEngine | _PlainEngine:
         with self._lock:
             if self._engine is None:
-                kernel = load_kernel(self.vocabulary.tokens, self.vocabulary.suffix_indicator)
-                arguments = self.vocabulary, self.lowercase, self.strip_accents
-                if kernel is None:
-                    self._engine = _PlainEngine(*arguments)
-                else:
-                    self._engine = _KernelEngine(kernel, *arguments)
+                plain = _PlainEngine(self.vocabulary, self.lowercase, self.strip_accents)
+                self._engine = _build_fast_engine(plain) or plain
             return self._engine
 
 
 class _PlainEngine:
-    """Looks every word up in Python."""
+    """Splits every document into words and looks each up, in Python."""
 
     def __init__(self, vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> None:
+        self.vocabulary = vocabulary
+        self.normalization = {"lowercase": lowercase, "strip_accents": strip_accents}
         self._words = WordIds(vocabulary)
-        apart = bert_characters.chinese() | bert_characters.punctuation()
-        self.normalizer = BlockNormalizer(lowercase, strip_accents, apart)
 
-    def encode(self, block: NormalizedBlock) -> tuple[Ids, int, int]:
-        """Encodes a block; returns the ids, and how many documents and stretches were exact."""
-        text, offsets = block.text.tobytes(), block.offsets.tolist()
-        ids, counts = [np.zeros(0, np.int32)], [0]
-        for start, stop in pairwise(offsets):
-            found = map(self._words.__getitem__, text[start:stop].decode().split())
-            ids.append(np.fromiter(chain.from_iterable(found), np.int32))
-            counts.append(len(ids[-1]))
-        return (np.concatenate(ids), np.cumsum(counts, dtype=np.int64)), len(offsets) - 1, 0
+    def encode(self, documents: Sequence[bytes]) -> Ids:
+        encoded = [np.zeros(0, np.int32)]
+        for document in documents:
+            words = split_words(document.decode(), **self.normalization)
+            pieces = chain.from_iterable(map(self._words.__getitem__, words))
+            encoded.append(np.fromiter(pieces, np.int32))
+        return np.concatenate(encoded), offsets_of(np.array([len(ids) for ids in encoded[1:]], int))
 
 
-class _KernelEngine:
-    """Gives the kernel all that it encodes as BERT does, and looks up the rest in Python."""
+class _FastEngine:
+    """Hands documents to nanotoken, which lets other Python threads run meanwhile."""
 
-    def __init__(
-        self, kernel: object, vocabulary: Vocabulary, lowercase: bool, strip_accents: bool
-    ) -> None:
-        self._kernel = kernel
-        self._words = WordIds(vocabulary)
-        self._unknown = (vocabulary.unk_id,)
-        apart, unsafe = compare_with_kernel()
-        self.normalizer = BlockNormalizer(lowercase, strip_accents, apart, flagged=unsafe)
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
 
-    def encode(self, block: NormalizedBlock) -> tuple[Ids, int, int]:
-        """Encodes a block; returns the ids, and how many documents and stretches were exact."""
-        text, offsets = block.text.tobytes(), block.offsets
-        cuts = self._find_cuts(block, text)
-        if not cuts:
-            return run_kernel(self._kernel, text, offsets[:-1], offsets[1:]), 0, 0
-        starts, stops = (np.array([cut[i] for cut in cuts], np.int64) for i in (0, 1))
-        exact = [cut[2] for cut in cuts]
-        # The kernel gets the pieces between cuts and ends of documents. Piece k + d ends at cut k,
-        # which is in document d, and piece c + d at the end of document d if c cuts precede it.
-        ids, ends = run_kernel(
-            self._kernel,
-            text,
-            np.sort(np.concatenate([offsets[:-1], stops])),
-            np.sort(np.concatenate([offsets[1:], starts])),
+    def encode(self, documents: Sequence[bytes]) -> Ids:
+        # Beam's workers are as many threads as there are cores: no more of them here.
+        ids, offsets = self._tokenizer.encode_batch(
+            documents, add_special_tokens=False, parallel=False
         )
-        document = np.searchsorted(offsets, starts, "right") - 1
-        lengths = np.array([len(pieces) for pieces in exact], np.int64)
-        places = ends[np.arange(len(cuts)) + document + 1]
-        flat = np.fromiter(chain.from_iterable(exact), np.int32)
-        ids = np.insert(ids, np.repeat(places, lengths), flat)
-        numbers = np.arange(len(offsets))
-        cuts_before = np.searchsorted(document, numbers)
-        added = np.concatenate([[0], np.cumsum(lengths)])
-        id_offsets = ends[numbers + cuts_before] + added[cuts_before]
-        return (ids, id_offsets), len(np.unique(document)), len(cuts)
+        return ids.view(np.int32), offsets
 
-    def _find_cuts(
-        self, block: NormalizedBlock, text: bytes
-    ) -> list[tuple[int, int, Sequence[int]]]:
-        """The stretches of a block to keep from the kernel: (start, stop, ids), in order.
 
-        What lies between two spaces is cut whole: there is no doubt that words end there.
-        """
-        cuts: list[tuple[int, int, Sequence[int]]] = []
-        document = np.searchsorted(block.offsets, block.flagged, "right") - 1
-        stop = 0
-        for place, i in zip(block.flagged.tolist(), document.tolist(), strict=True):
-            if place < stop:
-                continue  # in the stretch cut last
-            first, last = int(block.offsets[i]), int(block.offsets[i + 1])
-            start = text.rfind(b" ", first, place) + 1 or first
-            space = text.find(b" ", place, last)
-            stop = last if space < 0 else space
-            cuts.append((start, stop, self._words.of_normalized(text[start:stop].decode())))
-        cut_already = np.array([cut[1] for cut in cuts], np.int64)
-        flagged = len(cuts)
-        for start, stop in find_long_words(block.text, block.offsets):
-            i = int(np.searchsorted(cut_already, start, "right"))
-            if i == flagged or cuts[i][0] >= stop:
-                cuts.append((start, stop, self._unknown))
-        return sorted(cuts, key=lambda cut: cut[0])
+def _build_fast_engine(plain: _PlainEngine) -> _FastEngine | None:
+    """nanotoken for the same vocabulary, or None with a line on standard error that says why not."""
+    try:
+        from nanotoken import WordPieceTokenizer
+
+        engine = _FastEngine(WordPieceTokenizer.from_json(_describe(plain)))
+        problem = _find_difference(engine, plain)
+    except (ImportError, ValueError, TypeError) as error:
+        problem = str(error).split("\n")[0]
+    if problem:
+        message = f"tokenizing without nanotoken, same ids but slower: {problem}"
+        print(message, file=sys.stderr, flush=True)
+        return None
+    return engine
+
+
+def _describe(plain: _PlainEngine) -> str:
+    """The tokenizer as Hugging Face's tokenizer.json, without added tokens."""
+    vocabulary = plain.vocabulary
+    return json.dumps(
+        {
+            "added_tokens": [],
+            "normalizer": {
+                "type": "BertNormalizer",
+                "clean_text": True,
+                "handle_chinese_chars": True,
+                **plain.normalization,
+            },
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "model": {
+                "type": "WordPiece",
+                "unk_token": UNK,
+                "continuing_subword_prefix": vocabulary.suffix_indicator,
+                "max_input_chars_per_word": MAX_WORD_CHARACTERS,
+                "vocab": vocabulary.index,
+            },
+        },
+        ensure_ascii=False,
+    )
+
+
+def _find_difference(engine: _FastEngine, plain: _PlainEngine) -> str:
+    """The first probe that the two encode differently, in words; empty if they agree on all."""
+    probes = [*_STRINGS, *(f"{c} {c}a a{c}b b{c} .{c} 中{c}中 {c}{c}" for c in _CHARACTERS)]
+    probes.append(" ".join(_words_of(plain.vocabulary)))
+    documents = [probe.encode() for probe in probes]
+    (fast_ids, fast_offsets), (ids, offsets) = engine.encode(documents), plain.encode(documents)
+    for i, probe in enumerate(probes):
+        theirs = fast_ids[fast_offsets[i] : fast_offsets[i + 1]]
+        if not np.array_equal(theirs, ids[offsets[i] : offsets[i + 1]]):
+            return f"its ids for {probe[:40]!r} are not BERT's"
+    return ""
+
+
+def _words_of(vocabulary: Vocabulary, count: int = 64) -> list[str]:
+    """Words made of pieces from all over the vocabulary."""
+    mark = vocabulary.suffix_indicator
+    starts = [
+        t
+        for t, later in zip(vocabulary.tokens, vocabulary.is_continuation, strict=True)
+        if not later
+    ]
+    ends = [t[len(mark) :] for t in np.array(vocabulary.tokens, object)[vocabulary.is_continuation]]
+    some = starts[:: len(starts) // count + 1]
+    return [*some, *map(str.__add__, some, ends[:: len(ends) // count + 1])]

@@ -32,13 +32,6 @@ def _normalizer(lowercase: bool, strip: bool) -> BlockNormalizer:
     return BlockNormalizer(lowercase, strip)
 
 
-@lru_cache(maxsize=1)
-def _asker() -> BlockNormalizer:
-    asked = np.zeros(bert_characters.CODE_POINTS, np.bool_)
-    asked[[ord(c) for c in "\u1b44\u0254"]] = True
-    return BlockNormalizer(True, True, flagged=asked)
-
-
 def run(normalizer: BlockNormalizer, texts: list[str]) -> list[str]:
     block = normalizer(*join_texts(texts))
     assert block.offsets[0] == 0
@@ -76,20 +69,6 @@ def test_equals_one_at_a_time(texts: list[str], mode: tuple[bool, bool], part: i
         patch.setattr(normalize_block, "_PART", part)  # so that parts end anywhere
         found = run(_normalizer(lowercase, strip), texts)
     assert found == [normalize(t, lowercase=lowercase, strip_accents=strip) for t in texts]
-
-
-@settings(deadline=None)
-@given(hard_texts, st.sampled_from([3, 1 << 18]))
-def test_reports_where_characters_are(texts: list[str], part: int) -> None:
-    texts = [text + "z Z\u0186" for text in texts]  # U+0186 becomes U+0254
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(normalize_block, "_PART", part)
-        block = _asker()(*join_texts(texts))
-    text = block.text.tobytes().decode()
-    places = np.cumsum([0, *(len(c.encode()) for c in text)]).tolist()
-    expected = [i for i, c in zip(places, text, strict=False) if c in "\u1b44\u0254"]
-    assert block.flagged.tolist() == expected
-    assert len(expected) >= len(texts)
 
 
 @pytest.mark.parametrize("name", ["de", "es", "ja", "ko", "zh"])

@@ -13,14 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text import words as text_module
 from pipelines.text.normalize import normalize
 from pipelines.text.utf8 import join_texts
 from pipelines.text.words import (
     MAX_WORD_CHARACTERS,
     count_block_words,
     count_words,
-    find_long_words,
     split_words,
 )
 
@@ -113,19 +111,3 @@ def test_counts_a_slice_of_a_buffer() -> None:
         text[offsets[1] :], offsets[1:] - offsets[1], lowercase=True, strip_accents=True
     )
     assert (words, counts.tolist()) == (["a", "b"], [1, 2])
-
-
-@settings(deadline=None)
-@given(st.lists(st.text(st.sampled_from("aé中. "), max_size=3), max_size=9), st.data())
-def test_finds_exactly_the_long_words(fillers: list[str], data: st.DataObject) -> None:
-    part = data.draw(st.sampled_from([1, 64, 300, 1 << 18]))
-    lengths = st.sampled_from([47, 48, 96, 99, 100, 101, 150, 260])
-    letters = st.sampled_from("xéก𐍈")
-    texts = [f + data.draw(letters) * data.draw(lengths) + f for f in fillers]
-    text, offsets = join_texts(texts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module, "_PART", part)
-        spans = find_long_words(text, offsets)
-    found = [text[start:stop].tobytes().decode() for start, stop in spans]
-    words = [w for t in texts for w in split_words(t, lowercase=False, strip_accents=False)]
-    assert found == [word for word in words if len(word) > MAX_WORD_CHARACTERS]

@@ -1,4 +1,4 @@
-"""The encoder against exact ids, with the kernel and without it."""
+"""The encoder against exact ids, with nanotoken and without it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text import bert_characters
 from pipelines.text.utf8 import join_texts
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.wordpiece import WordIds
 from pipelines.text.words import split_words
-from pipelines.tokenize import encode, kernel
+from pipelines.tokenize import encode
 from pipelines.tokenize.encode import Encoder
 
 SMALL = Vocabulary(
     ("[UNK]", "[MASK]", "a", "b", "##a", "##b", "中", "[", "]", "mask", "##.", ".", "é", "##é")
 )
-# Characters that the kernel classes otherwise than BERT does, or once did, among others.
+# Characters that other encoders class otherwise than BERT does, among others.
 HARD = "aAbé .[]中文가"
 HARD += "\u0301\u061d\u08e2\U000110cd\u166d\u2e43𫠠\U000111c9\U00013430\ue000\u200d\xad\u2028"
 LONG = ["a" * 100, "b" * 101, "é" * 101, "ก" * 60, "ก" * 101, "a" * 600]
@@ -49,19 +48,17 @@ def as_lists(ids: np.ndarray, offsets: np.ndarray) -> list[list[int]]:
     return [ids[i:j].tolist() for i, j in pairwise(offsets.tolist())]
 
 
-@pytest.fixture(params=["kernel", "plain"])
+@pytest.fixture(params=["fast", "plain"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "plain":
-        monkeypatch.setattr(encode, "load_kernel", lambda *_: None)
-    else:
-        pytest.importorskip("tensorflow_text")
+        monkeypatch.setattr(encode, "_build_fast_engine", lambda *_: None)
     return request.param
 
 
 @lru_cache(maxsize=8)
 def _small_encoder(engine: str, lowercase: bool, strip: bool) -> tuple[Encoder, WordIds]:
     encoder = Encoder(SMALL, lowercase, strip)
-    assert encoder.uses_kernel == (engine == "kernel")
+    assert encoder.is_fast == (engine == "fast")
     return encoder, WordIds(SMALL)
 
 
@@ -88,8 +85,6 @@ def test_reference_ids(data_dir: Path, engine: str, name: str, file: str) -> Non
     ]
     assert wrong == []
     assert encoder.documents == len(rows)
-    if engine == "kernel":
-        assert encoder.exact_documents < len(rows) / 100
 
 
 @pytest.mark.parametrize(("lowercase", "strip"), MODES)
@@ -105,9 +100,8 @@ def test_hard_strings(engine: str, lowercase: bool, strip: bool) -> None:
 @settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from(HARD) | st.characters(codec="utf-8"), max_size=30)))
 def test_any_text(texts: list[str]) -> None:
-    pytest.importorskip("tensorflow_text")
-    for lowercase, strip in MODES[::3]:
-        encoder, words = _small_encoder("kernel", lowercase, strip)
+    for lowercase, strip in MODES:
+        encoder, words = _small_encoder("fast", lowercase, strip)
         assert as_lists(*encoder.encode(texts)) == exact(texts, words, lowercase, strip)
 
 
@@ -120,59 +114,34 @@ def test_every_code_point_in_every_place(engine: str) -> None:
     uniform |= {*range(0x17100, 0x1BC00)}
     codes = [c for c in range(0x1FB00) if c not in uniform]
     codes += [*range(0x2B800, 0x2BA00), *range(0xE0000, 0xE0200), 0x10FFFF]
-    codes = codes if engine == "kernel" else codes[::4]
+    codes = codes if engine == "fast" else codes[::4]
     texts = [f"{c} {c}a a{c}b b{c} .{c} 中{c}中 {c}{c}" for c in map(chr, codes)]
     found, expected = as_lists(*encoder.encode(texts)), exact(texts, words, True, True)
     assert [c for c, f, e in zip(codes, found, expected, strict=True) if f != e] == []
-
-
-def test_planes_that_are_not_asked_about_hold_only_letters() -> None:
-    pytest.importorskip("tensorflow_text")
-    kinds = kernel.probe_kernel(np.arange(0x40000, 0xE0000, dtype=np.uint32))
-    assert set(kinds.tolist()) == {"letter"}
-
-
-def test_what_the_kernel_is_kept_from() -> None:
-    pytest.importorskip("tensorflow_text")
-    apart, unsafe = kernel.compare_with_kernel()
-    assert not unsafe[:0x600].any()
-    assert 0 < unsafe.sum() < 1_000
-    assert unsafe[
-        [0x2E43, 0x2B820]
-    ].all()  # punctuation since Unicode 9; an ideograph to all others
-    assert not (apart & unsafe).any()
-    assert not (apart & ~bert_characters.punctuation()).any()
-
-
-def test_counts_what_took_the_exact_path() -> None:
-    pytest.importorskip("tensorflow_text")
-    encoder = Encoder(SMALL, True, True)
-    encoder.encode(["a b", f"a\u2e43 b\u2e43\u2e43 {'a' * 101}", "b", "a" * 200])
-    counts = encoder.documents, encoder.exact_documents, encoder.exact_stretches
-    assert counts == (4, 2, 4)
 
 
 @pytest.mark.parametrize(
     "name", ["wiki_en/wiki-00001-of-00004", "imdb/train-00000-of-00008", "gutenberg/books"]
 )
 def test_english_corpora(data_dir: Path, engine: str, name: str) -> None:
-    _compare_with_exact(data_dir, name, "bert-base-uncased", True)
+    _compare_with_exact(data_dir, name, "bert-base-uncased", True, True)
 
 
 @pytest.mark.parametrize("name", ["de", "es", "ja", "ko", "zh"])
-def test_other_languages(data_dir: Path, engine: str, name: str) -> None:
-    if engine == "kernel":
-        file = "bert-base-multilingual-cased"
-        _compare_with_exact(data_dir, f"multilingual/{name}", file, False)
-    _compare_with_exact(data_dir, f"multilingual/{name}", "bert-base-uncased", True)
+@pytest.mark.parametrize(("lowercase", "strip"), MODES)
+def test_other_languages(data_dir: Path, name: str, lowercase: bool, strip: bool) -> None:
+    file = "bert-base-uncased" if lowercase else "bert-base-multilingual-cased"
+    _compare_with_exact(data_dir, f"multilingual/{name}", file, lowercase, strip)
 
 
-def _compare_with_exact(data_dir: Path, name: str, file: str, lower: bool, count: int = 12) -> None:
+def _compare_with_exact(
+    data_dir: Path, name: str, file: str, lower: bool, strip: bool, count: int = 12
+) -> None:
     vocabulary = Vocabulary.load(data_dir / "vocab" / f"{file}-vocab.txt")
     with gzip.open(data_dir / f"{name}.jsonl.gz", "rt", encoding="utf-8", newline="\n") as lines:
         texts = [json.loads(line)["text"][:10_000] for line in islice(lines, count)]
-    found = as_lists(*Encoder(vocabulary, lower, lower).encode(texts))
-    assert found == exact(texts, WordIds(vocabulary), lower, lower)
+    found = as_lists(*Encoder(vocabulary, lower, strip).encode(texts))
+    assert found == exact(texts, WordIds(vocabulary), lower, strip)
 
 
 @pytest.mark.long
@@ -212,10 +181,9 @@ def test_a_block_may_begin_anywhere(engine: str) -> None:
     assert as_lists(*encoder.encode([])) == []
 
 
-def test_blocks_do_not_matter(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_matter(engine: str) -> None:
     encoder, words = _small_encoder(engine, True, True)
     texts = [f"ab {HARD} ba", "", "a b.", "é" * 101] * 5
-    monkeypatch.setattr(kernel, "_BYTES_A_CALL", 16)
     assert as_lists(*encoder.encode(texts)) == exact(texts, words, True, True)
     single = [encoder.encode([text])[0].tolist() for text in texts]
     assert single == as_lists(*encoder.encode(texts))
@@ -247,31 +215,71 @@ def test_pickles_before_and_after_use(engine: str) -> None:
         assert (copy.vocabulary, copy.lowercase, copy.strip_accents) == (SMALL, True, False)
 
 
-def test_a_vocabulary_that_the_kernel_refuses_goes_the_plain_way(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("mark", ["_", "▁▁", "##"])
+def test_any_suffix_indicator(engine: str, mark: str) -> None:
+    vocabulary = Vocabulary(("[UNK]", "a", f"{mark}b"), suffix_indicator=mark)
+    assert Encoder(vocabulary, True, True).encode(["ab b"])[0].tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("probe", ["[MASK] and", "a" * 101, "s", "\u2e43", "ab"])
+def test_an_engine_with_other_ids_is_found_out_and_not_used(
+    probe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("tensorflow_text")
-    vocabulary = Vocabulary(("[UNK]", "a", "_b"), suffix_indicator="_")
-    encoder = Encoder(vocabulary, True, True)
-    assert encoder.encode(["ab b"])[0].tolist() == [1, 2, 0]
-    assert not encoder.uses_kernel
-    assert "refuses the vocabulary" in caplog.text
+    """One that differs for a single kind of string, whichever of those it is."""
+    right = encode._FastEngine.encode
+
+    def wrong(self: object, documents: list[bytes]) -> encode.Ids:
+        ids, offsets = right(self, documents)  # type: ignore[arg-type]
+        changed = ids.copy()
+        for i, document in enumerate(documents):
+            if probe.encode() in document:
+                changed[offsets[i] : offsets[i + 1]] += 1
+        return changed, offsets
+
+    monkeypatch.setattr(encode._FastEngine, "encode", wrong)
+    encoder = Encoder(SMALL, True, True)
+    assert encoder.encode([probe])[0].tolist() == exact([probe], WordIds(SMALL), True, True)[0]
+    assert not encoder.is_fast
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "tokenizing without nanotoken, same ids but slower: its ids for" in line
 
 
-def test_works_without_tensorflow_installed() -> None:
+def test_works_without_nanotoken_installed() -> None:
     program = """
 import sys
-for name in ("tensorflow", "tensorflow_text"):
-    sys.modules[name] = None
+sys.modules["nanotoken"] = None
 from pipelines.tokenize.encode import Encoder
 from pipelines.text.vocabulary import Vocabulary
 encoder = Encoder(Vocabulary(("[UNK]", "a", "##b")), True, True)
-print(encoder.encode(["AB, \\u2e43 a"])[0].tolist(), encoder.uses_kernel)
+print(encoder.encode(["AB, \\u2e43 a"])[0].tolist(), encoder.is_fast)
 """
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert ran.stdout.split("\n")[0] == "[1, 2, 0, 0, 1] False"
+    assert ran.stdout == "[1, 2, 0, 0, 1] False\n"
+    assert ran.stderr.startswith("tokenizing without nanotoken, same ids but slower: ")
+
+
+def test_memory_is_bounded_over_a_corpus_of_only_new_words() -> None:
+    """Its cache of words holds about a million entries: twice the new words do not double it."""
+    program = """
+import resource
+from pipelines.tokenize.encode import Encoder
+from pipelines.text.vocabulary import Vocabulary
+letters = "abcdefghijklmnopqrstuvwxyz"
+encoder = Encoder(Vocabulary(("[UNK]", *letters, *(f"##{c}" for c in letters))), True, True)
+def encode(first, last):
+    for start in range(first, last, 50_000):
+        encoder.encode([" ".join(f"{i:x}".translate(table) for i in range(start, start + 50_000))])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+table = str.maketrans("0123456789", "ghijklmnop")
+print(encode(0, 1_500_000), encode(1_500_000, 3_000_000))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    before, after = map(int, ran.stdout.split())
+    assert after < before + 60, ran.stdout
 
 
 def test_importing_it_loads_no_tensorflow() -> None:
