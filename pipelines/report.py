@@ -19,12 +19,14 @@ from pipelines.records.shards import ShardInfo
 
 @dataclass(frozen=True)
 class Report:
-    """What one piece of work did: its counts and, if it wrote a shard, its split and schema."""
+    """What one piece of work did: its counts and, if it wrote a shard, its split and schema, and how
+    many rows have which label."""
 
     counts: Counter[str] = field(default_factory=Counter)
     split: str = ""
     shard: ShardInfo | None = None
     schema: Schema = ()
+    labels: Counter[str] = field(default_factory=Counter)
 
 
 def common_schema(reports: Iterable[Report]) -> Schema:

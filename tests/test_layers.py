@@ -20,7 +20,6 @@ _BEAM_GLUE = {
     "pipelines.report",
     "pipelines.vocab.count_words",
     "pipelines.vocab.pipeline",
-    "pipelines.tokenize.examples_pipeline",
     "pipelines.tokenize.pipeline",
     "pipelines.tokenize.transforms",
     "pipelines.mask.pipeline",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.keyed_random import fold, mix, purpose_key
-from pipelines.records.ragged import Ragged, offsets_of, take_ragged
+from pipelines.records.ragged import Ragged, offsets_of
 
 # 8 bands of 4 hash functions over runs of three words.
 HASHES, BAND, SHINGLE, SIMILARITY = 32, 4, 3, 0.6
@@ -41,7 +41,7 @@ def sign_token_rows(rows: Ragged) -> NDArray[np.uint64]:
     signatures = np.empty((len(rows), HASHES), np.uint64)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, len(rows))
-        part = take_ragged(rows, np.arange(start, stop))
+        part = rows.take(np.arange(start, stop))
         signatures[start:stop] = _sign(part)
     return signatures
 

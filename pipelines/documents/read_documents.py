@@ -1,14 +1,17 @@
-"""The Beam source of all stages that read text: files to blocks of documents."""
+"""The Beam sources of all stages that read text: files to blocks of documents, or of labelled texts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from pipelines.documents.blocks import (
+    BLOCK_BYTES,
     DocumentBlock,
     FileRange,
     InputFormat,
@@ -16,19 +19,54 @@ from pipelines.documents.blocks import (
     plan_ranges,
     read_blocks,
 )
+from pipelines.documents.labelled import Fields, LabelledTexts, read_file
 from pipelines.files import FileInfo
 from pipelines.records.manifest import check_balance
+from pipelines.records.ragged import group_rows
 
 RANGES_READ, BLOCKS_SENT, BLOCKS_ARRIVED = "ranges_read", "blocks_sent", "blocks_arrived"
 
 
-class _ReadRange(beam.DoFn):
-    def __init__(self, options: InputFormat):
+@dataclass(frozen=True)
+class LabelledBlock:
+    """Labelled texts, and what was read and dropped on the way to them, as in a DocumentBlock."""
+
+    data: LabelledTexts
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+def _read_labelled_blocks(path: str, fields: Fields) -> Iterator[LabelledBlock]:
+    """The labelled texts of a file, in blocks of about ``BLOCK_BYTES``; those without any text are
+    dropped and counted."""
+    data = read_file(path, fields, "input")
+    empty = data.empty()
+    yield LabelledBlock(
+        data.select([]), Counter(documents_in=len(data), documents_dropped_empty=len(empty))
+    )
+    data = data.select(np.setdiff1d(np.arange(len(data)), empty))
+    sizes = [
+        len(text) + len(pair)
+        for text, pair in zip(data.texts, data.pairs or [""] * len(data), strict=True)
+    ]
+    for _, rows in group_rows(np.cumsum(np.array(sizes, np.int64)) // BLOCK_BYTES):
+        yield LabelledBlock(data.select(rows))
+
+
+class _Read(beam.DoFn):
+    def __init__(self, options: InputFormat | Fields):
         self._options = options
 
-    def process(self, element: FileRange) -> Iterator[DocumentBlock]:
+    def process(self, element: FileRange) -> Iterator[DocumentBlock | LabelledBlock]:
         sent = 0
-        for block in read_blocks(element, self._options):
+        options = self._options
+        for block in (
+            _read_labelled_blocks(element.path, options)
+            if isinstance(options, Fields)
+            else read_blocks(element, options)
+        ):
             sent += 1
             block.counts[BLOCKS_ARRIVED] += 1
             yield block
@@ -52,16 +90,24 @@ def check_reading(counts: Counter[str], planned: int) -> None:
 class ReadDocuments(beam.PTransform):
     """Reads the files into a PCollection of DocumentBlock, in no particular order.
 
-    Every worker reads whole files or, where the format allows, byte ranges of large ones.
+    Every worker reads whole files or, where the format allows, byte ranges of large ones. Where
+    ``options`` are the Fields of labelled texts, they are read as LabelledBlocks.
     """
 
     found: Sequence[FileInfo]
-    options: InputFormat
+    options: InputFormat | Fields
 
-    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[DocumentBlock]:
+    @property
+    def ranges(self) -> list[FileRange]:
+        """What is read independently."""
+        if isinstance(self.options, Fields):
+            return [FileRange(info.path) for info in self.found]
+        return plan_ranges(self.found, self.options)
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[Any]:
         return (
             pipeline
-            | "Ranges" >> beam.Create(plan_ranges(self.found, self.options))
+            | "Ranges" >> beam.Create(self.ranges)
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_ReadRange(self.options)).with_output_types(DocumentBlock)
+            | "Read" >> beam.ParDo(_Read(self.options)).with_output_types(Any)
         )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.records.ragged import Columns, Ragged, row_count
+from pipelines.records.ragged import Columns, flat_column, ragged_column, row_count
 
 
 def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDArray[Any]]:
@@ -30,9 +30,7 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
     With ``seq_length`` 8, a row of runs of 4 and 3 tokens has ``document_ids`` 1 1 1 1 2 2 2 0 and
     ``positions`` 0 1 2 3 0 1 2 0.
     """
-    tokens, runs = columns["token_ids"], columns["segment_lengths"]
-    assert isinstance(tokens, Ragged)
-    assert isinstance(runs, Ragged)
+    tokens, runs = (ragged_column(columns, name) for name in ("token_ids", "segment_lengths"))
     longest = int(tokens.lengths.max(initial=0))
     if longest > seq_length:
         raise UserError(
@@ -58,17 +56,15 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
         return dense
 
     dense: dict[str, NDArray[Any]] = {
-        "row_id": np.asarray(columns["row_id"]),
+        "row_id": flat_column(columns, "row_id"),
         "token_ids": spread(tokens.values, pad_id),
         "document_ids": numbers.repeat(run_lengths).reshape(shape),
         "positions": positions.reshape(shape) * padding_mask,
         "padding_mask": padding_mask,
     }
     if "segment_ids" in columns:
-        segment_ids = columns["segment_ids"]
-        assert isinstance(segment_ids, Ragged)
-        dense["segment_ids"] = spread(segment_ids.values, 0)
-        dense["next_sentence_labels"] = np.asarray(columns["next_sentence_labels"])
+        dense["segment_ids"] = spread(ragged_column(columns, "segment_ids").values, 0)
+        dense["next_sentence_labels"] = flat_column(columns, "next_sentence_labels")
     else:
         dense["segment_ids"] = np.zeros(shape, np.int32)
     return dense

@@ -3,16 +3,21 @@
 A table (``Columns``) maps a name to one array per column, all of the same length n. A column is
 either a plain numpy array whose first axis is n, or ``Ragged``: one flat array of values with
 n + 1 offsets. There are no Python objects per row.
+
+Tokenized documents are a table with the columns ``token_ids`` (ragged, without special tokens) and
+``doc_ids`` (uint64); labelled ones have more (see tokenize/pack_labelled.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+_VALUES_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,11 @@ class Ragged:
     values: NDArray[Any]
     offsets: NDArray[np.int64]
 
+    @staticmethod
+    def empty(dtype: DTypeLike) -> Ragged:
+        """No lists."""
+        return Ragged(np.zeros(0, dtype), np.zeros(1, np.int64))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -33,8 +43,31 @@ class Ragged:
         """int64[n], the length of each list."""
         return np.diff(self.offsets)
 
+    def take(self, rows: NDArray[np.int64]) -> Ragged:
+        """The lists with the given indices, in that order."""
+        return self.take_starts(rows, self.lengths[rows])
 
-_VALUES_AT_ONCE = 1 << 18
+    def take_starts(self, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
+        """The first ``lengths[k]`` values of list ``rows[k]``, for each k."""
+        offsets = offsets_of(lengths)
+        values = np.empty(offsets[-1], self.values.dtype)
+        # Element j of the result comes from its own list's start plus its place within that list.
+        shift = self.offsets[:-1][rows] - offsets[:-1]
+        first = 0
+        while first < len(rows):
+            # Some lists at a time: an index per value takes many times the room of the values.
+            last = int(np.searchsorted(offsets, offsets[first] + _VALUES_AT_ONCE, "right")) - 1
+            last = max(last, first + 1)
+            start, stop = int(offsets[first]), int(offsets[last])
+            if last == first + 1:
+                values[start:stop] = self.values[start + shift[first] : stop + shift[first]]
+            else:
+                sources = np.repeat(shift[first:last], lengths[first:last])
+                sources += np.arange(start, stop)
+                values[start:stop] = self.values[sources]
+            first = last
+        return Ragged(values, offsets)
+
 
 Columns = dict[str, "NDArray[Any] | Ragged"]
 
@@ -46,51 +79,59 @@ def offsets_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
     return offsets
 
 
-def take_ragged(column: Ragged, rows: NDArray[np.int64]) -> Ragged:
-    """The lists with the given indices, in that order."""
-    lengths = column.lengths[rows]
-    offsets = offsets_of(lengths)
-    values = np.empty(offsets[-1], column.values.dtype)
-    # Element j of the result comes from its own list's start plus its place within that list.
-    shift = column.offsets[:-1][rows] - offsets[:-1]
-    first = 0
-    while first < len(rows):
-        # Some lists at a time: an index per value takes many times the room of the values.
-        last = int(np.searchsorted(offsets, offsets[first] + _VALUES_AT_ONCE, "right")) - 1
-        last = max(last, first + 1)
-        start, stop = int(offsets[first]), int(offsets[last])
-        if last == first + 1:
-            values[start:stop] = column.values[start + shift[first] : stop + shift[first]]
-        else:
-            places = np.repeat(shift[first:last], lengths[first:last])
-            places += np.arange(start, stop)
-            values[start:stop] = column.values[places]
-        first = last
-    return Ragged(values, offsets)
+def ragged_column(columns: Columns, name: str) -> Ragged:
+    """A column of a table that is known to be ragged."""
+    column = columns[name]
+    assert isinstance(column, Ragged), name
+    return column
 
 
-def take(columns: Columns, rows: NDArray[np.int64]) -> Columns:
-    """The rows with the given indices, in that order, of every column."""
-    return {
-        name: take_ragged(column, rows) if isinstance(column, Ragged) else column[rows]
-        for name, column in columns.items()
-    }
-
-
-def concatenate(tables: Sequence[Columns]) -> Columns:
-    """The tables (at least one, all with the same columns) one below the other."""
-    result: Columns = {}
-    for name, first in tables[0].items():
-        parts: list[Any] = [table[name] for table in tables]
-        if isinstance(first, Ragged):
-            lengths = np.concatenate([part.lengths for part in parts])
-            values = np.concatenate([part.values for part in parts])
-            result[name] = Ragged(values, offsets_of(lengths))
-        else:
-            result[name] = np.concatenate(parts)
-    return result
+def flat_column(columns: Columns, name: str) -> NDArray[Any]:
+    """A column of a table that is known to have one value a row."""
+    column = columns[name]
+    assert not isinstance(column, Ragged), name
+    return column
 
 
 def row_count(columns: Columns) -> int:
     """The number of rows n of a table."""
     return len(next(iter(columns.values())))
+
+
+def take(columns: Columns, rows: NDArray[np.int64]) -> Columns:
+    """The rows with the given indices, in that order, of every column."""
+    return {
+        name: column.take(rows) if isinstance(column, Ragged) else column[rows]
+        for name, column in columns.items()
+    }
+
+
+def join_lists(parts: Sequence[Ragged]) -> Ragged:
+    """The lists of at least one part, one part after the other."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Ragged(np.concatenate([part.values for part in parts]), offsets_of(lengths))
+
+
+def concatenate(tables: Sequence[Columns]) -> Columns:
+    """The tables (at least one, all with the same columns) one below the other."""
+    return {
+        name: join_lists([ragged_column(table, name) for table in tables])
+        if isinstance(first, Ragged)
+        else np.concatenate([flat_column(table, name) for table in tables])
+        for name, first in tables[0].items()
+    }
+
+
+def concatenate_at(tables: Sequence[Columns], order: NDArray[np.int64]) -> Columns:
+    """Joins tables, moving row k of the result so far to row ``order[k]``: a permutation of all."""
+    sources = np.empty_like(order)
+    sources[order] = np.arange(len(order))
+    return take(concatenate(tables), sources)
+
+
+def group_rows(keys: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each distinct key, ascending, with the indices of its rows, ascending."""
+    order = np.argsort(keys, kind="stable")
+    distinct, begins = np.unique(keys[order], return_index=True)
+    groups = np.split(order, begins[1:]) if len(keys) else []
+    yield from zip(distinct.tolist(), groups, strict=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.documents.config import CorpusConfig
+from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 
@@ -115,3 +116,9 @@ class TokenizeConfig(CorpusConfig):
                     f"--{name} {getattr(self, name)}: does not go with --packing examples, "
                     "which keeps every example as it is; leave it out"
                 )
+
+    def labelled_fields(self) -> Fields | None:
+        """Where text, second text and label stand; None where the input is documents."""
+        if self.packing != "examples":
+            return None
+        return Fields(self.text_field, self.text_pair_field or "", self.label_field or "")

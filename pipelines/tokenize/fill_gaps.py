@@ -25,7 +25,7 @@ def fill_gaps(
 ) -> Pieces:
     """Cuts pieces and moves them until the rows are full; all pieces must be ``leads`` ones.
 
-    ``is_long`` bool[documents]: those that no row can hold. Only these are cut, unless ``cut_all``.
+    ``is_long`` bool[N]: those that no row can hold. Only these are cut, unless ``cut_all``.
     Returns new pieces in rows of at most ``seq_length`` tokens; the same ones where the rows are as
     good as full.
     """
@@ -52,7 +52,7 @@ def _choose_cuts(
 ) -> tuple[list[int], list[tuple[int, int, int, int]]]:
     """One pass with cuts of at least ``shortest`` tokens (but for the end of a document).
 
-    ``only_long`` and ``may_cut`` bool[rows]: those to take apart first, and those allowed.
+    ``only_long`` and ``may_cut`` bool[R]: those to take apart first, and those allowed.
     Returns the rows to take apart and the new pieces: document, start, length and row of each.
     """
     gaps = seq_length - np.bincount(pieces.row, weights=pieces.costs).astype(np.int64)

@@ -14,26 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.records.ragged import offsets_of
+from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.fill_gaps import fill_gaps
 from pipelines.tokenize.pieces import Documents, Pieces
 
 
-def fit_documents(
-    documents: Documents, seq_length: int, *, split_to_fill: bool, seed: int
-) -> Pieces:
-    """Chooses a row for every segment of every document; rows hold at most ``seq_length`` tokens.
+def fit_documents(documents: Documents, config: TokenizeConfig) -> Pieces:
+    """Chooses a row for every segment of every document.
 
     Segments of equal length are taken in keyed random order, so which of them share a row is
     random and independent of the order of the documents.
     """
-    capacity = seq_length - 2
-    lengths = documents.lengths
+    seq_length, capacity = config.seq_length, config.seq_length - 2
+    lengths = documents.tokens.lengths
     counts = -(-lengths // capacity)
     document = np.repeat(np.arange(len(lengths)), counts)
     start = (np.arange(len(document)) - np.repeat(offsets_of(counts)[:-1], counts)) * capacity
     length = np.minimum(lengths[document] - start, capacity)
 
-    shuffled = np.argsort(documents.keys(seed, "packing", document, start), kind="stable")
+    shuffled = np.argsort(documents.keys(config.seed, "packing", document, start), kind="stable")
     decreasing = shuffled[
         np.argsort((capacity - length[shuffled]).astype(np.uint16), kind="stable")
     ]
@@ -46,7 +45,7 @@ def fit_documents(
         row=np.sort(row, kind="stable"),
         leads=np.ones(len(chosen), np.bool_),
     )
-    return fill_gaps(pieces, lengths > capacity, seq_length, cut_all=split_to_fill)
+    return fill_gaps(pieces, lengths > capacity, seq_length, cut_all=config.split_to_fill)
 
 
 def fit_decreasing(sizes: NDArray[np.int64], capacity: int) -> NDArray[np.int64]:

@@ -20,8 +20,9 @@ def cut_stream(documents: Documents, seq_length: int) -> Pieces:
     ``[CLS] f g h i [SEP]``. Where a document ends with its row, the row's closing [SEP] is the
     separator, and the next row starts with the next document.
     """
-    filled = np.flatnonzero(documents.lengths > 0)
-    lengths = documents.lengths[filled]
+    lengths = documents.tokens.lengths
+    filled = np.flatnonzero(lengths > 0)
+    lengths = lengths[filled]
     begins = offsets_of(lengths + 1)  # of each document in the stream, separators included
     ends = begins[:-1] + lengths  # where its separator stands
     separates = np.zeros(begins[-1] + seq_length, np.uint8)

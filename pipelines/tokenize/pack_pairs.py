@@ -9,69 +9,61 @@ a shard's arrays are all the memory it takes. For sentence order (ALBERT) A and 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.keyed_random import below, bernoulli
-from pipelines.records.ragged import Columns, Ragged
+from pipelines.records.ragged import Columns, Ragged, ragged_column
+from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pieces import Documents, Pieces
-
-PairTask = Literal["next_sentence", "sentence_order"]
 
 _MATCHING_ROUNDS = 4
 
 
 def pair_sentences(
-    documents: Documents,
-    sentences: NDArray[np.int64],
-    seq_length: int,
-    *,
-    task: PairTask,
-    short_seq_prob: float,
-    seed: int,
+    documents: Documents, sentences: NDArray[np.int64], config: TokenizeConfig
 ) -> tuple[Pieces, NDArray[np.uint8], dict[str, int]]:
     """Makes rows of two pieces, ``[CLS] A [SEP] B [SEP]``, and a label for each.
 
-    ``sentences`` int64[s]: the places in ``documents.token_ids`` where sentences begin. With
-    probability ``short_seq_prob`` a row is only filled to a random length. A sentence too long for
-    half a row counts as several; a document of one sentence is cut in its middle. Label 1 (uint8,
-    one per row) means that B is from another document (``task`` "next_sentence") or stands before A
+    ``sentences`` int64[S]: the places among the T token ids where sentences begin. With probability
+    ``config.short_seq_prob`` a row is only filled to a random length. A sentence too long for half
+    a row counts as several; a document of one sentence is cut in its middle. Label 1 (uint8[R])
+    means that B is from another document (``config.pair_task`` "next_sentence") or stands before A
     in the text ("sentence_order"); where a shard has no other document to take B from, fewer than
     half are 1. Returns also the tokens dropped by reason.
     """
-    document_begins = documents.offsets[:-1][documents.lengths > 0]
-    found = np.searchsorted(sentences, document_begins)
-    if not np.array_equal(np.append(sentences, -1)[found], document_begins):
+    offsets = documents.tokens.offsets
+    document_begins = offsets[:-1][documents.tokens.lengths > 0]
+    at_begins = np.searchsorted(sentences, document_begins)
+    if not np.array_equal(np.append(sentences, -1)[at_begins], document_begins):
         raise ValueError("every document must begin a sentence")
-    chunks = _gather_chunks(documents, sentences, seq_length - 3, short_seq_prob, seed)
-    document, begin, middle, end = chunks
+    most = config.seq_length - 3
+    document, begin, middle, end = _gather_chunks(documents, sentences, most, config)
     dropped = {"too_short_for_a_pair": int((end - begin)[middle == begin].sum())}
     whole = middle > begin
     document, begin, middle, end = (part[whole] for part in (document, begin, middle, end))
-    pair_keys = documents.keys(seed, "pair label", document, begin - documents.offsets[document])
+    pair_keys = documents.keys(config.seed, "pair label", document, begin - offsets[document])
 
     # Both halves of every row: columns 0 and 1 are A and B.
     owner = np.stack([document, document], axis=1)
     start = np.stack([begin, middle], axis=1)
     length = np.stack([middle - begin, end - middle], axis=1)
     labels = np.zeros(len(document), np.uint8)
-    if task == "sentence_order":
+    if config.pair_task == "sentence_order":
         labels[bernoulli(pair_keys, 0.5)] = 1
         for half in (owner, start, length):
             half[labels == 1] = half[labels == 1, ::-1]
     else:
         doc_ids = documents.doc_ids[document]
-        one, other = _match_exchanges(doc_ids, length, pair_keys, seq_length - 3)
+        one, other = _match_exchanges(doc_ids, length, pair_keys, most)
         labels[one] = labels[other] = 1
         for half in (owner, start, length):
             half[one, 1], half[other, 1] = half[other, 1], half[one, 1]
-        dropped["truncated"] = _truncate(start, length, seq_length - 3)
+        dropped["truncated"] = _truncate(start, length, most)
 
     pieces = Pieces(
         document=owner.reshape(-1),
-        start=(start - documents.offsets[owner]).reshape(-1),
+        start=(start - offsets[owner]).reshape(-1),
         length=length.reshape(-1),
         row=np.repeat(np.arange(len(labels)), 2),
         leads=np.tile([True, False], len(labels)),
@@ -80,28 +72,26 @@ def pair_sentences(
 
 
 def _gather_chunks(
-    documents: Documents,
-    sentences: NDArray[np.int64],
-    most: int,
-    short_seq_prob: float,
-    seed: int,
+    documents: Documents, sentences: NDArray[np.int64], most: int, config: TokenizeConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Cuts documents into runs of whole units of at most ``most`` tokens, each run into A and B.
 
     A unit is a sentence or a part of a long one. Returns int64 arrays: the document and the places
-    in ``token_ids`` where A begins, B begins and B ends; the first two places are equal where a run
+    among the token ids where A begins, B begins and B ends; the first two places are equal where a run
     is a single token.
     """
-    total = len(documents.token_ids)
+    seed, offsets, total = config.seed, documents.tokens.offsets, len(documents.tokens.values)
     places = np.append(_cut_long(sentences, total, most // 2), total)
     units = places[:-1]
-    document = np.searchsorted(documents.offsets, units, side="right") - 1
-    past = np.searchsorted(places, documents.offsets[document + 1])  # the next document's unit
+    document = np.searchsorted(offsets, units, side="right") - 1
+    past = np.searchsorted(places, offsets[document + 1])  # the next document's unit
 
     # Which unit would follow a chunk that begins at this one, for every unit.
     here = np.arange(len(units))
-    within = units - documents.offsets[document]
-    is_short = bernoulli(documents.keys(seed, "short pair", document, within), short_seq_prob)
+    within = units - offsets[document]
+    is_short = bernoulli(
+        documents.keys(seed, "short pair", document, within), config.short_seq_prob
+    )
     drawn = documents.keys(seed, "short pair length", document[is_short], within[is_short])
     target = np.full(len(units), most)
     target[is_short] = below(drawn, most - 1) + 2
@@ -187,10 +177,8 @@ def join_halves(columns: Columns, labels: NDArray[np.uint8]) -> Columns:
 
     A and B become one run under A's doc_id: they are meant to attend to each other.
     """
-    halves, doc_ids, tokens = (columns[k] for k in ("segment_lengths", "doc_ids", "token_ids"))
-    assert isinstance(halves, Ragged)
-    assert isinstance(doc_ids, Ragged)
-    assert isinstance(tokens, Ragged)
+    names = ("segment_lengths", "doc_ids", "token_ids")
+    halves, doc_ids, tokens = (ragged_column(columns, name) for name in names)
     one_each = np.arange(len(labels) + 1)
     side = np.tile(np.array([0, 1], np.uint8), len(labels))
     return columns | {

@@ -22,22 +22,28 @@ _COPY_BLOCK = 1024  # runs copied at once: what passes between stays in the proc
 
 @dataclass(frozen=True)
 class Documents:
-    """n tokenized documents of one shard, in the shard's key order.
+    """N tokenized documents of one shard, in the shard's key order.
 
-    ``token_ids`` integers[T] without special tokens, document i at ``offsets[i]:offsets[i + 1]``
-    (int64[n + 1]); ``doc_ids`` uint64[n]; ``occurrence`` int64[n] tells identical documents apart
-    (0 for the first in the shard, 1 for the second, ...).
+    ``tokens``: N lists of ids without special tokens, T in all; ``doc_ids`` uint64[N];
+    ``occurrence`` int64[N] tells identical documents apart (0 for the first in the shard, 1 for the
+    second, ...).
     """
 
-    token_ids: NDArray[np.integer]
-    offsets: NDArray[np.int64]
+    tokens: Ragged
     doc_ids: NDArray[np.uint64]
     occurrence: NDArray[np.int64]
 
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """int64[n], tokens of each document."""
-        return np.diff(self.offsets)
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def check(self) -> None:
+        """Raises ValueError for arrays that do not fit together."""
+        values, end = len(self.tokens.values), self.tokens.offsets[-1]
+        if not len(self) == len(self.doc_ids) == len(self.occurrence) or end != values:
+            raise ValueError(
+                f"{values} tokens, {len(self)} documents up to token {end}, {len(self.doc_ids)} "
+                f"doc_ids and {len(self.occurrence)} occurrences do not fit together"
+            )
 
     def keys(
         self, seed: int, purpose: str, document: NDArray[np.int64], start: NDArray[np.int64]
@@ -49,11 +55,11 @@ class Documents:
 
 @dataclass(frozen=True)
 class Pieces:
-    """m runs of tokens and the rows that they go into; every array int64[m] except ``leads``.
+    """M runs of tokens and the rows that they go into; every array int64[M] except ``leads``.
 
-    Piece j is ``length[j] > 0`` tokens from ``start[j]`` tokens into document number
-    ``document[j]``. ``row`` ascends from 0 and skips none; pieces of a row follow one another.
-    Every piece is followed by [SEP]; where ``leads`` (bool[m]) it also comes after a [CLS].
+    Piece j is ``length[j]`` tokens from ``start[j]`` tokens into document number ``document[j]``.
+    ``row`` ascends from 0 to R - 1 and skips none; pieces of a row follow one another. Every piece
+    is followed by [SEP]; where ``leads`` (bool[M]) it also comes after a [CLS].
     """
 
     document: NDArray[np.int64]
@@ -67,12 +73,12 @@ class Pieces:
 
     @property
     def costs(self) -> NDArray[np.int64]:
-        """int64[m], the positions that each piece takes in its row, special tokens included."""
+        """int64[M], the positions that each piece takes in its row, special tokens included."""
         return self.length + 1 + self.leads
 
     @property
     def first(self) -> NDArray[np.int64]:
-        """int64[rows], the index of the first piece of each row."""
+        """int64[R], the index of the first piece of each row."""
         return np.flatnonzero(np.diff(self.row, prepend=-1))
 
     def in_row_order(self, order: NDArray[np.int64]) -> Pieces:
@@ -89,20 +95,37 @@ class Pieces:
         )
 
 
+def name_rows(documents: Documents, pieces: Pieces) -> NDArray[np.uint64]:
+    """The ``row_id`` of each row, uint64[R].
+
+    It is drawn from the identity of the first piece in the row (document, occurrence, start), not
+    from the seed or the shard.
+    """
+    first = pieces.first
+    return documents.keys(0, "row", pieces.document[first], pieces.start[first])
+
+
+def order_rows(row_ids: NDArray[np.uint64], seed: int) -> NDArray[np.int64]:
+    """int64[R], which row stands at each place of a shard: their keyed random order."""
+    return np.argsort(fold(purpose_key(seed, "row order"), row_ids), kind="stable")
+
+
 def lay_out(
-    documents: Documents, pieces: Pieces, *, cls_id: int, sep_id: int, seed: int
+    documents: Documents,
+    pieces: Pieces,
+    row_ids: NDArray[np.uint64],
+    cls_id: int,
+    sep_id: int,
+    *,
+    seed: int,
 ) -> tuple[Columns, NDArray[np.int64]]:
     """Writes the rows that ``pieces`` describe, in keyed random order.
 
-    Returns the columns ``row_id``, ``token_ids``, ``segment_lengths`` and ``doc_ids``, and the
-    order: int64[rows], which row of ``pieces`` stands at each place. A row's ``row_id`` is drawn
-    from the identity of the first piece in it (document, occurrence, start), not from the seed or
-    the shard. Raises ValueError if two rows start at the same place of the same document.
+    Returns the columns ``row_id``, ``token_ids``, ``segment_lengths`` and ``doc_ids``, and that
+    order. Raises ValueError if two ``row_ids`` are equal: rows that start at the same place of the
+    same document.
     """
-    first = pieces.first
-    row_ids = documents.keys(0, "row", pieces.document[first], pieces.start[first])
-    ranks = fold(purpose_key(seed, "row order"), row_ids)
-    order = np.argsort(ranks, kind="stable")
+    order = order_rows(row_ids, seed)
     row_ids = row_ids[order]
     if (row_ids[1:] == row_ids[:-1]).any():
         raise ValueError("two documents have the same doc_id and occurrence")
@@ -110,12 +133,13 @@ def lay_out(
 
     costs = pieces.costs
     ends = np.cumsum(costs)
-    token_ids = np.empty(ends[-1] if len(ends) else 0, documents.token_ids.dtype)
+    source = np.ascontiguousarray(documents.tokens.values)
+    token_ids = np.empty(ends[-1] if len(ends) else 0, source.dtype)
     token_ids[(ends - costs)[pieces.leads]] = cls_id
     token_ids[ends - 1] = sep_id
     _copy_runs(
-        np.ascontiguousarray(documents.token_ids),
-        documents.offsets[pieces.document] + pieces.start,
+        source,
+        documents.tokens.offsets[pieces.document] + pieces.start,
         token_ids,
         ends - 1 - pieces.length,
         pieces.length,
@@ -143,9 +167,9 @@ def _copy_runs(
     which numpy copies in blocks; the others are copied one by one. An index per token would do
     without the loop, in three times the time and 24 bytes of memory a token.
     """
-    if not len(lengths):
+    if not lengths.any():
         return
-    common = int(np.bincount(lengths).argmax())
+    common = max(1, int(np.bincount(lengths).argmax()))
     chosen = np.flatnonzero(lengths == common)
     windows = sliding_window_view(source, common)
     places = sliding_window_view(target, common, writeable=True)

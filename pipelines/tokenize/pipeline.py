@@ -1,10 +1,10 @@
 """Stage ``tokenize`` as a Beam pipeline.
 
-    blocks of documents -> blocks of token ids -> cut by key(doc_id) mod num_shards
+    blocks of documents -> tables of token ids -> cut by key(doc_id) mod num_shards
     -> group by shard -> sort by key -> pack -> write that shard -> manifest
 
 Order, packing and bytes depend on keys alone; a worker holds a part of one shard; the shuffle moves
-compact arrays, on one machine through files; nothing is read twice.
+compact arrays, on one machine through files; nothing is read twice. Labelled texts go the same way.
 """
 
 from __future__ import annotations
@@ -13,24 +13,20 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 
 from pipelines import files
 from pipelines.beam_pipeline import count_workers, run_pipeline, runs_here
 from pipelines.command import RunOptions
-from pipelines.documents.blocks import plan_ranges
 from pipelines.documents.config import describe_inputs
 from pipelines.documents.read_documents import ReadDocuments, check_reading
 from pipelines.documents.sample import print_estimate
 from pipelines.errors import UserError
 from pipelines.options import deciding_fields
-from pipelines.records.codec import token_dtype
 from pipelines.records.manifest import (
     Manifest,
     check_balance,
@@ -39,16 +35,18 @@ from pipelines.records.manifest import (
     read_manifest,
     read_run,
 )
-from pipelines.records.shards import shard_name
 from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
 from pipelines.summary import print_summary
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.estimate import estimate_run
-from pipelines.tokenize.plan import plan_shards
-from pipelines.tokenize.stored_blocks import TokenBlock
+from pipelines.tokenize.shard import plan_shards
+from pipelines.tokenize.token_tables import empty_table
 from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
+
+# More labels than this are numbers rather than classes, and the manifest does not list them.
+_MOST_LABELS = 1000
 
 
 def _finish(
@@ -62,55 +60,60 @@ def _finish(
     """Checks that everything balances, then publishes run.json and the manifest."""
     counts = Counter(add_counts(reports))
     check_reading(counts, ranges)
-    splits = collect_shards(reports)
     check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
     check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
-    if counts.get("documents_out", 0) == 0:
-        dropped = ", ".join(
-            f"{name.removeprefix('documents_dropped_')} {count}"
-            for name, count in counts.items()
-            if name.startswith("documents_dropped_") and count
-        )
-        raise UserError(
-            f"no documents to tokenize: read {counts.get('documents_in', 0)}"
-            + (f", dropped {dropped}" if dropped else "")
-            + "; check --input, --input_format and --text_field"
-        )
+    _check_any_documents(counts, config)
+    splits = collect_shards(reports)
     counts["rows"] = sum(shard.records for shards in splits.values() for shard in shards)
-    manifest = make_manifest(config, counts, vocabulary, reports, splits)
-    seconds = time.time() - started
-    run = {
-        "seconds": round(seconds, 2),
-        "megabytes_per_second": round(counts["bytes_in"] / seconds / 1e6, 2),
+    facts = {
+        "format": config.format,
+        "seq_length": config.seq_length,
+        "packing": config.packing,
+        "lowercase": config.lowercase,
+        "strip_accents": config.strip_accents,
+        "vocabulary": vocabulary,
     }
-    finish_output(config.output, manifest, inputs, run)
-
-
-def make_manifest(
-    config: TokenizeConfig,
-    counts: Counter[str],
-    vocabulary: dict[str, Any],
-    reports: Sequence[Report],
-    splits: Any,
-    **more_facts: Any,
-) -> Manifest:
-    """The manifest of the stage, whatever its rows are made of."""
-    return Manifest(
+    if config.packing == "examples":
+        facts["labels"] = _add_labels(reports, counts["documents_out"])
+    manifest = Manifest(
         stage="tokenize",
         config=deciding_fields(config),
         counts=dict(sorted(counts.items())),
-        facts={
-            "format": config.format,
-            "seq_length": config.seq_length,
-            "packing": config.packing,
-            "lowercase": config.lowercase,
-            "strip_accents": config.strip_accents,
-            "vocabulary": vocabulary,
-            **more_facts,
-        },
+        facts=facts,
         schema=common_schema(reports),
         splits=splits,
     )
+    seconds = time.time() - started
+    run = {"seconds": round(seconds, 2)}
+    if counts["bytes_in"]:
+        run["megabytes_per_second"] = round(counts["bytes_in"] / seconds / 1e6, 2)
+    finish_output(config.output, manifest, inputs, run)
+
+
+def _check_any_documents(counts: Counter[str], config: TokenizeConfig) -> None:
+    if counts["documents_out"]:
+        return
+    dropped = [
+        f"{name.removeprefix('documents_dropped_')} {count}"
+        for name, count in counts.items()
+        if name.startswith("documents_dropped_") and count
+    ]
+    labelled = config.packing == "examples"
+    raise UserError(
+        f"no {'examples' if labelled else 'documents'} to tokenize: "
+        f"read {counts['documents_in']}"
+        + (f", dropped {', '.join(dropped)}" if dropped else "")
+        + f"; check --input{'' if labelled else ', --input_format'} and --text_field"
+    )
+
+
+def _add_labels(reports: list[Report], rows: int) -> dict[str, int]:
+    """How many rows have which label; none where they are numbers rather than classes."""
+    labels: Counter[str] = Counter()
+    for report in reports:
+        labels.update(report.labels)
+    check_balance({"labels": labels.total(), "rows": rows}, "labels", "labels", ("rows",))
+    return dict(labels) if len(labels) <= _MOST_LABELS else {}
 
 
 def vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -130,16 +133,11 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     started = time.time()
     config.check()
-    if config.packing == "examples":
-        from pipelines.tokenize.examples_pipeline import tokenize_examples
-
-        tokenize_examples(config, options)
-        return
     source = load_vocabulary(config.vocab, config.lowercase, config.strip_accents)
     vocabulary = source.vocabulary
     config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)
     found = config.match_input()
-    ranges = len(plan_ranges(found, config.read_options()))
+    documents = ReadDocuments(found, config.labelled_fields() or config.read_options())
     inputs = {"files": describe_inputs(found), "vocabulary": vocabulary.fingerprint}
     size = sum(info.size for info in found)
     print(
@@ -168,19 +166,17 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     def build(pipeline: beam.Pipeline) -> None:
         tokenized = (
             pipeline
-            | ReadDocuments(found, config.read_options())
+            | documents
             | "Tokenize"
             >> beam.ParDo(TokenizeBlocks(config, vocabulary.fingerprint, folder)).with_outputs(
                 "reports", main="blocks"
             )
         )
+        # An empty table for every key: a shard without documents is written too.
         keys = range(len(plan_shards(config)))
-        # An empty block for every key: a shard without documents is written too.
-        seeds = pipeline | "Keys" >> beam.Create(
-            [(key, TokenBlock.empty(vocabulary.size)) for key in keys]
-        )
+        seeds = [(key, empty_table(config, vocabulary)) for key in keys]
         written = (
-            (tokenized.blocks, seeds)
+            (tokenized.blocks, pipeline | "Keys" >> beam.Create(seeds))
             | "All" >> beam.Flatten()
             | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
             | "ByShard" >> beam.GroupByKey()
@@ -196,7 +192,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
                     config=config,
                     vocabulary=vocabulary_facts(vocabulary),
                     inputs=inputs,
-                    ranges=ranges,
+                    ranges=len(documents.ranges),
                     started=started,
                 )
             )
@@ -216,33 +212,19 @@ def _show_plan(
     vocabulary: Vocabulary,
     options: RunOptions,
 ) -> None:
-    """What would be written, how large, how long it takes and how dear."""
+    """What would be written and, of documents, how large, how long it takes and what it costs."""
     for shard in plan_shards(config):
-        name = shard_name(shard.split, shard.index, shard.count, config.format)
-        print(f"would write {files.join(config.output, name)}")
-    estimate = estimate_run(found, config, vocabulary)
-    shuffled = estimate.tokens * np.dtype(token_dtype(vocabulary.size)).itemsize
-    shown: dict[str, Any] = {
-        "text, MB": round(estimate.text_bytes / 1e6, 1),
-        "documents": round(estimate.documents),
-        "tokens": round(estimate.tokens),
-        "rows": round(estimate.rows),
-        "output, MB": round(estimate.output_bytes / 1e6, 1),
-        "temporary files, MB": round(shuffled / 1e6, 1),
-    }
-    workers = count_workers(options.beam_args)
-    print_estimate(shown, estimate.core_seconds, workers, options.price)
+        print(f"would write {files.join(config.output, shard.name)}")
+    if config.packing != "examples":
+        amounts, core_seconds = estimate_run(found, config, vocabulary)
+        workers = count_workers(options.beam_args)
+        print_estimate(amounts, core_seconds, workers, options.price)
 
 
 def _written(config: TokenizeConfig) -> str:
-    names = plan_shards(config)
-    done = sum(
-        files.exists(
-            files.join(config.output, shard_name(s.split, s.index, s.count, config.format))
-        )
-        for s in names
-    )
-    return f"{done} of {len(names)} shards written" if done else "reading and tokenizing"
+    shards = plan_shards(config)
+    done = sum(files.exists(files.join(config.output, shard.name)) for shard in shards)
+    return f"{done} of {len(shards)} shards written" if done else "reading and tokenizing"
 
 
 def _print_summary(config: TokenizeConfig) -> None:
@@ -252,4 +234,5 @@ def _print_summary(config: TokenizeConfig) -> None:
     fill = f"{used / (counts['rows'] * config.seq_length):.2%}"
     size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
     ratios = {"fill": fill, "bytes a token": f"{size / used:.3f}"}
-    print_summary(counts, ratios, read_run(config.output), [("output", config.output)])
+    labels = {"label": manifest.facts.get("labels", {})}
+    print_summary(counts, ratios, labels, read_run(config.output), [("output", config.output)])

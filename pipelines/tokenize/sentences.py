@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.records.ragged import Ragged
+
 _END, _STOP, _CLOSE, _QUOTE, _ABBREVIATED, _DIGIT, _SMALL = (1 << bit for bit in range(7))
 
 _END_MARKS = "!?…。！？｡؟۔।॥։።၊။᠃᠉‼⁇⁈⁉"
@@ -50,18 +52,15 @@ def mark_vocabulary(pieces: Sequence[str]) -> NDArray[np.uint8]:
     return marks
 
 
-def find_sentences(
-    token_ids: NDArray[np.integer], offsets: NDArray[np.int64], marks: NDArray[np.uint8]
-) -> NDArray[np.int64]:
-    """The places in ``token_ids`` where a sentence begins, ascending, int64[sentences].
+def find_sentences(documents: Ragged, marks: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The places among the token ids of all documents where a sentence begins: int64[S], ascending.
 
-    ``token_ids`` integers[T] holds documents at ``offsets`` int64[n + 1], ``marks`` comes from
-    ``mark_vocabulary``. Every document with a token begins a sentence. The straight quote closes
-    when it is the second, fourth, ... of its document.
+    ``marks`` comes from ``mark_vocabulary``. Every document with a token begins a sentence. The
+    straight quote closes when it is the second, fourth, ... of its document.
     """
-    flags = marks[token_ids]
-    filled = np.diff(offsets) > 0
-    begins, ends = offsets[:-1][filled], offsets[1:][filled]
+    flags = marks[documents.values]
+    filled = documents.lengths > 0
+    begins, ends = documents.offsets[:-1][filled], documents.offsets[1:][filled]
     tail = np.flatnonzero(flags & (_END | _STOP | _CLOSE | _QUOTE))
 
     kind = flags[tail]

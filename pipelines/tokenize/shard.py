@@ -1,42 +1,66 @@
-"""One shard, from its blocks of token ids to its packed rows: pure, and a function of its documents.
+"""Which shard a document belongs to, and a shard's rows from its documents: functions of keys alone.
 
-The blocks may arrive in any order and any grouping; sorting by a key of the document's content puts
-the documents into the one order that packing sees. Memory holds one chunk of a shard at a time.
+The tables of a shard's documents may arrive in any order and any grouping; sorting by a key of the
+document's content puts the documents into the one order that packing sees. Memory holds one chunk
+of a shard at a time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.keyed_random import fold, purpose_key
-from pipelines.records.ragged import Columns
+from pipelines.keyed_random import fold, purpose_key, uniform
+from pipelines.records.ragged import Columns, flat_column, ragged_column
+from pipelines.records.shards import shard_name
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pack import pack_rows
+from pipelines.tokenize.pack_labelled import example_ids, rank_labels
+from pipelines.tokenize.pieces import order_rows
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
-from pipelines.tokenize.stored_blocks import StoredDocuments, TokenBlock
+from pipelines.tokenize.stored_blocks import StoredDocuments
 
 # Tokens packed at a time. Enough for rows to be full, few enough that a shard may be of any size.
 CHUNK_TOKENS = 1 << 22
 
 
-def count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """For ids sorted so that equal ones are neighbours: 0 for the first of its kind, 1, 2, …"""
-    positions = np.arange(len(doc_ids))
-    first = np.ones(len(doc_ids), bool)
-    first[1:] = doc_ids[1:] != doc_ids[:-1]
-    return positions - np.maximum.accumulate(np.where(first, positions, 0))
+@dataclass(frozen=True)
+class Shard:
+    """One file to write: its split and its name."""
+
+    split: str
+    name: str
 
 
-@lru_cache(maxsize=1)
-def _sentence_marks(vocabulary: Vocabulary) -> NDArray[np.uint8]:
-    return mark_vocabulary(vocabulary.tokens)
+def plan_shards(config: TokenizeConfig) -> list[Shard]:
+    """All shards of the output; the position in this list is the key that Beam groups by."""
+    counts = {"train": config.num_shards}
+    if config.validation_fraction:
+        counts["validation"] = max(1, round(config.num_shards * config.validation_fraction))
+    return [
+        Shard(split, shard_name(split, index, count, config.format))
+        for split, count in counts.items()
+        for index in range(count)
+    ]
+
+
+def assign_shards(doc_ids: NDArray[np.uint64], config: TokenizeConfig) -> NDArray[np.int64]:
+    """The index in ``plan_shards`` of each document, int64[n]: a function of its id alone."""
+    validation_count = len(plan_shards(config)) - config.num_shards
+    draw = fold(purpose_key(config.seed, "shard"), doc_ids)
+    shards = (draw % np.uint64(config.num_shards)).astype(np.int64)
+    if validation_count:
+        held_out = uniform(fold(purpose_key(config.seed, "validation split"), doc_ids))
+        beyond = config.num_shards + (draw % np.uint64(validation_count)).astype(np.int64)
+        shards = np.where(held_out < config.validation_fraction, beyond, shards)
+    return shards
 
 
 def build_shard(
@@ -48,28 +72,53 @@ def build_shard(
     packed about ``CHUNK_TOKENS`` at a time: so each part is a random sample of the shard, and only
     one is in memory. At least one part, if one without rows.
     """
-    order = _order_documents(documents, config.seed)
-    doc_ids, lengths = documents.doc_ids[order], documents.lengths[order]
-    occurrence = count_occurrences(doc_ids)
-    duplicates: Counter[str] = Counter()
-    if config.deduplicate:
-        kept = np.flatnonzero(occurrence == 0)
-        duplicates["documents_dropped_duplicate"] = len(order) - len(kept)
-        duplicates["tokens_dropped_duplicate"] = int(lengths.sum() - lengths[kept].sum())
-        order, lengths, occurrence = order[kept], lengths[kept], occurrence[kept]
-    for chunk in _cut_in_chunks(lengths):
-        block = documents.take(order[chunk])
-        columns, counts = _pack(block, occurrence[chunk], config, vocabulary)
+    order, occurrence, duplicates = _order_documents(documents.index, config)
+    for chunk in _cut_in_chunks(flat_column(documents.index, "lengths")[order]):
+        table = documents.take(order[chunk]) | {"occurrence": occurrence[chunk]}
+        sentences = None
+        if config.packing == "pairs":
+            marks = _sentence_marks(vocabulary)
+            sentences = find_sentences(ragged_column(table, "token_ids"), marks)
+        columns, counts = pack_rows(
+            table, config, cls_id=vocabulary.cls_id, sep_id=vocabulary.sep_id, sentences=sentences
+        )
         counts.update(duplicates)
         yield columns, counts
         duplicates.clear()
 
 
-def _order_documents(documents: StoredDocuments, seed: int) -> NDArray[np.int64]:
-    """Indices of the documents in their keyed random order, equal documents side by side."""
-    order_key = fold(purpose_key(seed, "document order"), documents.doc_ids)
-    # Two texts could share a 64-bit id; their lengths then decide. Equal documents are alike.
-    return np.lexsort((documents.lengths, documents.doc_ids, order_key))
+def _order_documents(
+    index: Columns, config: TokenizeConfig
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Counter[str]]:
+    """Indices of the documents in the order to pack them in, and the occurrence of each.
+
+    Their keyed random order; labelled ones, one a row, already stand in the order of their rows.
+    Returns also the counts of the duplicates that are left out, if so configured.
+    """
+    doc_ids, lengths = flat_column(index, "doc_ids"), flat_column(index, "lengths")
+    # Texts of one 64-bit id: their label or else length decides. Otherwise equal ones are alike.
+    ties = rank_labels(index) if "label" in index else lengths
+    order_key = fold(purpose_key(config.seed, "document order"), doc_ids)
+    order = np.lexsort((ties, doc_ids, order_key))
+    occurrence = count_occurrences(doc_ids[order])
+    duplicates: Counter[str] = Counter()
+    if config.deduplicate:
+        first = occurrence == 0
+        duplicates["documents_dropped_duplicate"] = int((~first).sum())
+        duplicates["tokens_dropped_duplicate"] = int(lengths[order[~first]].sum())
+        order, occurrence = order[first], occurrence[first]
+    if config.packing == "examples":
+        by_row = order_rows(example_ids(doc_ids[order], occurrence), config.seed)
+        order, occurrence = order[by_row], occurrence[by_row]
+    return order, occurrence, duplicates
+
+
+def count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For ids sorted so that equal ones are neighbours: 0 for the first of its kind, 1, 2, …"""
+    positions = np.arange(len(doc_ids))
+    first = np.ones(len(doc_ids), bool)
+    first[1:] = doc_ids[1:] != doc_ids[:-1]
+    return positions - np.maximum.accumulate(np.where(first, positions, 0))
 
 
 def _cut_in_chunks(lengths: NDArray[np.int64]) -> list[slice]:
@@ -81,39 +130,6 @@ def _cut_in_chunks(lengths: NDArray[np.int64]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise([0, *bounds, len(lengths)])]
 
 
-def _pack(
-    block: TokenBlock,
-    occurrence: NDArray[np.int64],
-    config: TokenizeConfig,
-    vocabulary: Vocabulary,
-) -> tuple[Columns, Counter[str]]:
-    assert config.packing != "examples"  # Those have a pipeline of their own.
-    counts: Counter[str] = Counter()
-    sentences = None
-    if config.packing == "pairs":
-        marks = _sentence_marks(vocabulary)
-        sentences = find_sentences(block.token_ids, block.offsets, marks)
-    columns, packed = pack_rows(
-        block.token_ids,
-        block.offsets,
-        block.doc_ids,
-        occurrence,
-        packing=config.packing,
-        seq_length=config.seq_length,
-        cls_id=vocabulary.cls_id,
-        sep_id=vocabulary.sep_id,
-        seed=config.seed,
-        split_to_fill=config.split_to_fill,
-        sentences=sentences,
-        pair_task=config.pair_task,
-        short_seq_prob=config.short_seq_prob,
-    )
-    counts["documents_out"] = packed.documents_out
-    counts["tokens_out"] = packed.tokens_out
-    counts["special_tokens"] = packed.special_tokens
-    counts["segments"] = packed.segments
-    for reason, number in packed.documents_dropped.items():
-        counts[f"documents_dropped_{reason}"] += number
-    for reason, number in packed.tokens_dropped.items():
-        counts[f"tokens_dropped_{reason}"] += number
-    return columns, counts
+@lru_cache(maxsize=1)
+def _sentence_marks(vocabulary: Vocabulary) -> NDArray[np.uint8]:
+    return mark_vocabulary(vocabulary.tokens)

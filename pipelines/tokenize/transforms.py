@@ -14,30 +14,32 @@ from itertools import chain
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines import files
 from pipelines.documents.blocks import DocumentBlock
+from pipelines.documents.read_documents import LabelledBlock
 from pipelines.errors import UserError
-from pipelines.records.codec import schema_of, token_dtype
-from pipelines.records.ragged import Columns
-from pipelines.records.shards import shard_name, write_records, write_shard_parts
+from pipelines.records.codec import schema_of
+from pipelines.records.ragged import (
+    Columns,
+    concatenate,
+    flat_column,
+    group_rows,
+    ragged_column,
+    take,
+)
+from pipelines.records.shards import write_records, write_shard_parts
 from pipelines.records.writer_process import write_records_apart
 from pipelines.report import Report
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
-from pipelines.tokenize.plan import assign_shards, plan_shards
-from pipelines.tokenize.shard import build_shard
-from pipelines.tokenize.stored_blocks import (
-    BlockFile,
-    StoredBlock,
-    StoredDocuments,
-    TokenBlock,
-    join_blocks,
-)
+from pipelines.tokenize.pack_labelled import labels_of
+from pipelines.tokenize.shard import assign_shards, build_shard, plan_shards
+from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments
+from pipelines.tokenize.token_tables import encode_documents, encode_examples
 
 # Tokens that a worker gathers before it cuts them by shard: 8 or 16 MB.
 _HELD_TOKENS = 1 << 22
@@ -75,25 +77,31 @@ def shared_encoder(config: TokenizeConfig, vocabulary: Vocabulary) -> Encoder:
 
 
 class TokenizeBlocks(beam.DoFn):
-    """DocumentBlocks -> (shard key, its documents) and, tagged 'reports', what was read and dropped.
+    """Blocks -> (shard key, table of its documents) and, tagged 'reports', what became of the rest.
 
     Documents are held until there are enough to be worth cutting by shard. Where the workers share
-    this machine's disk, ``folder`` is where their tokens go; Beam then moves only their places.
+    this machine's disk, ``folder`` is where their tokens go; Beam then moves only where they stand.
     """
 
     def __init__(self, config: TokenizeConfig, fingerprint: str, folder: str | None):
         self._config, self._fingerprint, self._folder = config, fingerprint, folder
 
     def start_bundle(self) -> None:
-        self._held: list[TokenBlock] = []
+        self._held: list[Columns] = []
+        self._held_tokens = 0
         self._counts: Counter[str] = Counter()
         self._file = None if self._folder is None else BlockFile(self._folder)
 
-    def process(self, element: DocumentBlock) -> Iterator[tuple[int, TokenBlock | StoredBlock]]:
+    def process(
+        self, element: DocumentBlock | LabelledBlock
+    ) -> Iterator[tuple[int, Columns | StoredBlock]]:
         self._counts.update(element.counts)
         if len(element):
-            self._held.append(self._encode(element))
-            if sum(len(block.token_ids) for block in self._held) >= _HELD_TOKENS:
+            table, counts = self._encode(element)
+            self._counts.update(counts)
+            self._held.append(table)
+            self._held_tokens += len(ragged_column(table, "token_ids").values)
+            if self._held_tokens >= _HELD_TOKENS:
                 yield from self._cut()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -104,38 +112,28 @@ class TokenizeBlocks(beam.DoFn):
         report = GlobalWindows.windowed_value(Report(self._counts))
         yield beam.pvalue.TaggedOutput("reports", report)
 
-    def _encode(self, documents: DocumentBlock) -> TokenBlock:
-        config, counts = self._config, self._counts
-        vocabulary = fetch_vocabulary(config.output, self._fingerprint)
-        encoder = shared_encoder(config, vocabulary)
-        token_ids, offsets = encoder.encode_block(documents.text, documents.offsets)
-        lengths = np.diff(offsets)
-        kept = lengths >= config.min_tokens
-        counts["documents_dropped_no_tokens"] += int((lengths == 0).sum())
-        short = ~kept & (lengths > 0)
-        counts["documents_dropped_short"] += int(short.sum())
-        counts["tokens_in"] += int(lengths.sum())
-        counts["tokens_dropped_short"] += int(lengths[short].sum())
-        narrow = token_ids.astype(token_dtype(vocabulary.size))
-        block = TokenBlock(narrow, offsets, documents.doc_ids)
-        return block if kept.all() else block.take(np.flatnonzero(kept))
+    def _encode(self, block: DocumentBlock | LabelledBlock) -> tuple[Columns, Counter[str]]:
+        config = self._config
+        encoder = shared_encoder(config, fetch_vocabulary(config.output, self._fingerprint))
+        if isinstance(block, LabelledBlock):
+            return encode_examples(block.data, encoder, config.seq_length)
+        return encode_documents(block, encoder, config.min_tokens)
 
-    def _cut(self) -> Iterator[tuple[int, TokenBlock | StoredBlock]]:
+    def _cut(self) -> Iterator[tuple[int, Columns | StoredBlock]]:
         """Cuts what is held by shard."""
         if not self._held:
             return
-        block = join_blocks(self._held)
-        self._held = []
-        shards = assign_shards(block.doc_ids, self._config)
-        order = np.argsort(shards, kind="stable")
-        keys, begins = np.unique(shards[order], return_index=True)
-        for key, documents in zip(keys.tolist(), np.split(order, begins[1:]), strict=True):
-            part = block.take(documents)
+        table = concatenate(self._held)
+        self._held, self._held_tokens = [], 0
+        for key, documents in group_rows(
+            assign_shards(flat_column(table, "doc_ids"), self._config)
+        ):
+            part = take(table, documents)
             yield key, part if self._file is None else self._file.append(part)
 
 
 class WriteShard(beam.DoFn):
-    """(shard key, its documents) -> Report, after writing the shard.
+    """(shard key, tables of its documents) -> Report, after writing the shard.
 
     Where workers are threads of one process, ``apart``, a process of each writes its shards.
     """
@@ -144,34 +142,32 @@ class WriteShard(beam.DoFn):
         self._config, self._fingerprint = config, fingerprint
         self._write = write_records_apart if apart else write_records
 
-    def process(self, element: tuple[int, Iterable[TokenBlock | StoredBlock]]) -> Iterator[Report]:
-        key, blocks = element
-        shard = plan_shards(self._config)[key]
-        name = shard_name(shard.split, shard.index, shard.count, self._config.format)
-        vocabulary = fetch_vocabulary(self._config.output, self._fingerprint)
+    def process(self, element: tuple[int, Iterable[Columns | StoredBlock]]) -> Iterator[Report]:
+        config, (key, blocks) = self._config, element
+        shard = plan_shards(config)[key]
+        vocabulary = fetch_vocabulary(config.output, self._fingerprint)
         counts: Counter[str] = Counter()
+        labels: Counter[str] = Counter()
 
         def count(parts: Iterable[tuple[Columns, Counter[str]]]) -> Iterator[Columns]:
-            for columns, part in parts:
-                counts.update(part)
-                yield columns
+            for rows, part_counts in parts:
+                counts.update(part_counts)
+                if config.packing == "examples":
+                    labels.update(labels_of(rows))
+                yield rows
 
-        with tempfile.TemporaryDirectory(prefix="bertmill-") as own:
-            parts = count(build_shard(_store(blocks, own), self._config, vocabulary))
+        with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
+            parts = count(build_shard(_store(blocks, folder), config, vocabulary))
             first = next(parts)
             schema = schema_of(first)
+            rows = chain([first], parts)
             info = write_shard_parts(
-                self._config.output,
-                name,
-                chain([first], parts),
-                schema,
-                self._config.format,
-                self._write,
+                config.output, shard.name, rows, schema, config.format, self._write
             )
-        yield Report(counts, shard.split, info, schema)
+        yield Report(counts, shard.split, info, schema, labels)
 
 
-def _store(blocks: Iterable[TokenBlock | StoredBlock], folder: str) -> StoredDocuments:
+def _store(blocks: Iterable[Columns | StoredBlock], folder: str) -> StoredDocuments:
     """The documents of a shard, those that came through Beam stored in a folder of this worker."""
     file = BlockFile(folder)
     stored = [block if isinstance(block, StoredBlock) else file.append(block) for block in blocks]

@@ -139,7 +139,9 @@ def _pack_reviews(length: int, rows: int) -> tuple[dict[str, Any], float, float]
 
     from pipelines.keyed_random import fold, purpose_key
     from pipelines.records.dense_rows import dense_rows
+    from pipelines.records.ragged import Columns, Ragged
     from pipelines.text.vocabulary import Vocabulary
+    from pipelines.tokenize.config import TokenizeConfig
     from pipelines.tokenize.encode import Encoder
     from pipelines.tokenize.pack import pack_rows
 
@@ -152,17 +154,13 @@ def _pack_reviews(length: int, rows: int) -> tuple[dict[str, Any], float, float]
     ids, offsets = encoder.encode([json.loads(line)["text"] for line in lines])
     alone = np.minimum(np.diff(offsets) + 2, length).mean()
     doc_ids = np.sort(fold(purpose_key(0, "benchmark"), np.arange(_REVIEWS)))
-    columns, _ = pack_rows(
-        ids.astype(np.uint16),
-        offsets,
-        doc_ids,
-        np.zeros(_REVIEWS, np.int64),
-        packing="documents",
-        seq_length=length,
-        cls_id=vocabulary.cls_id,
-        sep_id=vocabulary.sep_id,
-        seed=0,
-    )
+    table: Columns = {
+        "token_ids": Ragged(ids.astype(np.uint16), offsets),
+        "doc_ids": doc_ids,
+        "occurrence": np.zeros(_REVIEWS, np.int64),
+    }
+    config = TokenizeConfig(input=(), vocab="", output="", seq_length=length)
+    columns, _ = pack_rows(table, config, cls_id=vocabulary.cls_id, sep_id=vocabulary.sep_id)
     dense = dense_rows(columns, length, vocabulary.pad_id)
     fill = dense["padding_mask"].sum(axis=1).mean()
     names = ("token_ids", "segment_ids", "padding_mask", "document_ids")

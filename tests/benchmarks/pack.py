@@ -15,6 +15,7 @@ import gzip
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -25,8 +26,9 @@ import numpy as np
 from tabulate import tabulate
 
 from pipelines.keyed_random import fold, purpose_key
-from pipelines.records.ragged import Columns, Ragged, offsets_of, take_ragged
-from pipelines.tokenize.pack import PackCounts, pack_rows
+from pipelines.records.ragged import Columns, Ragged, offsets_of, ragged_column, row_count
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.pack import pack_rows
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
 
 SHARDS = 8
@@ -70,7 +72,7 @@ def deal(documents: Ragged) -> list[tuple[Ragged, np.ndarray]]:
     for shard in range(SHARDS):
         chosen = np.flatnonzero(doc_ids % np.uint64(SHARDS) == shard)
         chosen = chosen[np.argsort(doc_ids[chosen])]
-        shards.append((take_ragged(documents, chosen), doc_ids[chosen]))
+        shards.append((documents.take(chosen), doc_ids[chosen]))
     return shards
 
 
@@ -85,46 +87,37 @@ def quickest(work: Callable[[], Any], passes: int = 3) -> tuple[float, Any]:
 
 
 def pack_shard(
-    documents: Ragged, doc_ids: np.ndarray, seq_length: int, marks: np.ndarray, options: dict
-) -> tuple[Columns, PackCounts]:
-    places = None
-    if options["packing"] == "pairs":
-        places = find_sentences(documents.values, documents.offsets, marks)
-    return pack_rows(
-        documents.values,
-        documents.offsets,
-        doc_ids,
-        np.zeros(len(documents), np.int64),
-        seq_length=seq_length,
-        cls_id=CLS,
-        sep_id=SEP,
-        seed=0,
-        sentences=places,
-        **options,
-    )
+    documents: Ragged, doc_ids: np.ndarray, config: TokenizeConfig, marks: np.ndarray
+) -> tuple[Columns, Counter[str]]:
+    sentences = find_sentences(documents, marks) if config.packing == "pairs" else None
+    occurrence = np.zeros(len(documents), np.int64)
+    table: Columns = {"token_ids": documents, "doc_ids": doc_ids, "occurrence": occurrence}
+    return pack_rows(table, config, cls_id=CLS, sep_id=SEP, sentences=sentences)
 
 
 def measure(
     shards: list[tuple[Ragged, np.ndarray]], seq_length: int, marks: np.ndarray, kind: str
 ) -> dict[str, Any]:
-    counts, seconds, cut = PackCounts(), 0.0, 0
+    config = TokenizeConfig(input=(), vocab="", output="", seq_length=seq_length, **KINDS[kind])
+    counts: Counter[str] = Counter()
+    seconds, cut = 0.0, 0
     for documents, doc_ids in shards:
-        work = partial(pack_shard, documents, doc_ids, seq_length, marks, KINDS[kind])
-        best, (columns, shard_counts) = quickest(work)
+        best, (columns, packed) = quickest(partial(pack_shard, documents, doc_ids, config, marks))
         seconds += best
-        counts += shard_counts
-        ids, pieces = np.unique(columns["doc_ids"].values, return_counts=True)
+        counts.update(packed, tokens_in=len(documents.values), rows=row_count(columns))
+        ids, pieces = np.unique(ragged_column(columns, "doc_ids").values, return_counts=True)
         fitting = doc_ids[documents.lengths <= seq_length - 2]
         cut += int(np.isin(ids[pieces > 1], fitting).sum())
+    used = counts["tokens_out"] + counts["special_tokens"]
     return {
         "packing": kind,
-        "fill": counts.fill,
-        "segments": counts.segments,
-        "rows": counts.rows,
+        "fill": used / (counts["rows"] * seq_length),
+        "segments": counts["segments"],
+        "rows": counts["rows"],
         "fitting documents cut": "" if kind == "pairs" else cut,
-        "tokens dropped": counts.tokens_dropped.total(),
-        "segments/s": counts.segments / seconds,
-        "tokens/s": counts.tokens_in / seconds,
+        "tokens dropped": counts["tokens_in"] - counts["tokens_out"],
+        "segments/s": counts["segments"] / seconds,
+        "tokens/s": counts["tokens_in"] / seconds,
     }
 
 
@@ -183,7 +176,7 @@ def main() -> None:
             lines = [measure(shards, seq_length, marks, kind) for kind in KINDS]
             one = shards[0][0]
             lines.append(measure_peer(one, seq_length, "chunk", chunk))
-            some = take_ragged(one, np.arange(min(1500, len(one))))
+            some = one.take(np.arange(min(1500, len(one))))
             lines.append(measure_peer(some, seq_length, "first fit", first_fit))
             figures += [{"corpus": corpus, "seq_length": seq_length} | line for line in lines]
     shown = [

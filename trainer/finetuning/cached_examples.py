@@ -17,7 +17,7 @@ from pipelines import files
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
-from pipelines.records.ragged import Columns, Ragged, concatenate
+from pipelines.records.ragged import Columns, concatenate, flat_column, ragged_column
 from pipelines.records.shards import ShardReader, local_copy
 from pipelines.tokenize.pack_labelled import labels_of
 from trainer.finetuning.encoded import EncodedTexts
@@ -110,10 +110,8 @@ def read_cached(folder: str, manifest: Manifest, split: str, flag: str) -> Cache
     if not parts:
         raise UserError(f"--{flag}: {folder} holds no {split} examples; name another")
     columns = concatenate(parts)
-    tokens, runs, owners = (columns[n] for n in ("token_ids", "segment_lengths", "doc_ids"))
-    assert isinstance(tokens, Ragged)
-    assert isinstance(runs, Ragged)
-    assert isinstance(owners, Ragged)
+    names = ("token_ids", "segment_lengths", "doc_ids")
+    tokens, runs, owners = (ragged_column(columns, name) for name in names)
     seq_length, vocabulary = int(manifest.facts["seq_length"]), manifest.facts["vocabulary"]
     present = np.arange(seq_length) < tokens.lengths[:, None]
     token_ids = np.full(present.shape, vocabulary["pad_id"], np.int32)
@@ -123,6 +121,6 @@ def read_cached(folder: str, manifest: Manifest, split: str, flag: str) -> Cache
         token_ids,
         (present & (np.arange(seq_length) >= first[:, None])).astype(np.int32),
         tokens.lengths,
-        np.asarray(columns["tokens_cut"]) > 0,
+        flat_column(columns, "tokens_cut") > 0,
     )
     return CachedRows(encoded, owners.values[owners.offsets[:-1]], labels_of(columns))

@@ -42,17 +42,18 @@ def test_a_part_of_the_input_tells_of_the_whole(
     else:
         path = corpus
     vocabulary = Vocabulary.load(Path(vocab_dir) / "vocab.txt")
-    found = estimate_run(match([str(path)]), make_config(path, vocab_dir), vocabulary)
+    config = make_config(path, vocab_dir)
+    amounts, core_seconds = estimate_run(match([str(path)]), config, vocabulary)
     manifest = read_manifest(str(rows_dir))
     for name, value in (
-        ("bytes_in", found.text_bytes),
-        ("documents_in", found.documents),
-        ("tokens_in", found.tokens),
-        ("rows", found.rows),
+        ("bytes_in", amounts["text, MB"] * 1e6),
+        ("documents_in", amounts["documents"]),
+        ("tokens_in", amounts["tokens"]),
+        ("rows", amounts["rows"]),
     ):
         assert value == pytest.approx(manifest.counts[name], rel=0.2), name
-    assert found.output_bytes > 0
-    assert found.core_seconds > 0
+    assert amounts["output, MB"] > 0
+    assert core_seconds > 0
 
 
 def test_dry_run_says_it_and_writes_nothing(tmp_path, corpus, vocab_dir, capsys):

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
 from pipelines.records.ragged import Ragged, concatenate, offsets_of, row_count, take
-from pipelines.tokenize.pack import PackCounts, pack_rows
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.pack import pack_rows
 from pipelines.tokenize.pack_documents import fit_decreasing
 
 CLS, SEP = 1, 2
@@ -23,16 +23,22 @@ CLS, SEP = 1, 2
 def numbered_documents(lengths, seed=0):
     """Documents whose tokens are all different, so that a token says where it came from."""
     offsets = offsets_of(np.array(lengths, np.int64))
-    token_ids = np.arange(10, 10 + offsets[-1], dtype=np.int32)
-    doc_ids = fold(purpose_key(seed, "test"), np.arange(len(lengths)))
-    return token_ids, offsets, doc_ids, np.zeros(len(lengths), np.int64)
+    return {
+        "token_ids": Ragged(np.arange(10, 10 + offsets[-1], dtype=np.int32), offsets),
+        "doc_ids": fold(purpose_key(seed, "test"), np.arange(len(lengths))),
+        "occurrence": np.zeros(len(lengths), np.int64),
+    }
 
 
 def pack(documents, seq_length, **options):
-    defaults = {"packing": "documents", "cls_id": CLS, "sep_id": SEP, "seed": 7}
-    columns, counts = pack_rows(*documents, seq_length=seq_length, **(defaults | options))
-    counts.check()
-    return columns, counts
+    fields = {"input": (), "vocab": "", "output": "", "seed": 7, "seq_length": seq_length}
+    config = TokenizeConfig(**(fields | options))
+    return pack_rows(documents, config, cls_id=CLS, sep_id=SEP)
+
+
+def fill_of(columns, seq_length):
+    """The share of the positions that holds a token."""
+    return len(columns["token_ids"].values) / (row_count(columns) * seq_length)
 
 
 def runs_of(columns):
@@ -70,25 +76,19 @@ def test_documents_worked_by_hand():
     runs = {len(tokens): tokens for _, _, tokens in runs_of(columns)}
     assert runs[12] == [CLS, *range(10, 20), SEP]
     assert runs[5] == [CLS, 20, 21, 22, SEP]
-    assert counts == PackCounts(
-        documents_in=4,
-        documents_out=3,
-        documents_dropped=counts.documents_dropped,
-        tokens_in=19,
-        tokens_out=19,
-        special_tokens=8,
-        segments=4,
-        rows=3,
-        positions=36,
-    )
-    assert counts.documents_dropped == {"empty": 1}
-    assert counts.fill == 27 / 36
+    assert counts == {
+        "documents_out": 3,
+        "documents_dropped_empty": 1,
+        "tokens_out": 19,
+        "special_tokens": 8,
+        "segments": 4,
+    }
 
 
 def test_row_ids_come_from_content_and_order_from_them():
-    token_ids, offsets, doc_ids, occurrence = numbered_documents([30, 4])
-    occurrence[1] = 5
-    columns, _ = pack((token_ids, offsets, doc_ids, occurrence), 12, seed=3)
+    documents = numbered_documents([30, 4])
+    doc_ids, offsets, occurrence = documents["doc_ids"], documents["token_ids"].offsets, [0, 5]
+    columns, _ = pack(documents | {"occurrence": np.array(occurrence)}, 12, seed=3)
     expected = []
     for _, doc_id, tokens in runs_of(columns):
         document = doc_ids.tolist().index(doc_id)
@@ -108,7 +108,7 @@ documents_lengths = st.lists(st.integers(0, 60), max_size=30)
 @given(documents_lengths, st.integers(8, 40), st.booleans(), st.integers(0, 5))
 def test_documents_lose_nothing(lengths, seq_length, split_to_fill, seed):
     documents = numbered_documents(lengths)
-    _, offsets, doc_ids, _ = documents
+    doc_ids, offsets = documents["doc_ids"], documents["token_ids"].offsets
     columns, counts = pack(documents, seq_length, split_to_fill=split_to_fill, seed=seed)
 
     seen = []
@@ -124,8 +124,9 @@ def test_documents_lose_nothing(lengths, seq_length, split_to_fill, seed):
         seen += content
     assert sorted(seen) == list(range(10, 10 + sum(lengths)))
     assert columns["token_ids"].lengths.max(initial=0) <= seq_length
-    assert len(set(columns["row_id"].tolist())) == row_count(columns) == counts.rows
-    assert counts.tokens_out + counts.special_tokens == len(columns["token_ids"].values)
+    assert len(set(columns["row_id"].tolist())) == row_count(columns)
+    used = counts["tokens_out"] + counts["special_tokens"]
+    assert used == len(columns["token_ids"].values)
     for length, made in zip(lengths, pieces.values(), strict=True):
         assert made >= -(-length // (seq_length - 2))
         if length <= seq_length - 2 and not split_to_fill:
@@ -135,15 +136,12 @@ def test_documents_lose_nothing(lengths, seq_length, split_to_fill, seed):
 @settings(max_examples=60, deadline=None)
 @given(documents_lengths, st.integers(8, 40), st.booleans(), st.randoms(use_true_random=False))
 def test_documents_do_not_depend_on_input_order(lengths, seq_length, split_to_fill, random):
-    token_ids, offsets, doc_ids, occurrence = numbered_documents(lengths)
+    documents = numbered_documents(lengths)
     order = list(range(len(lengths)))
     random.shuffle(order)
-    shuffled = take({"tokens": Ragged(token_ids, offsets)}, np.array(order, np.int64))["tokens"]
-    other = (shuffled.values, shuffled.offsets, doc_ids[order], occurrence[order])
-    one, _ = pack(
-        (token_ids, offsets, doc_ids, occurrence), seq_length, split_to_fill=split_to_fill
-    )
-    two, _ = pack(other, seq_length, split_to_fill=split_to_fill)
+    shuffled = take(documents, np.array(order, np.int64))
+    one, _ = pack(documents, seq_length, split_to_fill=split_to_fill)
+    two, _ = pack(shuffled, seq_length, split_to_fill=split_to_fill)
     assert as_lists(one) == as_lists(two)
 
 
@@ -151,19 +149,18 @@ def test_seed_changes_who_shares_a_row_but_not_the_fill():
     documents = numbered_documents([40] * 40 + [20] * 40)
     together = []
     for seed in (1, 2):
-        columns, counts = pack(documents, 64, seed=seed)
-        assert counts.rows == 40  # 42 + 22
+        columns, _ = pack(documents, 64, seed=seed)
+        assert row_count(columns) == 40  # 42 + 22
         together.append({tuple(sorted(ids)) for ids in np.split(columns["doc_ids"].values, 40)})
     assert len(together[0] & together[1]) < 10
 
 
 def test_equal_documents_need_occurrences():
-    token_ids, offsets, _, _ = numbered_documents([5, 5])
-    doc_ids = np.array([9, 9], np.uint64)
-    columns, _ = pack((token_ids, offsets, doc_ids, np.array([0, 1])), 8)
+    documents = numbered_documents([5, 5]) | {"doc_ids": np.array([9, 9], np.uint64)}
+    columns, _ = pack(documents | {"occurrence": np.array([0, 1])}, 8)
     assert len(set(columns["row_id"].tolist())) == 2
     with pytest.raises(ValueError, match="same doc_id and occurrence"):
-        pack((token_ids, offsets, doc_ids, np.array([0, 0])), 8)
+        pack(documents, 8)
 
 
 def best_fit_one_by_one(sizes, capacity):
@@ -194,9 +191,11 @@ def test_fit_decreasing_equals_best_fit_one_by_one(sizes, capacity):
 def test_long_documents_fill_what_the_others_leave():
     # 60 documents too large to share a row of 64, and enough long ones to fill the rest of it.
     documents = numbered_documents([40] * 60 + [500] * 10)
-    columns, counts = pack(documents, 64)
-    assert counts.fill > 0.96  # uncut, 22 of 64 positions would stay free in 60 of 140 rows
-    short_ids = set(documents[2][:60].tolist())
+    columns, _ = pack(documents, 64)
+    assert (
+        fill_of(columns, 64) > 0.96
+    )  # uncut, 22 of 64 positions would stay free in 60 of 140 rows
+    short_ids = set(documents["doc_ids"][:60].tolist())
     runs = [(doc_id, len(tokens)) for _, doc_id, tokens in runs_of(columns)]
     assert sum(doc_id in short_ids for doc_id, _ in runs) == 60
     # Cuts are worth having: but for the ends of documents no segment is shorter than 8 tokens.
@@ -205,64 +204,41 @@ def test_long_documents_fill_what_the_others_leave():
 
 def test_split_to_fill_also_cuts_documents_that_fit():
     documents = numbered_documents([40] * 1000)
-    _, counts = pack(documents, 64, split_to_fill=True)
-    assert counts.fill > 0.999
-    assert counts.segments > 1000
+    columns, counts = pack(documents, 64, split_to_fill=True)
+    assert fill_of(columns, 64) > 0.999
+    assert counts["segments"] > 1000
     # Without the option the best possible is one document a row.
-    assert pack(documents, 64)[1].rows == 1000 == pack(documents, 64)[1].segments
-
-
-def test_counts_of_two_shards_add_up():
-    documents = numbered_documents([13, 0, 5])
-    _, counts = pack(documents, 12)
-    both = counts + counts
-    both.check()
-    assert both.tokens_in == 36
-    assert both.documents_dropped == {"empty": 2}
-    assert both.fill == counts.fill
-    both.tokens_out -= 1
-    with pytest.raises(ValueError, match="lost tokens"):
-        both.check()
+    columns, counts = pack(documents, 64)
+    assert row_count(columns) == 1000 == counts["segments"]
 
 
 def test_token_dtype_is_kept_and_no_documents_make_no_rows():
-    token_ids, offsets, doc_ids, occurrence = numbered_documents([9, 20])
-    columns, _ = pack((token_ids.astype(np.uint16), offsets, doc_ids, occurrence), 12)
+    documents = numbered_documents([9, 20])
+    tokens = documents["token_ids"]
+    documents["token_ids"] = Ragged(tokens.values.astype(np.uint16), tokens.offsets)
+    columns, _ = pack(documents, 12)
     assert columns["token_ids"].values.dtype == np.uint16
     assert columns["segment_lengths"].values.dtype == np.uint16
     assert columns["doc_ids"].values.dtype == columns["row_id"].dtype == np.uint64
     for lengths in ([], [0, 0]):
         for packing in ("documents", "full"):
             empty, counts = pack(numbered_documents(lengths), 12, packing=packing)
-            assert row_count(empty) == counts.rows == 0
-            assert counts.fill == 1
+            assert row_count(empty) == counts["documents_out"] == 0
+            assert counts["documents_dropped_empty"] == len(lengths)
             assert {k: len(v) for k, v in concatenate([empty, columns]).items()} == dict.fromkeys(
                 columns, row_count(columns)
             )
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"seq_length": 7}, "seq_length is 7: choose one from 8 to 65535"),
-        ({"seq_length": 65536}, "seq_length is 65536"),
-        ({"cls_id": None}, r"no \[CLS\] token"),
-        ({"sep_id": -1}, r"no \[SEP\] token"),
-        ({"packing": "best"}, "packing is 'best': choose one of documents, full, pairs"),
-        ({"short_seq_prob": 1.5}, "short_seq_prob is 1.5"),
-    ],
-)
-def test_options_that_cannot_work_are_named(options, message):
-    with pytest.raises(UserError, match=message):
-        pack(numbered_documents([5]), **({"seq_length": 16} | options))
-
-
 def test_arrays_that_do_not_fit_together_are_refused():
-    token_ids, offsets, doc_ids, occurrence = numbered_documents([5, 6])
-    with pytest.raises(ValueError, match="do not fit together"):
-        pack((token_ids[:-1], offsets, doc_ids, occurrence), 16)
-    with pytest.raises(ValueError, match="do not fit together"):
-        pack((token_ids, offsets, doc_ids[:1], occurrence), 16)
+    documents = numbered_documents([5, 6])
+    tokens = documents["token_ids"]
+    for wrong in (
+        {"token_ids": Ragged(tokens.values[:-1], tokens.offsets)},
+        {"doc_ids": documents["doc_ids"][:1]},
+    ):
+        with pytest.raises(ValueError, match="do not fit together"):
+            pack(documents | wrong, 16)
 
 
 def test_the_longest_row_allowed():
@@ -283,8 +259,7 @@ def tokenized(data_dir, texts):
     encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
     offsets = offsets_of(np.array([len(text.ids) for text in encoded]))
     token_ids = np.concatenate([np.array(text.ids, np.int32) for text in encoded])
-    doc_ids = fold(purpose_key(0, "test"), np.arange(len(texts)))
-    return token_ids, offsets, doc_ids, np.zeros(len(texts), np.int64)
+    return numbered_documents([0] * len(texts)) | {"token_ids": Ragged(token_ids, offsets)}
 
 
 @pytest.fixture(scope="module")
@@ -300,30 +275,28 @@ def some_documents(data_dir):
 def test_fill_on_real_text(some_documents, corpus, seq_length):
     documents = some_documents[corpus]
     columns, counts = pack(documents, seq_length)
-    assert counts.fill >= 0.999
+    assert fill_of(columns, seq_length) >= 0.999
     # Not one document that fits a row is in two.
     pieces = dict(zip(*np.unique(columns["doc_ids"].values, return_counts=True), strict=True))
-    fitting = np.diff(documents[1]) <= seq_length - 2
-    assert all(pieces[doc_id] == 1 for doc_id in documents[2][fitting])
+    fitting = documents["token_ids"].lengths <= seq_length - 2
+    assert all(pieces[doc_id] == 1 for doc_id in documents["doc_ids"][fitting])
     for packing, options in (("full", {}), ("documents", {"split_to_fill": True})):
-        _, other = pack(documents, seq_length, packing=packing, **options)
-        assert other.fill > 0.999
-        assert other.tokens_out == counts.tokens_out == len(documents[0])
+        other, other_counts = pack(documents, seq_length, packing=packing, **options)
+        assert fill_of(other, seq_length) > 0.999
+        total = len(documents["token_ids"].values)
+        assert other_counts["tokens_out"] == counts["tokens_out"] == total
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("corpus", ["imdb", "wiki_en"])
 def test_fill_on_whole_corpora_in_eight_shards(data_dir, corpus):
     texts = [t for path in sorted((data_dir / corpus).glob("*.gz")) for t in read_texts(path)]
-    token_ids, offsets, doc_ids, occurrence = tokenized(data_dir, texts)
+    documents = tokenized(data_dir, texts)
+    shards = documents["doc_ids"] % np.uint64(8)
+    parts = [take(documents, np.flatnonzero(shards == shard)) for shard in range(8)]
     for seq_length in (128, 256, 512):
-        plain, filled = PackCounts(), PackCounts()
-        for shard in range(8):
-            chosen = np.flatnonzero(doc_ids % np.uint64(8) == shard)
-            part = take({"tokens": Ragged(token_ids, offsets)}, chosen)["tokens"]
-            documents = (part.values, part.offsets, doc_ids[chosen], occurrence[chosen])
-            plain += pack(documents, seq_length)[1]
-            filled += pack(documents, seq_length, split_to_fill=True)[1]
-        assert plain.tokens_out == filled.tokens_out == len(token_ids)
-        assert plain.fill > 0.999
-        assert filled.fill > 0.999
+        for split_to_fill in (False, True):
+            packed = [pack(part, seq_length, split_to_fill=split_to_fill) for part in parts]
+            tokens_out = sum(counts["tokens_out"] for _, counts in packed)
+            assert tokens_out == len(documents["token_ids"].values)
+            assert fill_of(concatenate([columns for columns, _ in packed]), seq_length) > 0.999

@@ -22,8 +22,9 @@ from pipelines.records.shards import ShardReader
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
-from pipelines.tokenize.pack_labelled import labels_of, share_room
+from pipelines.tokenize.pack_labelled import labels_of
 from pipelines.tokenize.pipeline import tokenize
+from pipelines.tokenize.token_tables import share_room
 
 
 def make_rows() -> list[dict[str, Any]]:
@@ -174,5 +175,7 @@ def test_bad_options_are_told(made, tmp_path, changes, message):
 
 def test_no_example_with_text_is_told(made, tmp_path):
     folder = write_files(tmp_path / "empty", make_rows()[-1:], 1)
-    with pytest.raises(UserError, match="read 1, all without text; check --input"):
+    with pytest.raises(
+        UserError, match="no examples to tokenize: read 1, dropped empty 1; check --input and"
+    ):
         tokenize(replace(made, input=(str(folder),), output=str(tmp_path / "out")), RunOptions())

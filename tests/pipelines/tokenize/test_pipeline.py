@@ -141,9 +141,9 @@ def test_a_bundle_that_fails_after_storing_a_part_is_retried_whole(
     calls: list[int] = []
     real = transforms.BlockFile.append
 
-    def failing_once(self, block):
-        stored = real(self, block)
-        calls.append(len(block))
+    def failing_once(self, table):
+        stored = real(self, table)
+        calls.append(stored.documents)
         if len(calls) == failing:
             raise OSError("the disk went away for a moment")
         return stored

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.records.ragged import offsets_of
+from pipelines.records.ragged import Ragged, offsets_of
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
 
 LETTERS = ["a", "b", "u", "s", "mr", "he", "she", "said", "went", "on", "why", "他", "来"]
@@ -22,7 +22,7 @@ def sentences(*texts, vocabulary=WORDS):
     offsets = offsets_of([len(words) for words in documents])
     words = [word for document in documents for word in document]
     ids = np.array([vocabulary.index(word) for word in words], np.int32)
-    begins = find_sentences(ids, offsets, mark_vocabulary(vocabulary)).tolist()
+    begins = find_sentences(Ragged(ids, offsets), mark_vocabulary(vocabulary)).tolist()
     ends = [*begins, len(words)][1:]
     return [" ".join(words[begin:end]) for begin, end in zip(begins, ends, strict=True)]
 
@@ -85,12 +85,13 @@ def test_every_document_begins_a_sentence_and_none_is_empty(documents):
     offsets = offsets_of([len(words) for words in documents])
     ids = np.array([WORDS.index(word) for words in documents for word in words], np.int32)
     marks = mark_vocabulary(WORDS)
-    begins = find_sentences(ids, offsets, marks)
+    begins = find_sentences(Ragged(ids, offsets), marks)
     assert (np.diff(begins) > 0).all()
     assert set(offsets[:-1][np.diff(offsets) > 0].tolist()) <= set(begins.tolist())
     assert not len(begins) or begins[-1] < len(ids)
     # A document's sentences are its own, whatever stands beside it.
     alone = [
-        find_sentences(ids[a:b], np.array([0, b - a]), marks) + a for a, b in pairwise(offsets)
+        find_sentences(Ragged(ids[a:b], np.array([0, b - a])), marks) + a
+        for a, b in pairwise(offsets)
     ]
     assert begins.tolist() == [begin for part in alone for begin in part.tolist()]

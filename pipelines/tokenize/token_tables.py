@@ -1,0 +1,108 @@
+"""Texts to tables of token ids: what is cut by shard, stored and packed.
+
+Every table has a row a document: ragged ``token_ids`` (no special tokens, as narrow as the
+vocabulary allows) and ``doc_ids`` uint64. Labelled documents have three columns more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.documents.blocks import DocumentBlock
+from pipelines.documents.labelled import LabelledTexts, as_class_name
+from pipelines.records.codec import token_dtype
+from pipelines.records.ragged import Columns, Ragged, join_lists, offsets_of, take
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.encode import Encoder
+
+
+def empty_table(config: TokenizeConfig, vocabulary: Vocabulary) -> Columns:
+    """A table without documents: gives a shard that nothing fell into its columns."""
+    table: Columns = {
+        "token_ids": Ragged.empty(token_dtype(vocabulary.size)),
+        "doc_ids": np.zeros(0, np.uint64),
+    }
+    if config.packing == "examples":
+        table |= {
+            "text_lengths": Ragged.empty(np.int64),
+            "label": Ragged.empty(np.uint8),
+            "tokens_cut": np.zeros(0, np.uint32),
+        }
+    return table
+
+
+def encode_documents(
+    documents: DocumentBlock, encoder: Encoder, min_tokens: int
+) -> tuple[Columns, Counter[str]]:
+    """The table of the documents with at least ``min_tokens`` tokens, and the counts of all."""
+    token_ids, offsets = encoder.encode_block(documents.text, documents.offsets)
+    tokens = Ragged(token_ids.astype(token_dtype(encoder.vocabulary.size)), offsets)
+    table: Columns = {"token_ids": tokens, "doc_ids": documents.doc_ids}
+    lengths = tokens.lengths
+    kept = lengths >= min_tokens
+    short = ~kept & (lengths > 0)
+    counts = Counter(
+        documents_dropped_no_tokens=int((lengths == 0).sum()),
+        documents_dropped_short=int(short.sum()),
+        tokens_in=int(lengths.sum()),
+        tokens_dropped_short=int(lengths[short].sum()),
+    )
+    return table if kept.all() else take(table, np.flatnonzero(kept)), counts
+
+
+def encode_examples(
+    data: LabelledTexts, encoder: Encoder, seq_length: int
+) -> tuple[Columns, Counter[str]]:
+    """The table of n labelled texts or pairs of texts, and their counts.
+
+    Its ``token_ids`` are those of both texts that a row of ``seq_length`` can hold, its ``doc_ids``
+    the examples' own. More columns: ragged ``text_lengths`` int64 (tokens kept of the one or two
+    texts), ragged ``label`` uint8 (UTF-8 of its name) and ``tokens_cut`` uint32.
+    """
+    parts = [data.texts] if data.pairs is None else [data.texts, data.pairs]
+    texts = join_lists([Ragged(*encoder.encode(part)) for part in parts])  # firsts, then seconds
+    lengths = texts.lengths.reshape(len(parts), -1).T
+    kept = share_room(lengths, seq_length - 1 - len(parts))
+    tokens_cut = (lengths - kept).sum(axis=1)
+    by_example = np.arange(len(texts)).reshape(len(parts), -1).T.reshape(-1)
+    tokens = texts.take_starts(by_example, kept.reshape(-1))
+    labels = [as_class_name(label).encode() for label in data.labels or []]
+    table: Columns = {
+        "token_ids": Ragged(
+            tokens.values.astype(token_dtype(encoder.vocabulary.size)),
+            tokens.offsets[:: len(parts)],
+        ),
+        "doc_ids": data.ids(),
+        "text_lengths": Ragged(kept.reshape(-1), np.arange(len(data) + 1) * len(parts)),
+        "label": Ragged(
+            np.frombuffer(b"".join(labels), np.uint8),
+            offsets_of(np.array([len(label) for label in labels], np.int64)),
+        ),
+        "tokens_cut": tokens_cut.astype(np.uint32),
+    }
+    return table, Counter(
+        tokens_in=int(lengths.sum()),
+        tokens_dropped_truncated=int(tokens_cut.sum()),
+        documents_truncated=int((tokens_cut > 0).sum()),
+    )
+
+
+def share_room(lengths: NDArray[np.int64], room: int) -> NDArray[np.int64]:
+    """int64[n, 1 or 2]: how many tokens of one or two texts are kept where ``room`` is for both.
+
+    Each may have half (the first the odd one), and what the other leaves. The same as
+    ``round_robin`` of KerasNLP's packers.
+
+    >>> share_room(np.array([[6, 4], [1, 9]]), 5)
+    array([[3, 2],
+           [1, 4]])
+    """
+    if lengths.shape[1] == 1:
+        return np.minimum(lengths, room)
+    other = lengths[:, ::-1]
+    halves = np.array([room - room // 2, room // 2])
+    return np.minimum(lengths, np.maximum(halves, room - other))
