@@ -83,18 +83,12 @@ def read_manifest(folder: str, stages: tuple[str, ...] = (), flag: str = "input"
                 f"{path}: format version {version}, this code reads {FORMAT_VERSION}; "
                 "make the output again or install a matching version"
             )
-        manifest = Manifest(
-            stage=data["stage"],
-            config=data["config"],
-            counts=data["counts"],
-            facts=data["facts"],
-            schema=tuple(Field(**entry) for entry in data["schema"]),
-            splits={
-                split: tuple(ShardInfo(**entry) for entry in shards)
-                for split, shards in data["splits"].items()
-            },
-            format_version=version,
-        )
+        splits = {
+            split: tuple(ShardInfo(**entry) for entry in shards)
+            for split, shards in data["splits"].items()
+        }
+        schema = tuple(Field(**entry) for entry in data["schema"])
+        manifest = Manifest(**{**data, "schema": schema, "splits": splits})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{path} is damaged: not a manifest; make the output again (--overwrite)"
@@ -137,11 +131,11 @@ def _holds(folder: str, asked: Mapping[str, Any]) -> bool:
     """True if the folder holds the output asked for, False if none; UserError if another."""
     if not files.exists(files.join(folder, MANIFEST)):
         return False
-    found = _read_identity(folder)
-    if found == asked:
+    held = _read_identity(folder)
+    if held == asked:
         return True
     raise UserError(
-        f"--output: {folder} already holds a different output ({_difference(found, asked)}); "
+        f"--output: {folder} already holds a different output ({_difference(held, asked)}); "
         "choose another folder or add --overwrite"
     )
 
@@ -158,8 +152,8 @@ def finish_output(folder: str, manifest: Manifest, inputs: Any, run: Mapping[str
     """Publishes ``run.json`` (this run: inputs, times, rates) and then the manifest."""
     record = {
         "stage": manifest.stage,
-        "config": json.loads(json.dumps(manifest.config)),
-        "inputs": _normal(inputs),
+        "config": dict(manifest.config),
+        "inputs": inputs,
         "run": run,
     }
     files.publish_bytes(files.join(folder, RUN), (json.dumps(record, indent=1) + "\n").encode())
@@ -192,19 +186,23 @@ def _set_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_identity(folder: str) -> dict[str, Any]:
+    """What ``run.json`` says of the output; nothing if it cannot be read."""
     try:
         record = json.loads(files.read_bytes(files.join(folder, RUN)))
-        found = {key: record[key] for key in ("stage", "inputs")}
-        return {**found, "config": _set_fields(record["config"])}
+        return {
+            "stage": record["stage"],
+            "config": _set_fields(record["config"]),
+            "inputs": record["inputs"],
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _difference(found: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """Names what is not the same, for the error message."""
-    if found.get("stage") != asked["stage"]:
-        return f"stage {found.get('stage', 'unknown')}"
-    old, new = found.get("config", {}), asked["config"]
+    if held.get("stage") != asked["stage"]:
+        return f"stage {held.get('stage', 'unknown')}"
+    old, new = held.get("config", {}), asked["config"]
     changed = [
         f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
         for name in sorted({*old, *new})
@@ -218,17 +216,14 @@ def check_balance(counts: Mapping[str, int], what: str, total: str, parts: tuple
 
     A part ending in ``*`` stands for all counts with that beginning.
     """
-    names = [
-        name
-        for part in parts
-        for name in (
-            [n for n in sorted(counts) if n.startswith(part[:-1])] if part.endswith("*") else [part]
-        )
-    ]
-    found = sum(counts.get(name, 0) for name in names)
-    if counts.get(total, 0) != found:
+    names: list[str] = []
+    for part in parts:
+        prefix = part.removesuffix("*")
+        names += [part] if part == prefix else sorted(n for n in counts if n.startswith(prefix))
+    total_count, summed = counts.get(total, 0), sum(counts.get(name, 0) for name in names)
+    if total_count != summed:
+        terms = " + ".join(f"{name} {counts.get(name, 0)}" for name in names)
         raise RuntimeError(
-            f"{what} do not balance: {total} = {counts.get(total, 0)}, but "
-            + " + ".join(f"{name} {counts.get(name, 0)}" for name in names)
-            + f" = {found}; nothing was published, please report this"
+            f"{what} do not balance: {total} = {total_count}, but {terms} = {summed}; "
+            "nothing was published, please report this"
         )

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.errors import UserError
-from pipelines.records.codec import DamagedRecordError, Schema, decode_records, encode_records
+from pipelines.records.codec import Schema, decode_records, encode_records
 from pipelines.records.ragged import Columns
 from pipelines.records.tf_example import decode_examples, encode_examples
+from pipelines.records.tfrecord import TFRecordReader, write_tfrecord
 
 FORMATS = ("array_record", "tfrecord")
 
@@ -37,6 +35,13 @@ class DamagedShardError(UserError):
     """A shard that is missing, or not what its manifest says."""
 
 
+def damaged_shard(path: str, problem: str) -> DamagedShardError:
+    """The error that says what is wrong with a shard."""
+    return DamagedShardError(
+        f"shard {path} {problem}; make it again (rerun its stage with --overwrite)"
+    )
+
+
 @dataclass(frozen=True)
 class ShardInfo:
     """What the manifest says of a shard: file name, records, size in bytes, SHA-256 in hex."""
@@ -45,6 +50,10 @@ class ShardInfo:
     records: int
     bytes: int
     sha256: str
+
+
+# Writes a local file of the rows that come part by part: path, parts, schema, format.
+WriteRecords = Callable[[str, Iterable[Columns], Schema, str], ShardInfo]
 
 
 def shard_name(split: str, index: int, count: int, format: str) -> str:
@@ -66,38 +75,28 @@ def write_shard(folder: str, name: str, columns: Columns, schema: Schema, format
     return write_shard_parts(folder, name, [columns], schema, format)
 
 
-class WrittenRecords(NamedTuple):
-    """What a record file holds: records, size in bytes, SHA-256 in hex."""
-
-    records: int
-    bytes: int
-    sha256: str
-
-
-def write_records(
-    path: str, parts: Iterable[Columns], schema: Schema, format: str
-) -> WrittenRecords:
-    """Writes the local record file ``path`` of rows that come part by part, one in memory at a time."""
-    write, encode = (
-        (_write_array_record, encode_records)
-        if format == "array_record"
-        else (_write_tfrecord, encode_examples)
-    )
-    records = write(path, (record for part in parts for record in encode(part, schema)))
-    return WrittenRecords(records, os.path.getsize(path), file_sha256(path))
-
-
 def write_shard_parts(
     folder: str,
     name: str,
     parts: Iterable[Columns],
     schema: Schema,
     format: str,
-    write: Callable[..., WrittenRecords] = write_records,
+    write: WriteRecords | None = None,
 ) -> ShardInfo:
     """Like ``write_shard``, with the rows coming part by part, written by ``write``."""
     with files.publish(files.join(folder, name)) as temporary:
-        return ShardInfo(name, *write(temporary, parts, schema, format))
+        return replace((write or write_records)(temporary, parts, schema, format), name=name)
+
+
+def write_records(path: str, parts: Iterable[Columns], schema: Schema, format: str) -> ShardInfo:
+    """Writes the local record file ``path`` of rows that come part by part, one in memory at a time."""
+    write, encode = (
+        (_write_array_record, encode_records)
+        if format == "array_record"
+        else (write_tfrecord, encode_examples)
+    )
+    records = write(path, (record for part in parts for record in encode(part, schema)))
+    return ShardInfo(os.path.basename(path), records, os.path.getsize(path), file_sha256(path))
 
 
 def _write_array_record(path: str, records: Iterable[bytes]) -> int:
@@ -112,32 +111,6 @@ def _write_array_record(path: str, records: Iterable[bytes]) -> int:
     return count
 
 
-def _masked_crc(data: bytes) -> int:
-    import google_crc32c
-
-    crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _write_tfrecord(path: str, records: Iterable[bytes]) -> int:
-    # The TFRecord framing: length, its masked CRC-32C, data, its masked CRC-32C.
-    count = 0
-    with open(path, "wb") as file:
-        for record in records:
-            length = struct.pack("<Q", len(record))
-            file.write(length + struct.pack("<I", _masked_crc(length)))
-            file.write(record + struct.pack("<I", _masked_crc(record)))
-            count += 1
-    return count
-
-
-def damaged_shard(path: str, why: str) -> DamagedShardError:
-    """The error that says what is wrong with a shard."""
-    return DamagedShardError(
-        f"shard {path} {why}; make it again (rerun its stage with --overwrite)"
-    )
-
-
 class ShardReader:
     """Random access to the rows of one local shard.
 
@@ -149,7 +122,6 @@ class ShardReader:
     def __init__(
         self, path: str, info: ShardInfo, schema: Schema, format: str, name: str | None = None
     ):
-        self.path = path
         self._name = name or path
         self._info, self._schema = info, schema
         self._decode: Callable[[Sequence[bytes], Schema], Columns]
@@ -159,68 +131,39 @@ class ShardReader:
             raise self._damaged("is missing") from None
         if size != info.bytes:
             raise self._damaged(f"has {size:,} bytes, its manifest says {info.bytes:,}")
-        if format == "array_record":
-            from array_record.python.array_record_module import ArrayRecordReader
+        try:
+            if format == "array_record":
+                from array_record.python.array_record_module import ArrayRecordReader
 
-            self._decode = decode_records
-            try:
-                self._array_records = ArrayRecordReader(path)
-                records = self._array_records.num_records()
-            except (RuntimeError, ValueError) as error:
-                raise self._damaged(f"cannot be opened ({_one_line(error)})") from None
-            self._read = self._read_array_records
-        else:
-            self._decode = decode_examples
-            self._file = open(path, "rb")  # noqa: SIM115 - kept open
-            self._tfrecord_offsets = self._index_tfrecord()
-            records = len(self._tfrecord_offsets) - 1
-            self._read = self._read_tfrecords
-        if records != info.records:
-            raise self._damaged(f"has {records:,} records, its manifest says {info.records:,}")
+                self._records, self._decode = ArrayRecordReader(path), decode_records
+                count = self._records.num_records()
+            else:
+                self._records, self._decode = TFRecordReader(path), decode_examples
+                count = len(self._records)
+        except (RuntimeError, ValueError) as error:
+            raise self._damaged(f"cannot be opened ({_one_line(error)})") from None
+        if count != info.records:
+            raise self._damaged(f"has {count:,} records, its manifest says {info.records:,}")
 
     def __len__(self) -> int:
         return self._info.records
 
-    def _damaged(self, why: str) -> DamagedShardError:
-        return damaged_shard(self._name, why)
+    def _damaged(self, problem: str) -> DamagedShardError:
+        return damaged_shard(self._name, problem)
 
     def read(self, rows: NDArray[np.int64]) -> Columns:
         """The rows with the given indices, in that order."""
         try:
-            return self._decode(self._read(rows.tolist()), self._schema)
+            # ArrayRecord takes an empty list for all.
+            records = self._records.read(rows.tolist()) if len(rows) else []
+            return self._decode(records, self._schema)
         except (RuntimeError, ValueError, IndexError) as error:
             raise self._damaged(f"cannot be read ({_one_line(error)})") from None
 
-    def in_order(self, rows_a_time: int = 1024) -> Iterator[Columns]:
+    def in_order(self, rows_at_once: int = 1024) -> Iterator[Columns]:
         """All rows, some at a time; every record is read and decoded."""
-        for start in range(0, len(self), rows_a_time):
-            yield self.read(np.arange(start, min(start + rows_a_time, len(self)), dtype=np.int64))
-
-    def _read_array_records(self, rows: list[int]) -> list[bytes]:
-        return self._array_records.read(rows) if rows else []
-
-    def _index_tfrecord(self) -> NDArray[np.int64]:
-        """Where each record's frame starts, by hopping over the lengths."""
-        offsets, file = [0], self._file
-        while header := file.read(12):
-            if len(header) < 12 or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
-                raise self._damaged(f"has a damaged record header at byte {offsets[-1]:,}")
-            offsets.append(offsets[-1] + 16 + struct.unpack("<Q", header[:8])[0])
-            file.seek(offsets[-1])
-        if offsets[-1] != self._info.bytes:
-            raise self._damaged("ends inside a record")
-        return np.array(offsets, np.int64)
-
-    def _read_tfrecords(self, rows: list[int]) -> list[bytes]:
-        records = []
-        for row in rows:
-            start, end = self._tfrecord_offsets[row : row + 2].tolist()
-            frame = os.pread(self._file.fileno(), end - start, start)
-            data, crc = frame[12:-4], frame[-4:]
-            if len(frame) < end - start or struct.unpack("<I", crc)[0] != _masked_crc(data):
-                raise DamagedRecordError(f"record {row} does not match its checksum")
-            records.append(data)
-        return records
+        for start in range(0, len(self), rows_at_once):
+            yield self.read(np.arange(start, min(start + rows_at_once, len(self)), dtype=np.int64))
 
 
 @contextmanager
@@ -231,7 +174,7 @@ def local_copy(folder: str, info: ShardInfo, verify: bool = True) -> Iterator[st
         raise damaged_shard(path, "is missing")
     with tempfile.TemporaryDirectory() as temporary:
         if files.is_remote(path):
-            local = str(Path(temporary) / info.name)
+            local = os.path.join(temporary, info.name)
             files.download(path, local)
         else:
             local = path

@@ -21,14 +21,14 @@ from typing import Any
 
 from pipelines.records.codec import Schema
 from pipelines.records.ragged import Columns
-from pipelines.records.shards import WrittenRecords, write_records
+from pipelines.records.shards import ShardInfo, write_records
 
 _threads = threading.local()
 
 
 def write_records_apart(
     path: str, parts: Iterable[Columns], schema: Schema, format: str
-) -> WrittenRecords:
+) -> ShardInfo:
     """Writes a record file in this thread's child process. Raises what the child would raise."""
     child = getattr(_threads, "child", None)
     if child is None or child.poll() is not None:
@@ -78,7 +78,7 @@ def _serve() -> None:
     while True:
         path, schema, format = pickle.load(requests)
         unread = iter(lambda: pickle.load(requests), None)
-        outcome: WrittenRecords | Exception
+        outcome: ShardInfo | Exception
         try:
             outcome = write_records(path, unread, schema, format)
         except EOFError:

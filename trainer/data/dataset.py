@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, read_manifest
-from pipelines.records.ragged import Columns, concatenate, take
+from pipelines.records.ragged import Columns, concatenate_at
 from pipelines.records.shards import (
     DamagedShardError,
     ShardInfo,
@@ -162,9 +162,7 @@ class RowReader:
             self._read_shard(int(number), place[chosen])
             for number, chosen in zip(numbers, np.split(order, starts[1:]), strict=True)
         ]
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        return take(concatenate(parts), back)
+        return concatenate_at(parts, order)
 
     def locate(self, rows: NDArray[np.int64], epochs: NDArray[np.int64]) -> list[tuple[str, int]]:
         """The shard's file name and the record's number in it, of each of the given rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -43,7 +44,7 @@ def test_the_same_file_as_here(tmp_path: Path, format: str) -> None:
         schema = schema_of(parts[0])
         here = write_records(str(tmp_path / "here"), parts, schema, format)
         apart = write_records_apart(str(tmp_path / "apart"), iter(parts), schema, format)
-        assert apart == here
+        assert apart == dataclasses.replace(here, name="apart")
         assert (tmp_path / "apart").read_bytes() == (tmp_path / "here").read_bytes()
 
 
