@@ -54,7 +54,7 @@ def test_tables_are_taken_and_joined_column_by_column():
 
 @given(st.lists(st.integers(-3, 3), max_size=20))
 def test_rows_are_grouped_by_key_and_put_back(keys):
-    table = {"n": np.arange(len(keys)), "lists": as_ragged([[key] * (key + 3) for key in keys])}
+    table = {"n": np.arange(len(keys)), "lists": as_ragged([[key + 3] * (key + 3) for key in keys])}
     groups = list(group_rows(np.array(keys, np.int64)))
     assert [key for key, _ in groups] == sorted(set(keys))
     for key, rows in groups:
