@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pipelines.documents.blocks import FileRange, InputFormat
-from pipelines.documents.read_documents import _ReadRange, check_reading
+from pipelines.documents.read_documents import _Read, check_reading
 
 
 def counts_of(blocks) -> Counter[str]:
@@ -21,7 +21,7 @@ def test_a_block_that_is_lost_with_its_counts_is_missed(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 10)
     path = tmp_path / "a.txt"
     path.write_text("some words\nand some more\nand more\n")
-    blocks = list(_ReadRange(InputFormat()).process(FileRange(str(path))))
+    blocks = list(_Read(InputFormat()).process(FileRange(str(path))))
     assert len(blocks) >= 4
 
     whole = counts_of(blocks)
