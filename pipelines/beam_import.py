@@ -1,8 +1,8 @@
 """Importing Beam without the connectors that no pipeline here uses.
 
 Beam imports what it finds of MongoDB, BigQuery, Pub/Sub and pandas, half of its start-up, and does
-without what is missing. For runs on this machine these are kept from it while it is imported, and
-import as ever afterwards; for other runners Beam is imported whole.
+without what is missing. For runs on this machine these are hidden while it is imported, and can be
+imported as usual afterwards; for other runners Beam is imported whole.
 """
 
 from __future__ import annotations

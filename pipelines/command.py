@@ -88,6 +88,9 @@ def run_command(
         if print_config:
             print(dump_config(config, stage), end="")
         else:
+            if beam:
+                # Seconds, and so not for --help or a misspelt flag.
+                import_beam(options.beam_args)
             main(config, options)
     except UserError as error:
         print(f"{module}: {error}", file=sys.stderr, flush=True)

@@ -23,7 +23,7 @@ from pipelines.records.codec import record_layout
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
 from pipelines.records.shards import ShardReader, local_copy
 from pipelines.records.tf_example import parsing_schema
-from pipelines.summary import print_summary
+from pipelines.stage import print_summary
 from pipelines.text.vocabulary_source import load_vocabulary
 
 

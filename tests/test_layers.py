@@ -14,10 +14,8 @@ _HEAVY = ("tensorflow", "tensorflow_text", "keras", "apache_beam", "jax", "torch
 # Glue, and what exists to import something heavy.
 _BEAM_GLUE = {
     "pipelines.beam_import",
-    "pipelines.beam_pipeline",
-    "pipelines.direct_runner_guard",
+    "pipelines.beam_runner",
     "pipelines.documents.read_documents",
-    "pipelines.report",
     "pipelines.vocab.count_words",
     "pipelines.vocab.pipeline",
     "pipelines.tokenize.pipeline",

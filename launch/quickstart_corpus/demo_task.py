@@ -29,7 +29,7 @@ from pipelines.documents.open_content import open_content
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key, uniform
 from pipelines.records.manifest import Manifest, finish_output, prepare_output
-from pipelines.summary import print_summary
+from pipelines.stage import print_summary
 
 _PASSAGE_WORDS = 48
 _PAIRS_PER_DOCUMENT = 8

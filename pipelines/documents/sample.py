@@ -1,15 +1,12 @@
 """A sample of the input, to estimate what a run over all of it will take: for ``--dry_run``.
 
-The first megabytes of some of the files. Assumed: the sample is like the rest, workers are as fast
-as this machine's cores and share the work evenly but for a tenth, and each takes ``START_SECONDS``
-to start.
+The first megabytes of some of the files, assumed to be like the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -19,10 +16,7 @@ from pipelines.documents.formats import InputFormat, resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import open_content, split_extension
 from pipelines.errors import UserError
-from pipelines.summary import print_summary
 
-START_SECONDS = 10.0
-_SHARED_EVENLY = 0.9
 _SAMPLED_FILES = 4
 _SAMPLED_BYTES = 2 << 20  # of each
 
@@ -46,19 +40,6 @@ def sample_input(
             "no documents in the sample of the input; check --input, --input_format and --text_field"
         )
     return blocks, sum(info.size for info in found) / max(stored, 1.0)
-
-
-def print_estimate(
-    amounts: Mapping[str, Any], core_seconds: float, workers: int, price: float | None
-) -> None:
-    """Prints amounts, the time with so many workers (cores), and what that costs at ``price`` for
-    a worker an hour, in its currency. ``core_seconds`` is work, start-up apart."""
-    seconds = START_SECONDS + core_seconds / workers / _SHARED_EVENLY
-    shown = {**amounts, "workers": workers, "time": f"{seconds:,.0f} s"}
-    if price is not None:
-        shown["price"] = f"{workers * seconds / 3600 * price:,.2f}"
-    print("estimated from a sample:")
-    print_summary(shown)
 
 
 def _read_sample(info: files.FileInfo, options: InputFormat) -> tuple[list[DocumentBlock], float]:

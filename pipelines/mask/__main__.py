@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.beam_import import import_beam
 from pipelines.command import RunOptions, run_command
 from pipelines.mask.config import MaskStageConfig
 
 
 def _main(config: MaskStageConfig, options: RunOptions) -> None:
-    # Beam takes seconds to import: not for --help or a misspelt flag.
-    import_beam(options.beam_args)
     from pipelines.mask.pipeline import mask
 
     mask(config, options)

@@ -6,7 +6,6 @@ order. Validation rows are masked once.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,33 +18,24 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines import files
-from pipelines.beam_pipeline import count_workers, run_pipeline
+from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command import RunOptions
-from pipelines.documents.sample import print_estimate
 from pipelines.mask.config import MaskConfig, MaskStageConfig
 from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.mask.replace_tokens import MaskCounts
-from pipelines.options import deciding_fields
 from pipelines.records.codec import schema_of
 from pipelines.records.dense_rows import dense_rows
-from pipelines.records.manifest import (
-    Manifest,
-    check_balance,
-    finish_output,
-    prepare_output,
-    read_manifest,
-    read_run,
-)
+from pipelines.records.manifest import Manifest, check_balance, read_manifest
 from pipelines.records.ragged import Columns, Ragged, concatenate, offsets_of
 from pipelines.records.shards import ShardInfo, ShardReader, local_copy, shard_name, write_shard
-from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
-from pipelines.summary import print_summary
+from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import check_vocabulary, load_vocabulary, save_vocabulary
 
 # Rows masked at a time: bounds a worker's memory, and changes nothing else.
-_SAMPLED_ROWS = 2000  # to estimate a run
 _BLOCK_ROWS = 8192
+# To estimate a run.
+_SAMPLED_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -128,60 +118,37 @@ class _MaskShard(beam.DoFn):
         yield Report(counts, element.split, info, schema)
 
 
-def _finish(
-    reports: list[Report],
-    rows: Manifest,
-    config: MaskStageConfig,
-    vocabulary: Vocabulary,
-    started: float,
-) -> None:
+def _finish(reports: list[Report], run: StageRun, rows: Manifest, vocabulary: Vocabulary) -> None:
+    """Checks that everything balances, then publishes the output."""
+    config: MaskStageConfig = run.config
     counts = Counter(add_counts(reports))
     copies = {split: config.copies if split == "train" else 1 for split in rows.splits}
-    counts["examples_expected"] = sum(rows.rows(split) * n for split, n in copies.items())
-    check_balance(counts, "examples", "examples_expected", ("examples",))
+    expected = sum(rows.rows(split) * number for split, number in copies.items())
+    check_balance({**counts, "expected": expected}, "examples", "expected", ("examples",))
     check_balance(
         counts,
         "selected tokens",
         "tokens_selected",
         ("tokens_masked", "tokens_randomised", "tokens_kept"),
     )
-    del counts["examples_expected"]
-    manifest = Manifest(
-        stage="mask",
-        config=deciding_fields(config),
-        counts=dict(sorted(counts.items())),
-        facts={
-            **rows.facts,
-            "format": config.format,
-            "copies": config.copies,
-            "rows": rows.fingerprint,
-            "mask": {
-                **config.masking(),
-                "mask_selection_length": config.selection_length(rows.facts["seq_length"]),
-            },
+    facts = {
+        **rows.facts,
+        "format": config.format,
+        "copies": config.copies,
+        "rows": rows.fingerprint,
+        "mask": {
+            **config.masking(),
+            "mask_selection_length": config.selection_length(rows.facts["seq_length"]),
         },
-        schema=common_schema(reports),
-        splits=collect_shards(reports),
-    )
-    seconds = time.time() - started
-    run = {
-        "seconds": round(seconds, 2),
-        "examples_per_second": round(counts["examples"] / seconds),
     }
     save_vocabulary(config.output, vocabulary)
-    finish_output(config.output, manifest, {"rows": rows.fingerprint}, run)
+    run.publish(counts, facts, reports, rates={"examples_per_second": counts["examples"]})
 
 
-def _show_plan(
-    work: list[Work],
-    rows: Manifest,
-    config: MaskStageConfig,
-    vocabulary: Vocabulary,
-    options: RunOptions,
-) -> None:
-    """What would be written, how large, how long it takes and how dear, from a sample of rows."""
-    for item in work:
-        print(f"would write {files.join(config.output, item.name)}")
+def _plan(
+    work: list[Work], rows: Manifest, config: MaskStageConfig, vocabulary: Vocabulary
+) -> Plan:
+    """What would be written, estimated from a sample of rows."""
     sampled = max(work, key=lambda item: item.rows.records)
     with local_copy(config.input, sampled.rows) as path, tempfile.TemporaryDirectory() as folder:
         began = time.thread_time()
@@ -193,17 +160,15 @@ def _show_plan(
         seconds = time.thread_time() - began
     number = sum(item.rows.records for item in work)
     scale = number / max(written.records, 1)
-    print_estimate(
+    return Plan(
+        [files.join(config.output, item.name) for item in work],
         {"examples": number, "output, MB": round(written.bytes * scale / 1e6, 1)},
         seconds * scale,
-        count_workers(options.beam_args),
-        options.price,
     )
 
 
 def mask(config: MaskStageConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
-    started = time.time()
     config.check()
     rows = read_manifest(config.input, ("tokenize",))
     vocabulary = load_vocabulary(config.input).vocabulary
@@ -214,19 +179,7 @@ def mask(config: MaskStageConfig, options: RunOptions) -> None:
         seq_length=rows.facts["seq_length"],
     )
     work = plan_work(rows, config)
-    print(
-        f"mask: {rows.counts['rows']:,} rows, {config.copies} copies, {len(work)} shards to write",
-        file=sys.stderr,
-    )
-    if options.dry_run:
-        _show_plan(work, rows, config, vocabulary, options)
-        return
-    inputs = {"rows": rows.fingerprint}
-    if prepare_output(
-        config.output, deciding_fields(config), inputs, overwrite=options.overwrite, stage="mask"
-    ):
-        print(f"mask: {config.output} is finished already; nothing to do", file=sys.stderr)
-        return
+    run = StageRun("mask", config, {"rows": rows.fingerprint})
 
     def build(pipeline: beam.Pipeline) -> None:
         (
@@ -234,15 +187,18 @@ def mask(config: MaskStageConfig, options: RunOptions) -> None:
             | "Work" >> beam.Create(work)
             | "Spread" >> beam.Reshuffle()
             | "Mask" >> beam.ParDo(_MaskShard(rows, config, vocabulary))
-            | Finish(
-                partial(_finish, rows=rows, config=config, vocabulary=vocabulary, started=started)
-            )
+            | Finish(partial(_finish, run=run, rows=rows, vocabulary=vocabulary))
         )
 
-    def progress() -> str:
-        done = sum(files.exists(files.join(config.output, item.name)) for item in work)
-        return f"mask: {done} of {len(work)} shards written"
-
-    run_pipeline(build, options.beam_args, progress)
-    manifest = read_manifest(config.output)
-    print_summary(manifest.counts, read_run(config.output), [("output", config.output)])
+    names = [item.name for item in work]
+    run_stage(
+        run,
+        options,
+        reads=f"{rows.counts['rows']:,} rows, {config.copies} copies, {len(work)} shards to write",
+        plan=lambda: _plan(work, rows, config, vocabulary),
+        work=lambda: run_pipeline(
+            build,
+            options.beam_args,
+            progress=lambda: f"mask: {shards_written(config.output, names) or 'masking'}",
+        ),
+    )

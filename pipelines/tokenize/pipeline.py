@@ -10,8 +10,6 @@ compact arrays, on one machine through files; nothing is read twice. Labelled te
 from __future__ import annotations
 
 import shutil
-import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -20,23 +18,13 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines import files
-from pipelines.beam_pipeline import count_workers, run_pipeline, runs_here
+from pipelines.beam_runner import Finish, run_pipeline, runs_here
 from pipelines.command import RunOptions
 from pipelines.documents.config import describe_inputs
 from pipelines.documents.read_documents import ReadDocuments, check_reading
-from pipelines.documents.sample import print_estimate
 from pipelines.errors import UserError
-from pipelines.options import deciding_fields
-from pipelines.records.manifest import (
-    Manifest,
-    check_balance,
-    finish_output,
-    prepare_output,
-    read_manifest,
-    read_run,
-)
-from pipelines.report import Finish, Report, add_counts, collect_shards, common_schema
-from pipelines.summary import print_summary
+from pipelines.records.manifest import Manifest, check_balance
+from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
@@ -49,22 +37,15 @@ from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
 _MOST_LABELS = 1000
 
 
-def _finish(
-    reports: list[Report],
-    config: TokenizeConfig,
-    vocabulary: dict[str, Any],
-    inputs: Any,
-    ranges: int,
-    started: float,
-) -> None:
+def _finish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ranges: int) -> None:
     """Checks that everything balances, then publishes run.json and the manifest."""
+    config: TokenizeConfig = run.config
     counts = Counter(add_counts(reports))
     check_reading(counts, ranges)
     check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
     check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
     _check_any_documents(counts, config)
-    splits = collect_shards(reports)
-    counts["rows"] = sum(shard.records for shards in splits.values() for shard in shards)
+    counts["rows"] = sum(report.shard.records for report in reports if report.shard)
     facts = {
         "format": config.format,
         "seq_length": config.seq_length,
@@ -75,19 +56,9 @@ def _finish(
     }
     if config.packing == "examples":
         facts["labels"] = _add_labels(reports, counts["documents_out"])
-    manifest = Manifest(
-        stage="tokenize",
-        config=deciding_fields(config),
-        counts=dict(sorted(counts.items())),
-        facts=facts,
-        schema=common_schema(reports),
-        splits=splits,
-    )
-    seconds = time.time() - started
-    run = {"seconds": round(seconds, 2)}
-    if counts["bytes_in"]:
-        run["megabytes_per_second"] = round(counts["bytes_in"] / seconds / 1e6, 2)
-    finish_output(config.output, manifest, inputs, run)
+    megabytes = counts["bytes_in"] / 1e6
+    rates = {"megabytes_per_second": megabytes} if megabytes else {}
+    run.publish(counts, facts, reports, rates)
 
 
 def _check_any_documents(counts: Counter[str], config: TokenizeConfig) -> None:
@@ -131,37 +102,50 @@ def vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
-    started = time.time()
     config.check()
     source = load_vocabulary(config.vocab, config.lowercase, config.strip_accents)
     vocabulary = source.vocabulary
     config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)
-    found = config.match_input()
-    documents = ReadDocuments(found, config.labelled_fields() or config.read_options())
-    inputs = {"files": describe_inputs(found), "vocabulary": vocabulary.fingerprint}
-    size = sum(info.size for info in found)
-    print(
-        f"tokenize: {len(found)} files, {size / 1e6:,.1f} MB; vocabulary of {vocabulary.size:,} "
-        f"(lowercase {config.lowercase}, strip_accents {config.strip_accents})",
-        file=sys.stderr,
+    inputs = config.match_input()
+    documents = ReadDocuments(inputs, config.labelled_fields() or config.read_options())
+    run = StageRun(
+        "tokenize",
+        config,
+        {"files": describe_inputs(inputs), "vocabulary": vocabulary.fingerprint},
     )
-    if options.dry_run:
-        _show_plan(found, config, vocabulary, options)
-        return
-    if prepare_output(
-        config.output,
-        deciding_fields(config),
-        inputs,
-        overwrite=options.overwrite,
-        stage="tokenize",
-    ):
-        print(f"tokenize: {config.output} is finished already; nothing to do", file=sys.stderr)
-        return
+    names = [shard.name for shard in plan_shards(config)]
+    run_stage(
+        run,
+        options,
+        reads=(
+            f"{len(inputs)} files, {sum(info.size for info in inputs) / 1e6:,.1f} MB; vocabulary "
+            f"of {vocabulary.size:,} (lowercase {config.lowercase}, "
+            f"strip_accents {config.strip_accents})"
+        ),
+        plan=lambda: _plan(inputs, names, config, vocabulary),
+        work=lambda: _write_shards(run, options, documents, names, vocabulary),
+        ratios=_ratios,
+    )
 
+
+def _write_shards(
+    run: StageRun,
+    options: RunOptions,
+    documents: ReadDocuments,
+    names: list[str],
+    vocabulary: Vocabulary,
+) -> None:
+    config: TokenizeConfig = run.config
     # Where every worker finds it; the output is not finished before its manifest is there.
     save_vocabulary(config.output, vocabulary)
     # Workers on this machine share its disk, next to the output: no shuffle in memory.
     folder = files.temporary_folder(config.output) if runs_here(options.beam_args) else None
+    finish = partial(
+        _finish,
+        run=run,
+        vocabulary=vocabulary_facts(vocabulary),
+        ranges=len(documents.ranges),
+    )
 
     def build(pipeline: beam.Pipeline) -> None:
         tokenized = (
@@ -173,8 +157,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
             )
         )
         # An empty table for every key: a shard without documents is written too.
-        keys = range(len(plan_shards(config)))
-        seeds = [(key, empty_table(config, vocabulary)) for key in keys]
+        seeds = [(key, empty_table(config, vocabulary)) for key in range(len(names))]
         written = (
             (tokenized.blocks, pipeline | "Keys" >> beam.Create(seeds))
             | "All" >> beam.Flatten()
@@ -183,56 +166,35 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
             | "Write"
             >> beam.ParDo(WriteShard(config, vocabulary.fingerprint, apart=folder is not None))
         )
-        (
-            (tokenized.reports, written)
-            | "Reports" >> beam.Flatten()
-            | Finish(
-                partial(
-                    _finish,
-                    config=config,
-                    vocabulary=vocabulary_facts(vocabulary),
-                    inputs=inputs,
-                    ranges=len(documents.ranges),
-                    started=started,
-                )
-            )
-        )
+        (tokenized.reports, written) | "Reports" >> beam.Flatten() | Finish(finish)
+
+    def progress() -> str:
+        return f"tokenize: {shards_written(config.output, names) or 'reading and tokenizing'}"
 
     try:
-        run_pipeline(build, options.beam_args, progress=lambda: f"tokenize: {_written(config)}")
+        run_pipeline(build, options.beam_args, progress)
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-    _print_summary(config)
 
 
-def _show_plan(
-    found: list[files.FileInfo],
-    config: TokenizeConfig,
-    vocabulary: Vocabulary,
-    options: RunOptions,
-) -> None:
-    """What would be written and, of documents, how large, how long it takes and what it costs."""
-    for shard in plan_shards(config):
-        print(f"would write {files.join(config.output, shard.name)}")
-    if config.packing != "examples":
-        amounts, core_seconds = estimate_run(found, config, vocabulary)
-        workers = count_workers(options.beam_args)
-        print_estimate(amounts, core_seconds, workers, options.price)
+def _plan(
+    inputs: list[files.FileInfo], names: list[str], config: TokenizeConfig, vocabulary: Vocabulary
+) -> Plan:
+    """What would be written and, of documents, how large it is and how long it takes."""
+    writes = [files.join(config.output, name) for name in names]
+    if config.packing == "examples":
+        return Plan(writes)
+    return Plan(writes, *estimate_run(inputs, config, vocabulary))
 
 
-def _written(config: TokenizeConfig) -> str:
-    shards = plan_shards(config)
-    done = sum(files.exists(files.join(config.output, shard.name)) for shard in shards)
-    return f"{done} of {len(shards)} shards written" if done else "reading and tokenizing"
-
-
-def _print_summary(config: TokenizeConfig) -> None:
-    manifest = read_manifest(config.output)
-    counts = manifest.counts
+def _ratios(manifest: Manifest) -> dict[str, Any]:
+    """What the summary says of a finished output besides its counts."""
+    counts, facts = manifest.counts, manifest.facts
     used = counts["tokens_out"] + counts["special_tokens"]
-    fill = f"{used / (counts['rows'] * config.seq_length):.2%}"
     size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
-    ratios = {"fill": fill, "bytes a token": f"{size / used:.3f}"}
-    labels = {"label": manifest.facts.get("labels", {})}
-    print_summary(counts, ratios, labels, read_run(config.output), [("output", config.output)])
+    return {
+        "fill": f"{used / (counts['rows'] * facts['seq_length']):.2%}",
+        "bytes a token": f"{size / used:.3f}",
+        "label": facts.get("labels", {}),
+    }

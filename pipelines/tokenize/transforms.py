@@ -31,7 +31,7 @@ from pipelines.records.ragged import (
 )
 from pipelines.records.shards import write_records, write_shard_parts
 from pipelines.records.writer_process import write_records_apart
-from pipelines.report import Report
+from pipelines.stage import Report
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.config import TokenizeConfig

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.beam_import import import_beam
 from pipelines.command import RunOptions, run_command
 from pipelines.vocab.config import VocabConfig
 
 
 def _main(config: VocabConfig, options: RunOptions) -> None:
-    # Beam takes seconds to import: not for --help or a misspelt flag.
-    import_beam(options.beam_args)
     from pipelines.vocab.pipeline import learn_vocabulary
 
     learn_vocabulary(config, options)

@@ -23,7 +23,7 @@ from pipelines.documents.read_documents import check_reading
 from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.records.manifest import check_balance
 from pipelines.records.ragged import offsets_of
-from pipelines.report import Report, add_counts
+from pipelines.stage import Report, add_counts
 from pipelines.text.words import is_too_long, separate_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.word_counts import WordCounts

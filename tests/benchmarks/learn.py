@@ -33,7 +33,7 @@ from pipelines.text.words import count_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
-from pipelines.vocab.pipeline import learn_pieces
+from pipelines.vocab.publish import learn_pieces
 
 RESERVED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LEARNERS: dict[str, Callable[..., Any]] = {"wordpiece": learn_wordpiece, "tf_text": learn_tf_text}

@@ -10,11 +10,11 @@ import pytest
 
 from pipelines.command import RunOptions
 from pipelines.documents import sample as input_sample
-from pipelines.documents.sample import START_SECONDS, print_estimate
 from pipelines.files import match
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import read_manifest
+from pipelines.stage import START_SECONDS, print_estimate
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.pipeline import learn_vocabulary
 

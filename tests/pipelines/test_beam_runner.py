@@ -8,7 +8,7 @@ import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.worker import data_plane
 
-from pipelines.beam_pipeline import run_pipeline
+from pipelines.beam_runner import run_pipeline
 
 _COUNT = 60_000
 

@@ -1,0 +1,217 @@
+"""What every stage does around its work: say what is read, know what is done, publish, sum up.
+
+``run_stage`` is the road: a line about the input, then the plan of a dry run, or "finished already",
+or the work and its summary. What the parts of a pipeline did comes together as ``Report``s: counts
+travel as data beside the results, not as runner metrics, so a retried bundle cannot count twice, and
+the manifest is written only when all of them have arrived and balance.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tabulate import tabulate
+
+from pipelines import files
+from pipelines.command import RunOptions
+from pipelines.options import deciding_fields
+from pipelines.records.codec import Schema
+from pipelines.records.manifest import (
+    Manifest,
+    finish_output,
+    prepare_output,
+    read_manifest,
+    read_run,
+)
+from pipelines.records.shards import ShardInfo
+
+START_SECONDS = 10.0
+_SHARED_EVENLY = 0.9
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one piece of work did: its counts and, if it wrote a shard, its split and schema, and how
+    many rows have which label."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    split: str = ""
+    shard: ShardInfo | None = None
+    schema: Schema = ()
+    labels: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: the files it writes and, estimated from a sample, amounts and work.
+
+    ``core_seconds``: work on one core, start-up apart; None where nothing is estimated.
+    """
+
+    writes: Sequence[str]
+    amounts: Mapping[str, Any] = field(default_factory=dict)
+    core_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One run of a stage, as its last step needs it to publish the output, wherever that runs.
+
+    ``config``: resolved and checked, with an ``output``; ``inputs``: what is read, as JSON, to
+    recognise an unchanged input when the stage is run again.
+    """
+
+    stage: str
+    config: Any
+    inputs: Any
+    started: float = field(default_factory=time.time)
+
+    def publish(
+        self,
+        counts: Mapping[str, int],
+        facts: Mapping[str, Any],
+        reports: Iterable[Report] = (),
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
+        """Publishes run.json and, last, the manifest of counts that balance.
+
+        ``rates``: amounts of this run by the name of their rate, such as ``megabytes_per_second``.
+        """
+        reports = list(reports)
+        manifest = Manifest(
+            stage=self.stage,
+            config=deciding_fields(self.config),
+            counts=dict(sorted(counts.items())),
+            facts=facts,
+            schema=common_schema(reports),
+            splits=collect_shards(reports),
+        )
+        seconds = time.time() - self.started
+        run = {"seconds": round(seconds, 2)}
+        for name, amount in (rates or {}).items():
+            run[name] = round(amount / seconds, 2)
+        finish_output(self.config.output, manifest, self.inputs, run)
+
+
+def run_stage(
+    run: StageRun,
+    options: RunOptions,
+    *,
+    reads: str,
+    plan: Callable[[], Plan],
+    work: Callable[[], None],
+    ratios: Callable[[Manifest], Mapping[str, Any]] = lambda manifest: {},
+) -> Manifest | None:
+    """Does the work of a stage unless this is a dry run or the output is finished already.
+
+    reads: what the stage reads, for the first line.
+    work: makes the output, which ends with ``run.publish`` in a worker or here.
+    ratios: what the summary says besides counts and rates.
+
+    Returns the manifest of an output just made, else None. Raises UserError where ``--output`` holds
+    another output.
+    """
+    stage, output = run.stage, run.config.output
+    print(f"{stage}: {reads}", file=sys.stderr)
+    if options.dry_run:
+        _print_plan(plan(), options)
+        return None
+    deciding = deciding_fields(run.config)
+    if prepare_output(output, deciding, run.inputs, overwrite=options.overwrite, stage=stage):
+        print(f"{stage}: {output} is finished already; nothing to do", file=sys.stderr)
+        return None
+    work()
+    manifest = read_manifest(output)
+    print_summary(manifest.counts, ratios(manifest), read_run(output), [("output", output)])
+    return manifest
+
+
+def _print_plan(plan: Plan, options: RunOptions) -> None:
+    for path in plan.writes:
+        print(f"would write {path}")
+    if plan.core_seconds is not None:
+        from pipelines.beam_runner import count_workers
+
+        workers = count_workers(options.beam_args)
+        print_estimate(plan.amounts, plan.core_seconds, workers, options.price)
+
+
+def print_estimate(
+    amounts: Mapping[str, Any], core_seconds: float, workers: int, price: float | None
+) -> None:
+    """Prints amounts, the time with so many workers (cores), and what that costs.
+
+    core_seconds: work, start-up apart. Assumed: workers as fast as this machine's cores, which share
+        the work evenly but for a tenth and take ``START_SECONDS`` each to start.
+    price: of a worker for an hour, in any currency; None: the cost is not shown.
+    """
+    seconds = START_SECONDS + core_seconds / workers / _SHARED_EVENLY
+    shown = {**amounts, "workers": workers, "time": f"{seconds:,.0f} s"}
+    if price is not None:
+        shown["price"] = f"{workers * seconds / 3600 * price:,.2f}"
+    print("estimated from a sample:")
+    print_summary(shown)
+
+
+def shards_written(output: str, names: Sequence[str]) -> str:
+    """How far a run has come, for its heartbeat; empty before the first shard is there."""
+    done = sum(files.exists(files.join(output, name)) for name in names)
+    return f"{done} of {len(names)} shards written" if done else ""
+
+
+def common_schema(reports: Iterable[Report]) -> Schema:
+    """The schema of all shards, which must be one; empty where none was written."""
+    schemas = {report.schema for report in reports if report.shard is not None}
+    if len(schemas) > 1:
+        raise RuntimeError(f"shards of one output have several schemas: {schemas}")
+    return schemas.pop() if schemas else ()
+
+
+def add_counts(reports: Iterable[Report]) -> dict[str, int]:
+    """The sum of all counts, by name."""
+    total: Counter[str] = Counter()
+    for report in reports:
+        total.update(report.counts)
+    return dict(sorted(total.items()))
+
+
+def collect_shards(reports: Iterable[Report]) -> dict[str, tuple[ShardInfo, ...]]:
+    """The shards of each split, by name."""
+    splits: dict[str, list[ShardInfo]] = {}
+    for report in reports:
+        if report.shard is not None:
+            splits.setdefault(report.split, []).append(report.shard)
+    return {
+        split: tuple(sorted(shards, key=lambda shard: shard.name))
+        for split, shards in sorted(splits.items())
+    }
+
+
+def print_summary(*parts: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+    """Prints names and values, one a line; counts of zero and what is None are left out."""
+    rows: list[list[str]] = []
+    for part in parts:
+        for name, value in part.items() if isinstance(part, Mapping) else part:
+            rows += _lines(name, value)
+    print(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right")))
+
+
+def _lines(name: str, value: Any) -> list[list[str]]:
+    if isinstance(value, Mapping):
+        return [line for key, item in value.items() for line in _lines(f"{name} {key}", item)]
+    if value is None or value is False or value == 0:
+        return []
+    if value is True:
+        text = "yes"
+    elif isinstance(value, int):
+        text = f"{value:,}"
+    elif isinstance(value, float):
+        text = f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+    else:
+        text = str(value)
+    return [[name.replace("_", " "), text]]

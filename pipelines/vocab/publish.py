@@ -1,0 +1,121 @@
+"""From counted words to a published vocabulary: learn, judge, write. Pure arrays, no Beam."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import files
+from pipelines.errors import UserError
+from pipelines.stage import StageRun
+from pipelines.text.vocabulary_source import VOCABULARY_FILE
+from pipelines.text.words import can_continue
+from pipelines.vocab.config import VocabConfig
+from pipelines.vocab.held_out import measure_pieces
+from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
+from pipelines.vocab.learn_tf_text import learn_tf_text
+from pipelines.vocab.word_counts import WordCounts, select_counted
+
+
+def learn_and_publish(counted: WordCounts, run: StageRun) -> None:
+    """Learns from counted words, judges and publishes the vocabulary."""
+    config: VocabConfig = run.config
+    selected = select_counted(counted, config.max_input_tokens, config.min_count)
+    if not selected.words:
+        raise UserError(
+            f"no words to learn from: read {counted.totals.get('documents_in', 0)} documents in "
+            f"{', '.join(config.input)}; check --input, --input_format and --text_field"
+            + (f", or lower --min_count {config.min_count}" if config.min_count > 1 else "")
+        )
+    # The second learner, for judging, runs beside the first: both are array operations.
+    with ThreadPoolExecutor(1) as beside:
+        judging = beside.submit(_judge, counted, selected, config)
+        learned = learn_pieces(selected.words, selected.counts, config)
+        held_out = judging.result()
+    tokens = "\n".join([*learned.tokens, ""])
+    files.publish_bytes(files.join(config.output, VOCABULARY_FILE), tokens.encode())
+    facts = {
+        "lowercase": config.lowercase,
+        "strip_accents": config.strip_accents,
+        "suffix_indicator": config.suffix_indicator,
+        "size": len(learned.tokens),
+        **describe_learned(learned, config),
+        "held_out": held_out,
+    }
+    megabytes = selected.totals["bytes_in"] / 1e6
+    run.publish(selected.totals, facts, rates={"megabytes_per_second": megabytes})
+
+
+def _judge(counted: WordCounts, selected: WordCounts, config: VocabConfig) -> dict[str, Any] | None:
+    """Learns without the held-out sample and measures on it; None where nothing is held out."""
+    learning = selected.counts - selected.held_out
+    rest, sampled = np.flatnonzero(learning), np.flatnonzero(counted.held_out)
+    if not len(rest) or not len(sampled):
+        return None
+    learned = learn_pieces([selected.words[i] for i in rest.tolist()], learning[rest], config)
+    return {
+        "words": int(counted.held_out.sum()),
+        **measure_pieces(
+            learned.tokens,
+            [counted.words[i] for i in sampled.tolist()],
+            counted.held_out[sampled],
+            suffix_indicator=config.suffix_indicator,
+            text_bytes=counted.totals["bytes_held_out"],
+        ),
+    }
+
+
+def describe_learned(learned: LearnedVocabulary, config: VocabConfig) -> dict[str, Any]:
+    """What the manifest says of how the vocabulary came about."""
+    return {
+        "asked_size": config.vocab_size,
+        "threshold": learned.threshold,
+        "alphabet": len(learned.alphabet),
+        "alphabet_dropped": len(learned.alphabet_dropped),
+        "distinct_words_cut": learned.words_cut,
+        "words_cut": learned.occurrences_cut,
+        "reason_smaller": learned.reason_smaller,
+    }
+
+
+def learn_pieces(
+    words: list[str], counts: NDArray[np.int64], config: VocabConfig
+) -> LearnedVocabulary:
+    """Runs the algorithm that the config names."""
+    common: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "reserved_tokens": config.reserved_tokens,
+        "num_iterations": config.num_iterations,
+        "max_input_tokens": config.max_input_tokens,
+        "max_token_length": config.max_token_length,
+        "max_unique_chars": config.max_unique_chars,
+    }
+    if config.algorithm == "wordpiece":
+        return learn_wordpiece(
+            words,
+            counts,
+            suffix_indicator=config.suffix_indicator,
+            can_continue=can_continue,
+            prune=config.prune,
+            **common,
+        )
+    learned = learn_tf_text(
+        words,
+        counts,
+        joiner=config.suffix_indicator,
+        upper_thresh=config.upper_thresh,
+        lower_thresh=config.lower_thresh,
+        slack_ratio=config.slack_ratio,
+        **common,
+    )
+    fixed = len(config.reserved_tokens) + 2 * len(learned.alphabet)
+    if fixed > config.vocab_size:
+        raise UserError(
+            f"vocab_size {config.vocab_size} is too small for {len(config.reserved_tokens)} "
+            f"reserved tokens and {len(learned.alphabet)} characters, plain and continued: give "
+            f"{fixed} or more, or lower max_unique_chars"
+        )
+    return learned
