@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.words import MAX_WORD_CHARACTERS, split_normalized, split_words
+from pipelines.text.words import MAX_WORD_CHARACTERS, split_words
 
 _MAX_KNOWN_WORDS = 500_000
 
@@ -45,10 +45,6 @@ class WordIds(dict[str, tuple[int, ...]]):
 
     def __reduce__(self) -> tuple[type[WordIds], tuple[Vocabulary]]:
         return WordIds, (self._vocabulary,)
-
-    def of_normalized(self, text: str) -> list[int]:
-        """The ids of a text that is normalised already."""
-        return [piece for word in split_normalized(text) for piece in self[word]]
 
     @cached_property
     def _longest(self) -> int:

@@ -1,27 +1,20 @@
 """BERT's tokenizer: the ids that the pipelines write, so that what was trained is what is served.
 
-Two paths give the same ids: plain Python for small inputs, and the pipelines' ``Encoder`` for large
-ones, where loading TensorFlow Text for it (if that is installed) is worth the seconds it takes.
+The pipelines' ``Encoder`` does the work; here are special tokens within text, and KerasNLP's API.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from pipelines.text.normalize import normalize
-from pipelines.text.wordpiece import WordIds
 from pipelines.tokenize.encode import Encoder
 from trainer.models.bert_backbone import BertBackbone
 from trainer.tokenizers.word_piece_tokenizer import WordPieceTokenizer, decoded
-
-_KERNEL_CHARACTERS = 20_000
-_KERNEL_CHARACTERS_BEFORE_IMPORT = 20_000_000
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
@@ -71,8 +64,6 @@ class BertTokenizer(WordPieceTokenizer):
         super().set_vocabulary(vocabulary)
         self._encoder = None
         if self._vocabulary is not None:
-            # The method, not the object: Keras replaces dicts among a layer's attributes.
-            self._ids_of_normalized = WordIds(self._vocabulary).of_normalized
             self._encoder = Encoder(self._vocabulary, self.lowercase, self.strip_accents)
 
     def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
@@ -86,11 +77,6 @@ class BertTokenizer(WordPieceTokenizer):
         return rows
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        characters = sum(map(len, texts))
-        loaded = "tensorflow_text" in sys.modules
-        if characters < (_KERNEL_CHARACTERS if loaded else _KERNEL_CHARACTERS_BEFORE_IMPORT):
-            options = {"lowercase": self.lowercase, "strip_accents": self.strip_accents}
-            return [self._ids_of_normalized(normalize(text, **options)) for text in texts]
         assert self._encoder is not None
         ids, offsets = self._encoder.encode(texts)
         values, bounds = ids.tolist(), offsets.tolist()

@@ -7,20 +7,16 @@ It is not BERT's: lower-casing is Unicode case folding, and the default splits a
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import keras
 
 from pipelines.errors import UserError
 from pipelines.text.vocabulary import Vocabulary
+from trainer.tokenizers.keras_nlp_words import find_pieces, fold_case, split_words
 from trainer.tokenizers.tokenizer import Tokenizer
-
-_MAX_WORD_BYTES = 100
-_CACHED_WORDS = 100_000
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
@@ -150,7 +146,7 @@ class WordPieceTokenizer(Tokenizer):
         rows: list[list[Any]] = []
         for text in texts:
             words = self._split_text(decoded(text), marked)
-            ids = [i for word in words for i in _pieces(word, vocabulary, self.oov_token)]
+            ids = [i for word in words for i in find_pieces(word, vocabulary, self.oov_token)]
             rows.append([vocabulary.tokens[i] for i in ids] if self._gives_text else ids)
         return rows
 
@@ -164,8 +160,8 @@ class WordPieceTokenizer(Tokenizer):
         if self.strip_accents:
             text = unicodedata.normalize("NFD", text)
             text = "".join(c for c in text if unicodedata.category(c) != "Mn")
-        words = _split_words(text, self.split_on_cjk, marked) if self.split else [text]
-        return [w if w in marked else _fold_case(w) for w in words] if self.lowercase else words
+        words = split_words(text, self.split_on_cjk, marked) if self.split else [text]
+        return [w if w in marked else fold_case(w) for w in words] if self.lowercase else words
 
     def detokenize_ids(self, ids: Sequence[int]) -> str:
         """Words joined by spaces, continuing pieces joined to the piece before them."""
@@ -197,93 +193,3 @@ class WordPieceTokenizer(Tokenizer):
 def decoded(text: str | bytes) -> str:
     """Text of UTF-8 bytes, U+FFFD for what is not UTF-8; text as it is."""
     return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text
-
-
-@lru_cache(maxsize=_CACHED_WORDS)
-def _pieces(word: str, vocabulary: Vocabulary, oov_token: str) -> tuple[int, ...]:
-    """Longest match first; the unknown token for words that do not split or exceed 100 bytes."""
-    index, mark = vocabulary.index, vocabulary.suffix_indicator
-    unknown = (index[oov_token],)
-    if len(word.encode("utf-8", errors="replace")) > _MAX_WORD_BYTES:
-        return unknown
-    ids: list[int] = []
-    start = 0
-    while start < len(word):
-        prefix = mark if start else ""
-        for end in range(len(word), start, -1):
-            if prefix + word[start:end] in index:
-                ids.append(index[prefix + word[start:end]])
-                start = end
-                break
-        else:
-            return unknown
-    return tuple(ids)
-
-
-@lru_cache(maxsize=1 << 16)
-def _kind(character: str, split_on_cjk: bool) -> str:
-    """ "space" is dropped, "apart" is a word of its own, "word" belongs to a word."""
-    if character in " \t\n\r\f" or unicodedata.category(character) in ("Cc", "Cf"):
-        return "space"
-    code = ord(character)
-    if character.isascii():
-        return "word" if character.isalnum() else "apart"
-    if unicodedata.category(character).startswith("P"):
-        return "apart"
-    return "apart" if split_on_cjk and _is_cjk(code) else "word"
-
-
-# The blocks of google-research/bert's tokenization.py, its last one as written there.
-CJK_BLOCKS = (
-    (0x4E00, 0x9FFF),
-    (0x3400, 0x4DBF),
-    (0x20000, 0x2A6DF),
-    (0x2A700, 0x2B73F),
-    (0x2B740, 0x2B81F),
-    (0x2B820, 0x2CEAF),
-    (0xF900, 0xFAFF),
-    (0x2F800, 0x2FA1F),
-)
-
-
-def _is_cjk(code: int) -> bool:
-    return any(low <= code <= high for low, high in CJK_BLOCKS)
-
-
-def _split_words(text: str, split_on_cjk: bool, marked: tuple[str, ...]) -> list[str]:
-    if marked:
-        pattern = "(" + "|".join(map(re.escape, marked)) + ")"
-        words: list[str] = []
-        for part in re.split(pattern, text):
-            words += [part] if part in marked else _split_words(part, split_on_cjk, ())
-        return words
-    words = []
-    current = ""
-    for character in text:
-        kind = _kind(character, split_on_cjk)
-        if kind == "word":
-            current += character
-            continue
-        if current:
-            words.append(current)
-            current = ""
-        if kind == "apart":
-            words.append(character)
-    return [*words, current] if current else words
-
-
-# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties: NFKC_Casefold drops them.
-_IGNORABLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff]"
-)
-
-
-@lru_cache(maxsize=_CACHED_WORDS)
-def _fold_case(word: str) -> str:
-    """Unicode's NFKC_Casefold."""
-    if word.isascii():
-        return word.lower()
-    folded = unicodedata.normalize("NFKC", word).casefold()
-    return _IGNORABLE.sub("", unicodedata.normalize("NFKC", folded))

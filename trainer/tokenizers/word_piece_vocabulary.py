@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.vocab.learn_tf_text import learn_tf_text
-from trainer.tokenizers.word_piece_tokenizer import CJK_BLOCKS
+from trainer.tokenizers.keras_nlp_words import CJK_BLOCKS
 
 # Regular expressions of RE2; its \s is ASCII's.
 _BLANK = r"\s|\p{Cc}|\p{Cf}"

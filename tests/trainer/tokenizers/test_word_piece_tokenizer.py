@@ -119,3 +119,8 @@ def test_a_learned_list_with_a_blank_in_a_piece_is_taken_saved_and_read(tmp_path
     again.load_assets(str(tmp_path / "assets"))
     assert again.get_vocabulary() == pieces
     assert again.tokenize_texts(["so it´s a b"]) == ids
+
+
+def test_a_lone_surrogate_is_a_replacement_character() -> None:
+    tokenizer = BertTokenizer([*_SPECIAL, "the", "fox"])
+    assert tokenizer(["the\ud800 fox"]) == tokenizer(["the\ufffd fox"]) == [[5, 6]]

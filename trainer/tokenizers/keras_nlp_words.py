@@ -1,0 +1,107 @@
+"""Words and pieces as KerasNLP's ``WordPieceTokenizer`` finds them, which is not quite as BERT does.
+
+Lower-casing is Unicode's NFKC_Casefold, controls and format characters are spaces, and the limit of a
+word is 100 bytes, not characters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from pipelines.text.vocabulary import Vocabulary
+
+_MAX_WORD_BYTES = 100
+_CACHED_WORDS = 100_000
+
+
+@lru_cache(maxsize=_CACHED_WORDS)
+def find_pieces(word: str, vocabulary: Vocabulary, oov_token: str) -> tuple[int, ...]:
+    """Longest match first; the unknown token for words that do not split or exceed 100 bytes."""
+    index, mark = vocabulary.index, vocabulary.suffix_indicator
+    unknown = (index[oov_token],)
+    if len(word.encode("utf-8", errors="replace")) > _MAX_WORD_BYTES:
+        return unknown
+    ids: list[int] = []
+    start = 0
+    while start < len(word):
+        prefix = mark if start else ""
+        for end in range(len(word), start, -1):
+            if prefix + word[start:end] in index:
+                ids.append(index[prefix + word[start:end]])
+                start = end
+                break
+        else:
+            return unknown
+    return tuple(ids)
+
+
+@lru_cache(maxsize=1 << 16)
+def _kind(character: str, split_on_cjk: bool) -> str:
+    """ "space" is dropped, "apart" is a word of its own, "word" belongs to a word."""
+    if character in " \t\n\r\f" or unicodedata.category(character) in ("Cc", "Cf"):
+        return "space"
+    code = ord(character)
+    if character.isascii():
+        return "word" if character.isalnum() else "apart"
+    if unicodedata.category(character).startswith("P"):
+        return "apart"
+    return "apart" if split_on_cjk and _is_cjk(code) else "word"
+
+
+# The blocks of google-research/bert's tokenization.py, its last one as written there.
+CJK_BLOCKS = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
+
+
+def _is_cjk(code: int) -> bool:
+    return any(low <= code <= high for low, high in CJK_BLOCKS)
+
+
+def split_words(text: str, split_on_cjk: bool, marked: tuple[str, ...]) -> list[str]:
+    """The words of a text; the tokens ``marked`` stand for themselves."""
+    if marked:
+        pattern = "(" + "|".join(map(re.escape, marked)) + ")"
+        words: list[str] = []
+        for part in re.split(pattern, text):
+            words += [part] if part in marked else split_words(part, split_on_cjk, ())
+        return words
+    words = []
+    current = ""
+    for character in text:
+        kind = _kind(character, split_on_cjk)
+        if kind == "word":
+            current += character
+            continue
+        if current:
+            words.append(current)
+            current = ""
+        if kind == "apart":
+            words.append(character)
+    return [*words, current] if current else words
+
+
+# Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties: NFKC_Casefold drops them.
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+
+
+@lru_cache(maxsize=_CACHED_WORDS)
+def fold_case(word: str) -> str:
+    """Unicode's NFKC_Casefold."""
+    if word.isascii():
+        return word.lower()
+    folded = unicodedata.normalize("NFKC", word).casefold()
+    return _IGNORABLE.sub("", unicodedata.normalize("NFKC", folded))
