@@ -39,6 +39,7 @@ from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE
 from trainer.presets.card import write_card
 from trainer.pretraining.lean_keras import with_lean_keras
 from trainer.pretraining.plan import PORTABLE_HEAD
+from trainer.run_folder import SAMPLE, WEIGHTS
 
 CARD = "card.md"
 _TOLERANCE = 1e-5
@@ -146,8 +147,6 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
     from trainer.models.pretraining_model import PretrainingModel
-    from trainer.pretrain import SAMPLE
-    from trainer.pretraining.initial_run import WEIGHTS
     from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
     facts = manifest.facts

@@ -8,12 +8,10 @@ step s trains on ``step_rows(s - 1)``. Runs on JAX without TensorFlow; KERAS_BAC
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 import time
-from typing import Any
 
 import numpy as np
 
@@ -26,26 +24,23 @@ from trainer.data.batches import BatchMaker
 from trainer.data.prefetch import Prefetcher
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import join_cluster
-from trainer.pretraining.config import PretrainConfig, describe_changes
+from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.huge_pages import restart_with_huge_pages
-from trainer.pretraining.initial_run import WEIGHTS
 from trainer.pretraining.lean_keras import with_lean_keras
 from trainer.pretraining.metrics import (
-    METRICS,
     DivergedError,
     Meter,
     MetricsLog,
     Progress,
     read_metrics,
 )
-from trainer.pretraining.plan import IDENTITY, PORTABLE_HEAD, PretrainPlan, plan_run, read_identity
+from trainer.pretraining.plan import PORTABLE_HEAD, plan_run
 from trainer.pretraining.step_groups import group_batches
 from trainer.pretraining.stop_signals import StopSignals
 from trainer.pretraining.validation import evaluate
-from trainer.report import REPORT, write_report
+from trainer.report import write_report
+from trainer.run_folder import REPORT, SAMPLE, WEIGHTS, check_same_run, claim_folder
 
-SAMPLE = "sample.npz"
-_PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
 _SAMPLE_ROWS = 8
 _FINAL_METRICS = (
     "loss",
@@ -88,7 +83,9 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
             config.output, deciding, {}, overwrite=options.overwrite, stage="pretrain"
         )
         if not finished:
-            _claim(plan, checkpoints, overwrite=options.overwrite)
+            if options.overwrite:
+                checkpoints.delete_all()
+            claim_folder(config.output, plan.identity(), overwrite=options.overwrite)
         return int(finished)
 
     if cluster.agree(claim):
@@ -105,7 +102,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     newest = cluster.agree(checkpoints.newest)
     if newest:
         arrays, record = checkpoints.load(newest)
-        _check_same(record["config"], deciding, config.output)
+        check_same_run(config.output, record["config"], deciding)
         train_step.load(arrays)
         done, seconds_before, window = newest, record["seconds"], record["window"]
         del arrays
@@ -242,28 +239,6 @@ def _say_nothing(text: str) -> None:
 
 def _is_due(done: int, every: int | None) -> bool:
     return every is not None and done % every == 0
-
-
-def _claim(plan: PretrainPlan, checkpoints: Checkpoints, *, overwrite: bool) -> None:
-    """Makes sure that what the output folder holds of an unfinished run is of this very run."""
-    output = plan.config.output
-    path = files.join(output, IDENTITY)
-    asked = plan.identity()
-    if overwrite:
-        checkpoints.delete_all()
-        files.delete([files.join(output, name) for name in _PUBLISHED])
-    elif files.exists(path):
-        _check_same(read_identity(output)["deciding"], asked["deciding"], output)
-    files.publish_bytes(path, (json.dumps(asked, indent=1) + "\n").encode())
-
-
-def _check_same(found: dict[str, Any], asked: dict[str, Any], output: str) -> None:
-    """Raises UserError that says what differs between the run in the output folder and this one."""
-    if changes := describe_changes(found, asked):
-        raise UserError(
-            f"--output: {output} holds an unfinished run of another kind ({changes}); give "
-            "that again, choose another folder, or start anew with --overwrite"
-        )
 
 
 def _save_sample(output: str, maker: BatchMaker) -> None:

@@ -25,8 +25,8 @@ from trainer.pretraining.metrics import read_metrics
 from trainer.pretraining.page import Report, ReportedData, as_page
 from trainer.pretraining.plan import PretrainPlan, plan_again
 from trainer.pretraining.predictions import predict_rows
+from trainer.run_folder import REPORT
 
-REPORT = "report.html"
 _ROWS = 4
 
 

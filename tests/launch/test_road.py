@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.pretraining.initial_run import WEIGHTS
+from trainer.run_folder import WEIGHTS
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = """

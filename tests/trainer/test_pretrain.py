@@ -19,7 +19,7 @@ from pipelines.records.manifest import read_manifest
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.config import PretrainConfig, describe_changes
+from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.plan import plan_run
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -356,15 +356,6 @@ def test_mixtures_are_read_with_their_weights(make_rows, tmp_path):
         PretrainConfig(data=(f"{both[0]}=2", both[1]), output="x").folders()
     with pytest.raises(UserError, match="must be a positive number"):
         PretrainConfig(data=("a=0",), output="x").folders()
-
-
-def test_changes_are_described():
-    old = {"seed": 0, "model": {"num_layers": 2, "dropout": 0.1}, "data": [1], "same": 1}
-    new = {"seed": 1, "model": {"num_layers": 4, "dropout": 0.1}, "data": [2], "same": 1}
-    assert describe_changes(old, new) == (
-        "data was another, num_layers was 2, now 4, seed was 0, now 1"
-    )
-    assert describe_changes(old, old) == ""
 
 
 @pytest.mark.long

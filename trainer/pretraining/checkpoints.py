@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.errors import UserError
+from trainer.run_folder import CHECKPOINTS
 
-FOLDER = "checkpoints"
 _NAME = re.compile(r"step-(\d{8,})\.npz")
 _RECORD = "record.json"
 
@@ -36,7 +36,7 @@ class Checkpoints:
     """
 
     def __init__(self, output: str, keep: int):
-        self._folder = files.join(output, FOLDER)
+        self._folder = files.join(output, CHECKPOINTS)
         self._last_good: int | None = None
         self._keep = keep
         self._thread: threading.Thread | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -340,19 +339,3 @@ def _split_weight(entry: str) -> tuple[str, float | None]:
     if not (value > 0 and math.isfinite(value)):
         raise UserError(f"--data {entry}: the weight must be a positive number")
     return folder, value
-
-
-def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between the deciding fields of two runs, for people; empty if nothing."""
-    changes = []
-    for name in sorted({*old, *new}):
-        before, now = old.get(name), new.get(name)
-        if before == now:
-            continue
-        if isinstance(before, dict) and isinstance(now, dict):
-            changes.append(describe_changes(before, now))
-        elif name == "data":
-            changes.append("data was another")
-        else:
-            changes.append(f"{name} was {before!r}, now {now!r}")
-    return ", ".join(changes)

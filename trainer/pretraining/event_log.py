@@ -14,8 +14,8 @@ from typing import Any
 
 from pipelines import files
 from trainer.pretraining.growing_file import GrowingFile
+from trainer.run_folder import TENSORBOARD
 
-FOLDER = "tensorboard"
 # What an event file's name must hold for TensorBoard to find it.
 _NAME = "events.out.tfevents.bertmill"
 _VERSION = "brain.Event:2"
@@ -38,7 +38,7 @@ class EventLog:
 
         self._event = event_pb2.Event
         self._zero = time.time() - seconds
-        folder = files.join(output, FOLDER)
+        folder = files.join(output, TENSORBOARD)
         files.make_folder(folder)
         files.delete(
             files.join(folder, name) for name in files.names_in(folder) if "tfevents" in name

@@ -18,8 +18,8 @@ from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, read_manifest
 from pipelines.text.vocabulary import Vocabulary
+from trainer.run_folder import WEIGHTS
 
-WEIGHTS = "model.weights.h5"
 # What must be the same in both runs; dropout may change.
 _SHAPES = (
     "num_layers",

@@ -25,8 +25,8 @@ from pipelines.errors import UserError
 from trainer.data.batches import Batch
 from trainer.pretraining.event_log import EventLog
 from trainer.pretraining.growing_file import GrowingFile
+from trainer.run_folder import METRICS
 
-METRICS = "metrics.jsonl"
 # What a step reports, in this order, as float32. (Only JAX tells the gradient's norm; else 0.)
 STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
 # … and after these, where the model has the head for it, means over the rows.

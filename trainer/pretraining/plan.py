@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, fields
 from itertools import repeat
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
 from trainer.data.batches import Batch, BatchMaker
 from trainer.data.dataset import Dataset, open_datasets
@@ -21,14 +20,13 @@ from trainer.data.shard_cache import ShardCache, default_cache_folder
 from trainer.data.skipped_rows import SkippedRows, read_skipped_rows
 from trainer.data.step_rows import count_kept
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.config import PretrainConfig, describe_changes
+from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.flops import describe_use, peak_tflops, training_flops
 from trainer.pretraining.initial_run import InitialRun, open_initial_run
+from trainer.run_folder import describe_changes, read_identity
 
 # The masked-LM head that KerasHub and Hugging Face can both hold exactly; manifests name it.
 PORTABLE_HEAD = "portable"
-# What a run is, in its output folder from the first step on.
-IDENTITY = "identity.json"
 
 
 @dataclass(frozen=True)
@@ -204,20 +202,6 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         initial=initial,
         next_sentence=_has_labels(config, datasets),
     )
-
-
-def read_identity(output: str) -> dict[str, Any]:
-    """What the run in this folder is. Raises UserError where there is none."""
-    path = files.join(output, IDENTITY)
-    try:
-        found = json.loads(files.read_bytes(path))
-        return {"deciding": dict(found["deciding"]), "config": dict(found["config"])}
-    except FileNotFoundError:
-        raise UserError(
-            f"{output} holds no pretraining run: no {IDENTITY}; name the --output of one"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; start the run anew with --overwrite") from None
 
 
 def plan_again(run: str) -> PretrainPlan:
