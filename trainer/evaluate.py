@@ -31,7 +31,7 @@ from trainer.finetuning.task import (
     score,
     score_each_class,
 )
-from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.startup import with_lean_keras
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 

@@ -21,10 +21,10 @@ from trainer.data.batches import Batch, BatchMaker
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.explain_pages import ExplainedRow, ExplainedStep, as_html, as_text
-from trainer.pretraining.lean_keras import with_lean_keras
 from trainer.pretraining.metrics import read_metrics
 from trainer.pretraining.plan import PretrainPlan, plan_again
 from trainer.pretraining.predictions import predict_rows
+from trainer.pretraining.startup import with_lean_keras
 
 
 @dataclass(frozen=True, kw_only=True)

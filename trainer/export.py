@@ -37,8 +37,8 @@ from pipelines.records.manifest import (
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE
 from trainer.presets.card import write_card
-from trainer.pretraining.lean_keras import with_lean_keras
 from trainer.pretraining.plan import PORTABLE_HEAD
+from trainer.pretraining.startup import with_lean_keras
 from trainer.run_folder import SAMPLE, WEIGHTS
 
 CARD = "card.md"

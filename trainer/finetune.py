@@ -56,8 +56,7 @@ from trainer.finetuning.task import (
     preset_folder,
     score_each_class,
 )
-from trainer.pretraining.huge_pages import restart_with_huge_pages
-from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.startup import restart_with_huge_pages, with_lean_keras
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 

@@ -23,7 +23,7 @@ from pipelines.errors import UserError
 from trainer.finetuning.encoded import describe_truncation, encode_texts, run_model
 from trainer.finetuning.predictions_file import check_format, encode_predictions
 from trainer.finetuning.task import FinetunedTask, load_finetuned, probabilities
-from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.startup import with_lean_keras
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ from trainer.data.prefetch import Prefetcher
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import join_cluster
 from trainer.pretraining.config import PretrainConfig
-from trainer.pretraining.huge_pages import restart_with_huge_pages
-from trainer.pretraining.lean_keras import with_lean_keras
 from trainer.pretraining.metrics import (
     DivergedError,
     Meter,
@@ -35,6 +33,7 @@ from trainer.pretraining.metrics import (
     read_metrics,
 )
 from trainer.pretraining.plan import PORTABLE_HEAD, plan_run
+from trainer.pretraining.startup import restart_with_huge_pages, with_lean_keras
 from trainer.pretraining.step_groups import group_batches
 from trainer.pretraining.stop_signals import StopSignals
 from trainer.pretraining.validation import evaluate

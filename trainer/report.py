@@ -20,11 +20,11 @@ from trainer.data.batches import BatchMaker
 from trainer.data.dataset import TRAIN, VALIDATION
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.lean_keras import with_lean_keras
 from trainer.pretraining.metrics import read_metrics
 from trainer.pretraining.page import Report, ReportedData, as_page
 from trainer.pretraining.plan import PretrainPlan, plan_again
 from trainer.pretraining.predictions import predict_rows
+from trainer.pretraining.startup import with_lean_keras
 from trainer.run_folder import REPORT
 
 _ROWS = 4

@@ -105,7 +105,7 @@ def result(
 def run_way(way: str, options: argparse.Namespace) -> None:
     """Runs one way and prints its figures as the last line."""
     if way in ("raw", "cached"):
-        from trainer.pretraining.lean_keras import with_lean_keras
+        from trainer.pretraining.startup import with_lean_keras
 
         found = with_lean_keras(finetune)(options)
     elif way == "keras_hub":

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.startup import with_lean_keras
 
 
 def main() -> None:

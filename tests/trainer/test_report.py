@@ -16,7 +16,7 @@ from pipelines.errors import UserError
 from trainer.pretrain import pretrain
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.config import PretrainConfig
-from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.startup import with_lean_keras
 from trainer.report import ReportConfig, report
 
 _VOID = {"meta"}

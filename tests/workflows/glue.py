@@ -22,7 +22,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
 from trainer.finetune import FinetuneConfig, finetune
-from trainer.pretraining.lean_keras import with_lean_keras
+from trainer.pretraining.startup import with_lean_keras
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,7 @@ class Finetuning:
         import keras
 
         from trainer.finetuning.first_token_model import build_first_token_model
-        from trainer.pretraining.optimizer import build_optimizer
-        from trainer.pretraining.schedule import WarmupThenDecay
+        from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
 
         self.classifier, self.judged, self.data, self.config = classifier, judged, data, config
         self._model = build_first_token_model(classifier)

@@ -22,7 +22,12 @@ from trainer.data.step_rows import count_kept
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.flops import describe_use, peak_tflops, training_flops
-from trainer.pretraining.initial_run import InitialRun, open_initial_run
+from trainer.pretraining.initial_weights import (
+    InitialRun,
+    initialize_weights,
+    load_initial_weights,
+    open_initial_run,
+)
 from trainer.run_folder import describe_changes, read_identity
 
 # The masked-LM head that KerasHub and Hugging Face can both hold exactly; manifests name it.
@@ -122,10 +127,7 @@ class PretrainPlan:
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.masked_lm_loss import default_block_rows
         from trainer.models.pretraining_model import PretrainingModel
-        from trainer.pretraining.initial_run import load_initial_weights
-        from trainer.pretraining.initial_weights import initialize_weights
-        from trainer.pretraining.optimizer import build_optimizer
-        from trainer.pretraining.schedule import WarmupThenDecay
+        from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
         from trainer.pretraining.step import build_train_step
 
         config = self.config

@@ -25,8 +25,8 @@ from trainer.pretrain import pretrain  # noqa: E402
 from trainer.pretraining.checkpoints import Checkpoints  # noqa: E402
 from trainer.pretraining.cluster import Cluster  # noqa: E402
 from trainer.pretraining.config import PretrainConfig  # noqa: E402
-from trainer.pretraining.lean_keras import with_lean_keras  # noqa: E402
 from trainer.pretraining.plan import plan_run  # noqa: E402
+from trainer.pretraining.startup import with_lean_keras  # noqa: E402
 
 _TINY = {
     "num_layers": 1,

@@ -18,8 +18,11 @@ from trainer.pretraining.initial_weights import (  # noqa: E402
     initialize_weights,
     make_sinusoids,
 )
-from trainer.pretraining.optimizer import build_optimizer, is_decayed  # noqa: E402
-from trainer.pretraining.schedule import WarmupThenDecay  # noqa: E402
+from trainer.pretraining.optimizer import (  # noqa: E402
+    WarmupThenDecay,
+    build_optimizer,
+    is_decayed,
+)
 
 
 @pytest.mark.parametrize(

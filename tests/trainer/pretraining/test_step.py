@@ -21,8 +21,7 @@ from trainer.data.dataset import open_datasets  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
 from trainer.pretraining.initial_weights import initialize_weights  # noqa: E402
-from trainer.pretraining.optimizer import build_optimizer  # noqa: E402
-from trainer.pretraining.schedule import WarmupThenDecay  # noqa: E402
+from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer  # noqa: E402
 from trainer.pretraining.step import build_train_step, dropout_states  # noqa: E402
 
 

@@ -10,7 +10,7 @@ import pytest
 COMMAND = """
 import os, sys
 from pathlib import Path
-from trainer.pretraining.huge_pages import restart_with_huge_pages
+from trainer.pretraining.startup import restart_with_huge_pages
 print("began", flush=True)
 restart_with_huge_pages(Path(sys.argv[1]))
 print(os.getpid(), os.environ.get("GLIBC_TUNABLES", ""), sys.flags.utf8_mode, sys.argv[2:])
