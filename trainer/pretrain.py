@@ -22,6 +22,7 @@ from pipelines.records.manifest import MANIFEST, Manifest, finish_output, prepar
 from pipelines.text.vocabulary_source import save_vocabulary
 from trainer.data.batches import BatchMaker
 from trainer.data.prefetch import Prefetcher
+from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import join_cluster
 from trainer.pretraining.config import PretrainConfig
@@ -55,14 +56,14 @@ _FINAL_METRICS = (
 def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     started = time.time()
-    config.check()
+    check_config(config)
 
     # ---------------------------------------------------------------------------------- Data
     plan = plan_run(config)
     steps, rows = plan.steps, plan.rows
     vocabulary, facts = plan.datasets[0].vocabulary, plan.datasets[0].manifest.facts
     cluster = join_cluster(config.model_parallel, distributed=config.distributed, seed=config.seed)
-    config.check_devices(cluster.devices)
+    check_devices(config, cluster.devices)
     say = _say_so if cluster.is_first else _say_nothing
     maker = plan.batch_maker(cluster)
     say(

@@ -16,6 +16,7 @@ from pipelines.tokenize.config import TokenizeConfig
 from tests.workflows.__main__ import GUIDE
 from tests.workflows.choices import CHOICES, settings_of
 from tests.workflows.reviews import Options
+from trainer.pretraining.check_config import check_config
 from trainer.pretraining.config import PretrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,7 +125,7 @@ def test_choices_share_the_rows_that_are_the_same(tmp_path: Path) -> None:
     base = settings_of("base", 0, options)
     for choice, changes in CHOICES.items():
         settings = settings_of(choice, 0, options)
-        PretrainConfig(**settings["pretrain"]).check()
+        check_config(PretrainConfig(**settings["pretrain"]))
         TokenizeConfig(**settings["tokenize"]).check()
         rows = settings["tokenize"]["seq_length"] * settings["pretrain"]["batch_size"]
         assert settings["pretrain"]["steps"] == round(1e6 / rows)

@@ -1,330 +1,200 @@
-"""The options of ``python -m trainer.pretrain``, and which of them decide the weights."""
+"""The options of ``python -m trainer.pretrain``: what each does, and which of them decide a run."""
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
+from pipelines.options import CHOOSE, option
 from trainer.models.sizes import dimensions_of
 
-_DIMENSIONS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
-_MASKING = (
-    "mask_selection_rate",
-    "mask_selection_length",
-    "mask_token_rate",
-    "random_token_rate",
-    "strategy",
-)
-# Where things lie, and what is only watched or kept: a run may go on with others.
-_NOT_DECIDING = (
-    "data",
-    "temperature",
-    "shard_window",
-    "skip_rows",
-    "cache_dir",
-    "cache_gb",
-    "output",
-    "initial_run",
-    "initial_positions",
-    "model",
-    *_DIMENSIONS,
-    "dropout",
-    "max_sequence_length",
-    "next_sentence_loss",
-    "steps",
-    "epochs",
-    "warmup_steps",
-    *_MASKING,
-    "distributed",
-    "model_parallel",
-    "steps_per_execution",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "eval_every",
-    "eval_steps",
-    "log_every",
-    "peak_tflops",
-)
+DIMENSIONS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
+_ORDER = "data and its order"
+_MODEL = "model"
+_OPTIMIZER = "optimizer"
+_DEVICES = "devices, speed and memory"
+_LOGS = "logs, validation and checkpoints"
+
+
+def _apart(default: Any, group: str, metavar: str | None = None) -> Any:
+    """An option that does not decide a run by its value alone: it only says what is watched or kept,
+    or ``PretrainPlan.deciding`` holds what becomes of it together with the data."""
+    return option(default, group=group, decides=False, metavar=metavar)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+class PretrainConfig(MaskConfig):
     """Pretrain a BERT with masked language modelling; killed at any moment, the same command goes
     on where it was and gives the same weights.
 
     SIGTERM and Ctrl-C write a checkpoint first; after SIGTERM the exit status is 75: start again.
     """
 
-    data: tuple[str, ...]
+    data: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="DIR")
     """Outputs of pipelines.tokenize or pipelines.mask, local or gs://; each may carry its share of
     the batches: DIR=WEIGHT. Without weights all rows are one pool."""
 
-    temperature: float | None = None
-    """Instead of weights: every folder's share is rows ** (1 / temperature). 1: by size; more: more
-    alike."""
+    output: str = option(group=CHOOSE, decides=False, metavar="DIR")
+    """The folder of the run, local or gs://: checkpoints, metrics.jsonl, weights, report.html."""
 
-    shard_window: int | None = None
+    model: str = _apart("bert_tiny", CHOOSE)
+    """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large. A larger one
+    learns more from each row and takes longer for it."""
+
+    steps: int | None = _apart(None, CHOOSE)
+    """Training steps; default: as many as --epochs says. More is better for long."""
+
+    epochs: float | None = _apart(None, CHOOSE)
+    """Passes over all rows, instead of --steps; default: 1. Every pass has fresh masks."""
+
+    batch_size: int = option(32, group=CHOOSE)
+    """Rows in a step, over all devices. BERT took 256; give what memory holds, and for more than
+    that --grad_accumulation."""
+
+    learning_rate: float = option(1e-4, group=CHOOSE)
+    """The highest rate of the schedule, reached after the warm-up. bert_tiny takes 1e-3 to 2e-3,
+    bert_base 1e-4; lower it if the loss leaps or the run diverges."""
+
+    dtype: Literal["float32", "mixed_bfloat16"] = option("float32", group=CHOOSE)
+    """What is computed with. mixed_bfloat16 is faster on TPUs, GPUs and CPUs with AMX; weights are
+    float32 all the same."""
+
+    eval_every: int | None = _apart(None, CHOOSE)
+    """Steps between validations; default: only one, at the end."""
+
+    seed: int = option(0, group=CHOOSE)
+    """Decides initial weights, order, masks and dropout. Give others to see how much is chance."""
+
+    temperature: float | None = _apart(None, _ORDER)
+    """Instead of weights, the share of each folder is rows ** (1 / temperature). 1: by size; more:
+    small ones more often than their size says, for instance rare languages."""
+
+    shard_window: int | None = _apart(None, _ORDER)
     """Shards whose rows are shuffled together, one such window after the other; default: all. For
     gs:// data larger than the cache, which must hold two windows."""
 
-    skip_rows: str | None = None
+    skip_rows: str | None = _apart(None, _ORDER, "FILE")
     """A file of rows never to train on, one a line, as trainer.explain names them: SHARD RECORD,
     SHARD FIRST-LAST, or SHARD alone for all of it."""
 
-    cache_dir: str | None = None
+    cache_dir: str | None = _apart(None, _ORDER, "DIR")
     """Where shards of gs:// data are kept; default: ~/.cache/bertmill/shards."""
 
-    cache_gb: float = 20.0
-    """Most that cache_dir may hold, in 1e9 bytes; the longest unused shards go first."""
+    cache_gb: float = _apart(20.0, _ORDER)
+    """Most that --cache_dir may hold, in 1e9 bytes; the longest unused shards go first."""
 
-    output: str
-    """The folder of the run, local or gs://: checkpoints, metrics.jsonl, weights."""
-
-    initial_run: str | None = None
+    initial_run: str | None = _apart(None, _MODEL, "DIR")
     """Begin with the final weights of another, finished run, for instance one with shorter rows
     (phases: first 128 tokens, then 512); default: random weights."""
 
-    initial_positions: Literal["normal", "sinusoidal"] = "normal"
+    initial_positions: Literal["normal", "sinusoidal"] = _apart("normal", _MODEL)
     """How the learned positions begin: drawn like all other weights (BERT), or as sines and cosines,
     from which a small model may find neighbours sooner (docs/imdb.md); give it 1,000 --warmup_steps."""
 
-    model: str = "bert_tiny"
-    """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large."""
+    num_layers: int | None = _apart(None, _MODEL)
+    """Transformer layers; default: those of the size in --model."""
 
-    num_layers: int | None = None
-    """Instead of the size's."""
+    num_heads: int | None = _apart(None, _MODEL)
+    """Attention heads of a layer, which share --hidden_dim evenly; default: the size's."""
 
-    num_heads: int | None = None
-    """Instead of the size's."""
+    hidden_dim: int | None = _apart(None, _MODEL)
+    """Numbers that represent a token between layers; default: the size's."""
 
-    hidden_dim: int | None = None
-    """Instead of the size's."""
+    intermediate_dim: int | None = _apart(None, _MODEL)
+    """Units of a feed-forward layer; default: the size's. Usually four times --hidden_dim."""
 
-    intermediate_dim: int | None = None
-    """Instead of the size's."""
+    dropout: float = _apart(0.1, _MODEL)
+    """Share of embeddings, attention and feed-forward outputs that each step sets to 0. Give 0 where
+    no row is seen more than a few times."""
 
-    dropout: float = 0.1
-    """Of embeddings, attention and feed-forward outputs."""
+    max_sequence_length: int | None = _apart(None, _MODEL)
+    """Tokens in the longest row that the model can take; default: 512, or the length of the rows if
+    that is more."""
 
-    max_sequence_length: int | None = None
-    """Positions that the model has; default: 512, or the length of the rows if that is more."""
-
-    next_sentence_loss: Literal["auto", "true", "false"] = "auto"
+    next_sentence_loss: Literal["auto", "true", "false"] = _apart("auto", _MODEL)
     """Also learn from the label of each row, and train the pooled output by it: rows packed as pairs
     have one. auto: where all of the data has labels. Logged apart: loss stays the masked LM's."""
 
-    steps: int | None = None
-    """Training steps; default: as epochs says."""
+    optimizer: Literal["adamw", "lamb"] = option("adamw", group=_OPTIMIZER)
+    """adamw, or lamb for batches of thousands of rows."""
 
-    epochs: float | None = None
-    """Passes over all rows, instead of steps; default: 1."""
+    warmup_steps: int | None = _apart(None, _OPTIMIZER)
+    """Steps in which the learning rate rises linearly; default: a tenth of all. Give more if the loss
+    leaps early."""
 
-    batch_size: int = 32
-    """Rows in a step, over all devices."""
+    schedule: Literal["linear", "cosine", "constant"] = option("linear", group=_OPTIMIZER)
+    """How the learning rate falls after the warm-up, to 0 at the last step unless constant."""
 
-    grad_accumulation: int = 1
+    weight_decay: float = option(0.01, group=_OPTIMIZER)
+    """What each step takes off kernels and embeddings, as a share of them times the learning rate;
+    biases and normalisation are spared."""
+
+    clip_norm: float = option(1.0, group=_OPTIMIZER)
+    """A gradient that is longer than this, over all weights, is shortened to it; 0: any length."""
+
+    grad_accumulation: int = option(1, group=_DEVICES)
     """Parts in which the rows of a step are worked through, to save memory (JAX only)."""
 
-    remat: bool = False
+    remat: bool = option(False, group=_DEVICES)
     """Keep only the outputs of the layers for the backward pass and compute the rest again: less
     memory, about a third more arithmetic (JAX only)."""
 
-    steps_per_execution: int = 1
+    steps_per_execution: int = _apart(1, _DEVICES)
     """Steps that go to the device as one call, where nothing is due between them (JAX only); best a
-    divisor of log_every, eval_every and checkpoint_every."""
+    divisor of log_every, eval_every and checkpoint_every. Helps where a step takes milliseconds."""
 
-    distributed: bool = False
+    distributed: bool = _apart(False, _DEVICES)
     """Join the other processes of this run (start the same command in each): on TPU VMs they find
     each other; elsewhere KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID say
     where they are. Every process needs the same data and output folders."""
 
-    model_parallel: int = 1
+    model_parallel: int = _apart(1, _DEVICES)
     """Devices that share each row's attention heads and feed-forward units; all others share the
-    rows of a batch."""
+    rows of a batch. For models that one device cannot hold."""
 
-    learning_rate: float = 1e-4
-    """The highest."""
-
-    warmup_steps: int | None = None
-    """Steps of linear rise; default: a tenth of all."""
-
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls after the warm-up."""
-
-    optimizer: Literal["adamw", "lamb"] = "adamw"
-    """lamb for batches of thousands of rows."""
-
-    weight_decay: float = 0.01
-    """Of kernels and embeddings, not of biases and normalisation."""
-
-    clip_norm: float = 1.0
-    """Longest gradient, over all weights; 0: any."""
-
-    dtype: Literal["float32", "mixed_bfloat16"] = "float32"
-    """What is computed with; weights are always float32."""
-
-    seed: int = 0
-    """Decides initial weights, order, masks and dropout."""
-
-    mask_selection_rate: float = 0.15
-    """Share of the tokens of a row to predict."""
-
-    mask_selection_length: int | None = None
-    """Most positions to predict in a row; default: what the rate gives for a full row."""
-
-    mask_token_rate: float = 0.8
-    """Share of the chosen positions that become [MASK]."""
-
-    random_token_rate: float = 0.1
-    """Share of the chosen positions that become a random token; the rest stay as they are."""
-
-    strategy: Literal["token", "whole_word", "span"] = "token"
-    """token: single positions; whole_word: all pieces of a word; span: runs of words."""
-
-    checkpoint_every: int = 1000
-    """Steps between checkpoints."""
-
-    keep_checkpoints: int = 2
-    """How many of the newest are kept."""
-
-    eval_every: int | None = None
-    """Steps between validations; default: only at the end."""
-
-    eval_steps: int = 100
-    """Most batches of validation rows; 0: all."""
-
-    log_every: int = 100
-    """Steps between lines in metrics.jsonl."""
-
-    peak_tflops: float | None = None
+    peak_tflops: float | None = _apart(None, _DEVICES)
     """Of one device, in 1e12 operations a second: what MFU is a share of; default: by the name of
     the device, where it is a known TPU or GPU."""
 
-    def check(self) -> None:
-        """Raises UserError for values that cannot work."""
-        if not self.data:
-            raise UserError("--data: name at least one output folder of pipelines.tokenize")
-        if self.steps is not None and self.epochs is not None:
-            raise UserError(f"--steps {self.steps} and --epochs {self.epochs:g}: give one of them")
-        for name in (
-            "steps",
-            "batch_size",
-            "grad_accumulation",
-            "steps_per_execution",
-            "model_parallel",
-            "checkpoint_every",
-            "eval_every",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} {value}: must be at least 1")
-        for name in (
-            "shard_window",
-            "keep_checkpoints",
-            "log_every",
-            *_DIMENSIONS,
-            "max_sequence_length",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} {value}: must be at least 1")
-        for name in ("learning_rate", "epochs", "cache_gb", "peak_tflops"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UserError(f"--{name} {value}: must be a positive number")
-        for name in ("weight_decay", "clip_norm", "eval_steps", "warmup_steps"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise UserError(f"--{name} {value}: must not be negative")
-        if self.initial_run and self.initial_positions != "normal":
-            raise UserError(
-                f"--initial_positions {self.initial_positions}: --initial_run brings its own; give "
-                "one of them"
-            )
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"--dropout {self.dropout}: must be at least 0 and below 1")
-        if not 0 <= self.seed < 1 << 32:
-            raise UserError(f"--seed {self.seed}: must be between 0 and 4294967295")
-        if self.batch_size % self.grad_accumulation:
-            raise UserError(
-                f"--grad_accumulation {self.grad_accumulation}: cannot part a batch of "
-                f"{self.batch_size} rows evenly"
-            )
-        dimensions = self.dimensions()
-        if dimensions["hidden_dim"] % dimensions["num_heads"]:
-            raise UserError(
-                f"--hidden_dim {dimensions['hidden_dim']}: cannot be shared evenly by "
-                f"{dimensions['num_heads']} heads (--num_heads)"
-            )
+    log_every: int = _apart(100, _LOGS)
+    """Steps between lines in metrics.jsonl."""
 
-    def check_backend(self, backend: str) -> None:
-        """Raises UserError for what only works on JAX."""
-        for name in ("grad_accumulation", "remat", "steps_per_execution"):
-            if (value := getattr(self, name)) > 1 or value is True:
-                raise UserError(
-                    f"--{name} {str(value).lower()}: only on the JAX backend, not {backend}; set "
-                    "KERAS_BACKEND=jax or leave it out"
-                )
+    eval_steps: int = _apart(100, _LOGS)
+    """Most batches of validation rows in each validation; 0: all."""
 
-    def check_devices(self, devices: int) -> None:
-        """Raises UserError where so many devices cannot share the rows of a batch or the model."""
-        parts = devices * self.grad_accumulation
-        if self.batch_size % parts:
-            accumulated = (
-                f" in {self.grad_accumulation} parts" if self.grad_accumulation > 1 else ""
-            )
-            raise UserError(
-                f"--batch_size {self.batch_size}: cannot be shared evenly by {devices} devices"
-                f"{accumulated}; give a multiple of {parts}"
-            )
-        dimensions = self.dimensions()
-        for name in ("num_heads", "intermediate_dim"):
-            if dimensions[name] % self.model_parallel:
-                raise UserError(
-                    f"--model_parallel {self.model_parallel}: cannot share {dimensions[name]} "
-                    f"({name}) evenly; give a divisor of it"
-                )
+    checkpoint_every: int = _apart(1000, _LOGS)
+    """Steps between checkpoints: what a kill costs at most."""
+
+    keep_checkpoints: int = _apart(2, _LOGS)
+    """How many of the newest checkpoints are kept; each is three times as large as the weights."""
 
     def dimensions(self) -> dict[str, int]:
         """num_layers, num_heads, hidden_dim and intermediate_dim of the model."""
-        given = {name: getattr(self, name) for name in _DIMENSIONS}
+        given = {name: getattr(self, name) for name in DIMENSIONS}
         named: Any = dimensions_of(self.model)
         return {**named, **{name: value for name, value in given.items() if value is not None}}
 
     def folders(self) -> tuple[list[str], list[float] | None]:
         """The data folders and their weights (None: no weights given)."""
-        found = [_split_weight(entry) for entry in self.data]
-        weights = [weight for _, weight in found if weight is not None]
-        if self.temperature is not None and (weights or len(found) < 2):
+        entries = [_split_weight(entry) for entry in self.data]
+        weights = [weight for _, weight in entries if weight is not None]
+        if self.temperature is not None and (weights or len(entries) < 2):
             raise UserError(
                 f"--temperature {self.temperature:g}: only for several --data folders without weights"
             )
-        if weights and len(weights) < len(found):
+        if weights and len(weights) < len(entries):
             raise UserError(f"--data {' '.join(self.data)}: give every folder a weight, or none")
-        return [folder for folder, _ in found], weights or None
-
-    def mask_config(self) -> MaskConfig:
-        """How rows are masked on the fly."""
-        return MaskConfig(seed=self.seed, **{name: getattr(self, name) for name in _MASKING})
-
-    def changed_masking(self) -> list[str]:
-        """The masking fields that are not at their defaults."""
-        defaults = {field.name: field.default for field in fields(self)}
-        return [name for name in _MASKING if getattr(self, name) != defaults[name]]
+        return [folder for folder, _ in entries], weights or None
 
     def count_steps(self, rows: int) -> int:
         """How many steps to train on so many rows."""
         if self.steps is not None:
             return self.steps
         return math.ceil(rows * (self.epochs or 1.0) / self.batch_size)
-
-    def deciding_fields(self) -> dict[str, Any]:
-        """The fields that decide the weights and are what they are without knowing the data."""
-        return {n: value for n, value in asdict(self).items() if n not in _NOT_DECIDING}
 
 
 def _split_weight(entry: str) -> tuple[str, float | None]:

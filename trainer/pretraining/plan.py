@@ -13,12 +13,15 @@ from itertools import repeat
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.mask.config import MaskConfig
+from pipelines.options import deciding_fields
 from trainer.data.batches import Batch, BatchMaker
 from trainer.data.dataset import Dataset, open_datasets
 from trainer.data.mixture import weigh_by_temperature
 from trainer.data.shard_cache import ShardCache, default_cache_folder
 from trainer.data.skipped_rows import SkippedRows, read_skipped_rows
 from trainer.data.step_rows import count_kept
+from trainer.pretraining.check_config import check_backend
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.flops import describe_use, peak_tflops, training_flops
@@ -59,32 +62,34 @@ class PretrainPlan:
     def deciding(self) -> dict[str, Any]:
         """All that decides the run's weights, as JSON."""
         shares = self.weights or repeat(None, len(self.datasets))
-        masked = self.datasets[0].is_masked
-        fields = {
-            **self.config.deciding_fields(),
+        positions = self.config.initial_positions
+        deciding = deciding_fields(self.config)
+        masking = self.config.masking()
+        for name in masking.keys() - {"seed"}:
+            del deciding[name]
+        deciding |= {
             "model": self.dimensions,
             "head": PORTABLE_HEAD,
             "steps": self.steps,
             "warmup_steps": self.warmup_steps,
-            "mask": None if masked else vars(self.config.mask_config()),
+            "mask": None if self.datasets[0].is_masked else masking,
             "backend": os.environ["KERAS_BACKEND"],
             "data": [
                 {"fingerprint": dataset.manifest.fingerprint, "weight": weight}
                 for dataset, weight in zip(self.datasets, shares, strict=True)
             ],
         }
-        if self.next_sentence:
-            fields["next_sentence"] = True
-        for name in ("temperature", "shard_window"):
-            if (value := getattr(self.config, name)) is not None:
-                fields[name] = value
-        if self.config.initial_positions != "normal":
-            fields["initial_positions"] = self.config.initial_positions
-        if self.skipped:
-            fields["skip_rows"] = self.skipped.fingerprint
-        if self.initial:
-            fields["initial_weights"] = self.initial.fingerprint
-        return dict(json.loads(json.dumps(fields)))
+        came_later = {
+            "next_sentence": self.next_sentence or None,
+            "temperature": self.config.temperature,
+            "shard_window": self.config.shard_window,
+            "initial_positions": None if positions == "normal" else positions,
+            "skip_rows": self.skipped and self.skipped.fingerprint,
+            "initial_weights": self.initial and self.initial.fingerprint,
+        }
+        # Where they are not set, a run is one of those that were begun before there was a choice.
+        deciding |= {name: value for name, value in came_later.items() if value is not None}
+        return dict(json.loads(json.dumps(deciding)))
 
     def identity(self) -> dict[str, Any]:
         """What decides the run, and the config that it was started with, as JSON."""
@@ -95,7 +100,7 @@ class PretrainPlan:
         return BatchMaker(
             self.datasets,
             weights=self.weights,
-            mask=self.config.mask_config(),
+            mask=self.config,
             seed=self.config.seed,
             batch_size=self.config.batch_size,
             host=cluster.host,
@@ -167,8 +172,7 @@ class PretrainPlan:
 
 def plan_run(config: PretrainConfig) -> PretrainPlan:
     """Opens the data and fits config and data together. Raises UserError where they do not fit."""
-    if os.environ.setdefault("KERAS_BACKEND", "jax") != "jax":
-        config.check_backend(os.environ["KERAS_BACKEND"])
+    check_backend(config, os.environ.setdefault("KERAS_BACKEND", "jax"))
     folders, weights = config.folders()
     datasets = open_datasets(folders)
     _check_data(config, datasets)
@@ -240,13 +244,15 @@ def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
             f"--max_sequence_length {positions}: the rows in {datasets[0].folder} have "
             f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
         )
-    config.mask_config().check_masking(
+    config.check_masking(
         vocabulary_size=vocabulary.size,
         mask_token_id=vocabulary.mask_id,
         seq_length=seq_length,
     )
     masked = [dataset.folder for dataset in datasets if dataset.is_masked]
-    if masked and (changed := config.changed_masking()):
+    usual = MaskConfig(seed=config.seed).masking()
+    changed = [name for name, value in config.masking().items() if value != usual[name]]
+    if masked and changed:
         raise UserError(
             f"--{changed[0]}: the examples in {masked[0]} are masked already; leave it out, or "
             "give the rows that they were made from"

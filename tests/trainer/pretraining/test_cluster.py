@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.pretraining.check_config import check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import join_cluster
 from trainer.pretraining.config import PretrainConfig
@@ -165,7 +166,7 @@ def test_problems_are_one_line(make_rows, tmp_path):
     assert "Traceback" not in said
     config = PretrainConfig(data=("x",), output="y", num_heads=2, model_parallel=4, batch_size=8)
     with pytest.raises(Exception, match=r"--model_parallel 4: cannot share 2 \(num_heads\)"):
-        config.check_devices(2)
+        check_devices(config, 2)
 
 
 def test_other_backends_take_one_device(monkeypatch):
