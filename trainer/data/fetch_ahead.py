@@ -6,9 +6,11 @@ the rows of one window are trained on, threads fetch the next, and what went bef
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.records.shards import ShardInfo
@@ -41,64 +43,70 @@ class FetchAhead:
         self._datasets, self._readers, self._cache = datasets, readers, cache
         self._rows = rows
         self._last: list[NeededShards] | None = None
+        self._remote = [i for i, dataset in enumerate(datasets) if dataset.is_remote]
         self._check_room()
 
-    def prepare(self, step: int, at_once: Sequence[Sequence[int]]) -> None:
-        """Fetches what ``step`` needs, ``at_once`` (shards of each dataset) before all others."""
+    def prepare(
+        self,
+        step: int,
+        epoch: NDArray[np.int64],
+        source: NDArray[np.int64],
+        row: NDArray[np.int64],
+    ) -> None:
+        """Fetches what ``step`` needs; the shards of the given rows of it before all others."""
         needed = self._rows.shards_from(step)
         if needed == self._last:
             return
         self._last = needed
-        wanted = [(i, number) for i, numbers in enumerate(at_once) for number in numbers]
+        numbers: dict[int, list[int]] = {}
+        for i in self._remote:
+            mine = source == i
+            numbers[i] = self._readers[i].shards_of(row[mine], epoch[mine])
+        wanted = [(i, number) for i in self._remote for number in numbers[i]]
         for entry in needed:
-            found = self._readers[entry.source].shards_in_epoch(entry.shards, entry.epoch)
-            wanted += [(entry.source, number) for number in found]
-        paths: dict[str, ShardInfo] = {}
-        for i, dataset in enumerate(self._datasets):
-            if not dataset.is_remote:
-                continue
-            mine = dict.fromkeys(number for source, number in wanted if source == i)
-            self._readers[i].close_all_but(set(mine))
-        for source, number in wanted:
-            dataset = self._datasets[source]
-            if dataset.is_remote:
-                shard = dataset.shards(TRAIN)[number]
-                paths[dataset.path(shard)] = shard
-        for dataset in self._datasets:
-            if dataset.is_remote:
-                paths |= {dataset.path(shard): shard for shard in dataset.shards(VALIDATION)}
-        self._cache.want(list(paths.items()))
+            if entry.source in numbers:
+                in_epoch = self._readers[entry.source].shards_in_epoch(entry.shards, entry.epoch)
+                wanted += [(entry.source, number) for number in in_epoch]
+        shards: dict[str, ShardInfo] = {}
+        for i, number in wanted:
+            shard = self._datasets[i].shards(TRAIN)[number]
+            shards[self._datasets[i].path(shard)] = shard
+        for i in self._remote:
+            self._readers[i].close_all_but({number for j, number in wanted if j == i})
+            dataset = self._datasets[i]
+            shards |= {dataset.path(shard): shard for shard in dataset.shards(VALIDATION)}
+        self._cache.want(list(shards.items()))
 
     def _check_room(self) -> None:
-        window, batch = self._rows.window, self._rows.batch_size
-        left = list(zip(self._datasets, self._rows.shards, strict=True))
-        streams = [left] if self._rows.weights is None else [[one] for one in left]
-        need = 0
-        for stream in streams:
-            remote = [
-                shard.bytes
-                for dataset, _ in stream
-                if dataset.is_remote
-                for shard in dataset.shards(TRAIN)
-            ]
-            rows = sorted(rows for _, shards in stream for rows in shards)
-            copies = max(dataset.copies(TRAIN) for dataset, _ in stream)
-            if window is None:
-                # An epoch and, with several copies, the next one's.
-                need += sum(remote) * min(copies, 2) // copies
-            else:
-                smallest = max(1, sum(rows[:window]))
-                windows = 1 + max(1, -(-batch // smallest))
-                need += sum(sorted(remote, reverse=True)[: windows * window])
-        need += sum(
-            shard.bytes
-            for dataset in self._datasets
-            if dataset.is_remote
-            for shard in dataset.shards(VALIDATION)
+        needed = sum(
+            shard.bytes for i in self._remote for shard in self._datasets[i].shards(VALIDATION)
         )
-        if need > self._cache.limit:
+        everything = list(range(len(self._datasets)))
+        streams = [everything] if self._rows.weights is None else [[i] for i in everything]
+        needed += sum(self._most_bytes(stream) for stream in streams)
+        if needed > self._cache.limit:
+            window = self._rows.window
             fix = "--shard_window N" if window is None else f"a --shard_window below {window}"
             raise UserError(
-                f"--cache_gb {self._cache.limit / _GB:g}: up to {np.ceil(need / _GB * 1000) / 1000:g} "
-                f"GB of remote shards are needed at a time; allow that much, or give {fix}"
+                f"--cache_gb {self._cache.limit / _GB:g}: up to "
+                f"{math.ceil(needed / _GB * 1000) / 1000:g} GB of remote shards are needed at a "
+                f"time; allow that much, or give {fix}"
             )
+
+    def _most_bytes(self, stream: Sequence[int]) -> int:
+        """The most that is needed at a time of datasets which have epochs in common."""
+        sizes = [
+            shard.bytes
+            for i in stream
+            if i in self._remote
+            for shard in self._datasets[i].shards(TRAIN)
+        ]
+        window = self._rows.window
+        if window is None:
+            # An epoch and, with several copies, the next one's.
+            copies = max(self._datasets[i].copies(TRAIN) for i in stream)
+            return sum(sizes) * min(copies, 2) // copies
+        rows = sorted(count for i in stream for count in self._rows.shards[i])
+        smallest_window = max(1, sum(rows[:window]))
+        windows = 1 + max(1, -(-self._rows.batch_size // smallest_window))
+        return sum(sorted(sizes, reverse=True)[: windows * window])

@@ -8,6 +8,7 @@ numbered through all rows of their dataset.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ class TrainingRows:
         skipped: the rows of each dataset that are never trained on; None: nowhere any.
         weights, seed, batch_size, window: as for ``step_rows``.
 
+    Attributes: ``shards``, how many rows are left in each shard of each dataset; ``weights``,
+    ``batch_size`` and ``window`` as given.
+
     Raises UserError if nothing is left of a dataset.
     """
 
@@ -40,29 +44,23 @@ class TrainingRows:
         window: int | None = None,
     ):
         self._kept = count_kept(datasets, skipped)
-        self._shards = [kept.shards for kept in self._kept]
-        self.weights, self._seed, self.batch_size = weights, seed, batch_size
-        self.window = window
-
-    @property
-    def shards(self) -> list[tuple[int, ...]]:
-        """How many rows are left in each shard of each dataset."""
-        return self._shards
+        self.shards = [kept.shards for kept in self._kept]
+        self.weights, self.batch_size, self.window = weights, batch_size, window
+        self._order: dict[str, Any] = {
+            "weights": weights,
+            "seed": seed,
+            "global_batch": batch_size,
+            "shards": self.shards,
+            "window": window,
+        }
 
     def step(
         self, step: int, host: int, hosts: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Epoch, dataset and row within the dataset of each row of the host's part of a step."""
+        rows_per_source = [kept.rows for kept in self._kept]
         epoch, source, row = step_rows(
-            step,
-            rows_per_source=[kept.rows for kept in self._kept],
-            weights=self.weights,
-            seed=self._seed,
-            global_batch=self.batch_size,
-            host=host,
-            hosts=hosts,
-            shards=self._shards,
-            window=self.window,
+            step, rows_per_source=rows_per_source, host=host, hosts=hosts, **self._order
         )
         for i, kept in enumerate(self._kept):
             if len(kept.skipped):
@@ -72,14 +70,7 @@ class TrainingRows:
 
     def shards_from(self, step: int) -> list[NeededShards]:
         """The shards that the windows of a step need, and those of the next, in that order."""
-        return step_shards(
-            step,
-            weights=self.weights,
-            seed=self._seed,
-            global_batch=self.batch_size,
-            shards=self._shards,
-            window=self.window,
-        )
+        return step_shards(step, **self._order)
 
 
 def count_kept(
@@ -87,9 +78,10 @@ def count_kept(
 ) -> list[KeptRows]:
     """What is left of the training rows of each dataset. Raises UserError where that is nothing."""
     none = np.empty(0, np.int64)
-    found = []
+    all_kept = []
     for dataset, mine in zip(datasets, skipped or [none] * len(datasets), strict=True):
-        found.append(keep_rows(dataset.train_shards().rows, mine))
-        if not found[-1].rows:
+        kept = keep_rows(dataset.train_shards().rows, mine)
+        if not kept.rows:
             raise UserError(f"--skip_rows: no training row of {dataset.folder} is left")
-    return found
+        all_kept.append(kept)
+    return all_kept
