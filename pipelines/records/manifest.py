@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.codec import Field, Schema
-from pipelines.records.shards import ShardInfo
+from pipelines.records.ragged import Columns
+from pipelines.records.shards import ShardInfo, ShardReader, local_copy
 
 MANIFEST = "manifest.json"
 RUN = "run.json"
@@ -99,6 +101,24 @@ def read_manifest(folder: str, stages: tuple[str, ...] = (), flag: str = "input"
             f"expected {' or '.join(stages)}"
         )
     return manifest
+
+
+@contextmanager
+def open_shard(folder: str, manifest: Manifest, shard: ShardInfo) -> Iterator[ShardReader]:
+    """The rows of a shard of an output, fetched first if it is remote.
+
+    Raises DamagedShardError (a UserError) if its checksum is not the manifest's.
+    """
+    with local_copy(folder, shard) as path:
+        name = files.join(folder, shard.name)
+        yield ShardReader(path, shard, manifest.schema, manifest.facts["format"], name)
+
+
+def read_split(folder: str, manifest: Manifest, split: str) -> Iterator[Columns]:
+    """All rows of a split (none if there is no such split), in order, part by part."""
+    for shard in manifest.splits.get(split, ()):
+        with open_shard(folder, manifest, shard) as reader:
+            yield from reader.in_order(1 << 14)
 
 
 def prepare_output(

@@ -107,12 +107,13 @@ def _apply_cuts(
     stays[taken_apart] = False
     kept = stays[pieces.row]
     document, start, length, row = np.array(moved, np.int64).reshape(-1, 4).T
-    rows = np.append(pieces.row[kept], row)
-    order = np.argsort(rows, kind="stable")
-    return Pieces(
-        document=np.append(pieces.document[kept], document)[order],
-        start=np.append(pieces.start[kept], start)[order],
-        length=np.append(pieces.length[kept], length)[order],
-        row=np.cumsum(np.diff(rows[order], prepend=rows[order[0]]) > 0),
-        leads=np.ones(len(order), np.bool_),
+    mixed = Pieces(
+        document=np.append(pieces.document[kept], document),
+        start=np.append(pieces.start[kept], start),
+        length=np.append(pieces.length[kept], length),
+        row=np.append(pieces.row[kept], row),
+        leads=np.ones(int(kept.sum()) + len(row), np.bool_),
     )
+    order = np.argsort(mixed.row, kind="stable")
+    rows = mixed.row[order]
+    return mixed.take(order, np.cumsum(np.diff(rows, prepend=rows[0]) > 0))

@@ -37,14 +37,10 @@ def fit_documents(documents: Documents, config: TokenizeConfig) -> Pieces:
         np.argsort((capacity - length[shuffled]).astype(np.uint16), kind="stable")
     ]
     row = fit_decreasing(length[decreasing] + 2, seq_length)
-    chosen = decreasing[np.argsort(row, kind="stable")]
-    pieces = Pieces(
-        document=document[chosen],
-        start=start[chosen],
-        length=length[chosen],
-        row=np.sort(row, kind="stable"),
-        leads=np.ones(len(chosen), np.bool_),
-    )
+    by_row = np.argsort(row, kind="stable")
+    chosen = decreasing[by_row]
+    leads = np.ones(len(chosen), np.bool_)
+    pieces = Pieces(document[chosen], start[chosen], length[chosen], row[by_row], leads)
     return fill_gaps(pieces, lengths > capacity, seq_length, cut_all=config.split_to_fill)
 
 

@@ -81,18 +81,16 @@ class Pieces:
         """int64[R], the index of the first piece of each row."""
         return np.flatnonzero(np.diff(self.row, prepend=-1))
 
+    def take(self, chosen: NDArray[np.int64], row: NDArray[np.int64]) -> Pieces:
+        """The pieces with the given indices, in that order, in other rows."""
+        document, start, length = self.document[chosen], self.start[chosen], self.length[chosen]
+        return Pieces(document, start, length, row, self.leads[chosen])
+
     def in_row_order(self, order: NDArray[np.int64]) -> Pieces:
         """The same rows with row ``order[k]`` moved to place k."""
         counts = np.bincount(self.row, minlength=len(order))[order]
         shift = np.repeat(self.first[order] - offsets_of(counts)[:-1], counts)
-        taken = np.arange(len(self)) + shift
-        return Pieces(
-            document=self.document[taken],
-            start=self.start[taken],
-            length=self.length[taken],
-            row=np.repeat(np.arange(len(order)), counts),
-            leads=self.leads[taken],
-        )
+        return self.take(np.arange(len(self)) + shift, np.repeat(np.arange(len(order)), counts))
 
 
 def name_rows(documents: Documents, pieces: Pieces) -> NDArray[np.uint64]:

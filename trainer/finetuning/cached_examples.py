@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from pipelines import files
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
-from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
-from pipelines.records.ragged import Columns, concatenate, flat_column, ragged_column
-from pipelines.records.shards import ShardReader, local_copy
+from pipelines.records.manifest import MANIFEST, Manifest, read_manifest, read_split
+from pipelines.records.ragged import concatenate, flat_column, ragged_column
 from pipelines.tokenize.pack_labelled import labels_of
 from trainer.finetuning.encoded import EncodedTexts
 
@@ -102,11 +101,7 @@ def check_cached(
 
 def read_cached(folder: str, manifest: Manifest, split: str, flag: str) -> CachedRows:
     """The examples of a split. Raises UserError for one without any, or a damaged shard."""
-    parts: list[Columns] = []
-    for info in manifest.splits.get(split, ()):
-        with local_copy(folder, info) as path:
-            reader = ShardReader(path, info, manifest.schema, manifest.facts["format"])
-            parts += reader.in_order(1 << 14)
+    parts = list(read_split(folder, manifest, split))
     if not parts:
         raise UserError(f"--{flag}: {folder} holds no {split} examples; name another")
     columns = concatenate(parts)

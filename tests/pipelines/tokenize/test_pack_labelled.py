@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
-from pipelines.records.manifest import read_manifest
+from pipelines.records.manifest import read_manifest, read_split
 from pipelines.records.ragged import Ragged, concatenate
-from pipelines.records.shards import ShardReader
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
@@ -53,15 +52,9 @@ def contents(output: str) -> dict[str, bytes]:
 
 def read_all(output: str) -> Any:
     manifest = read_manifest(output)
-    parts = [
-        part
-        for shards in manifest.splits.values()
-        for info in shards
-        for part in ShardReader(
-            f"{output}/{info.name}", info, manifest.schema, manifest.facts["format"]
-        ).in_order()
-    ]
-    return concatenate(parts)
+    return concatenate(
+        [part for split in manifest.splits for part in read_split(output, manifest, split)]
+    )
 
 
 @pytest.fixture(scope="module")

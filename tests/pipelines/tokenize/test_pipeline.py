@@ -14,9 +14,8 @@ import pytest
 from pipelines.command import RunOptions
 from pipelines.documents.blocks import content_id
 from pipelines.errors import UserError
-from pipelines.records.manifest import read_manifest
-from pipelines.records.ragged import Ragged, offsets_of
-from pipelines.records.shards import ShardReader
+from pipelines.records.manifest import read_manifest, read_split
+from pipelines.records.ragged import Columns, Ragged, concatenate, offsets_of, ragged_column
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize import transforms
 from pipelines.tokenize.config import TokenizeConfig
@@ -45,7 +44,18 @@ def contents(output: Path) -> dict[str, bytes]:
     }
 
 
+def rows_by_split(folder: Path) -> dict[str, Columns]:
+    """All rows of an output."""
+    manifest = read_manifest(str(folder))
+    return {
+        split: concatenate(list(read_split(str(folder), manifest, split)))
+        for split in manifest.splits
+    }
+
+
 def run(config: TokenizeConfig, *beam_args: str, overwrite: bool = False) -> dict[str, bytes]:
+    """Runs the stage, on one thread if nothing else is asked: it starts soonest."""
+    beam_args = beam_args or ("--direct_num_workers=1",)
     tokenize(config, RunOptions(beam_args=beam_args, overwrite=overwrite))
     return contents(Path(config.output))
 
@@ -54,20 +64,17 @@ def test_every_token_of_every_document_is_in_the_rows(rows_dir, vocab_dir, texts
     manifest = read_manifest(str(rows_dir))
     vocabulary = Vocabulary.load(rows_dir / "vocab.txt")
     found: dict[int, list[int]] = {}
-    for split, shards in manifest.splits.items():
-        for info in shards:
-            reader = ShardReader(str(rows_dir / info.name), info, manifest.schema, "array_record")
-            rows = reader.read(np.arange(len(reader)))
-            tokens, runs, owners = (rows[n] for n in ("token_ids", "segment_lengths", "doc_ids"))
-            assert isinstance(tokens, Ragged)
-            assert tokens.lengths.max(initial=0) <= 64
-            places = offsets_of(runs.values)
-            for run, owner in enumerate(owners.values.tolist()):
-                segment = tokens.values[places[run] : places[run + 1]]
-                assert segment[0] == vocabulary.cls_id
-                assert segment[-1] == vocabulary.sep_id
-                found.setdefault(owner, []).extend(segment[1:-1].tolist())
-            assert split in ("train", "validation")
+    for split, rows in rows_by_split(rows_dir).items():
+        assert split in ("train", "validation")
+        names = ("token_ids", "segment_lengths", "doc_ids")
+        tokens, runs, owners = (ragged_column(rows, name) for name in names)
+        assert tokens.lengths.max(initial=0) <= 64
+        segments = Ragged(tokens.values, offsets_of(runs.values))
+        for run, owner in enumerate(owners.values.tolist()):
+            segment = segments.values[segments.offsets[run] : segments.offsets[run + 1]]
+            assert segment[0] == vocabulary.cls_id
+            assert segment[-1] == vocabulary.sep_id
+            found.setdefault(owner, []).extend(segment[1:-1].tolist())
     encoder = Encoder(vocabulary, True, True)
     expected: dict[int, list[int]] = {}
     for text in texts:
@@ -222,22 +229,16 @@ def test_every_packing_in_every_format(tmp_path, corpus, vocab_dir, packing, for
     run(config)
     manifest = read_manifest(config.output)
     assert manifest.counts["rows"] > 100
-    for shards in manifest.splits.values():
-        for info in shards:
-            reader = ShardReader(str(tmp_path / "rows" / info.name), info, manifest.schema, format)
-            rows = reader.read(np.arange(len(reader)))
-            assert len(np.unique(rows["row_id"])) == len(reader)
-            assert ("next_sentence_labels" in rows) == (packing == "pairs")
+    for split, rows in rows_by_split(tmp_path / "rows").items():
+        assert len(np.unique(rows["row_id"])) == manifest.rows(split)
+        assert ("next_sentence_labels" in rows) == (packing == "pairs")
 
 
 def test_validation_split_goes_by_content(rows_dir):
-    manifest = read_manifest(str(rows_dir))
-    owners: dict[str, set[int]] = {}
-    for split, shards in manifest.splits.items():
-        for info in shards:
-            reader = ShardReader(str(rows_dir / info.name), info, manifest.schema, "array_record")
-            ids = reader.read(np.arange(len(reader)))["doc_ids"]
-            owners.setdefault(split, set()).update(ids.values.tolist())
+    owners = {
+        split: set(ragged_column(rows, "doc_ids").values.tolist())
+        for split, rows in rows_by_split(rows_dir).items()
+    }
     assert not owners["train"] & owners["validation"]
     share = len(owners["validation"]) / len(owners["train"] | owners["validation"])
     assert 0.05 < share < 0.15
