@@ -99,7 +99,7 @@ class TokenizeConfig(CorpusConfig):
             raise UserError(f"--min_tokens {self.min_tokens}: must be at least 1")
 
     def _check_examples(self) -> None:
-        """Raises UserError for labels without packing examples, and the other way about."""
+        """Raises UserError for options that do not go with packing examples, or only with it."""
         if self.packing != "examples":
             for name in ("label_field", "text_pair_field"):
                 if getattr(self, name):

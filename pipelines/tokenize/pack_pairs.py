@@ -81,13 +81,13 @@ def _gather_chunks(
     is a single token.
     """
     seed, offsets, total = config.seed, documents.tokens.offsets, len(documents.tokens.values)
-    places = np.append(_cut_long(sentences, total, most // 2), total)
-    units = places[:-1]
+    bounds = np.append(_cut_long(sentences, total, most // 2), total)
+    units = bounds[:-1]
     document = np.searchsorted(offsets, units, side="right") - 1
-    past = np.searchsorted(places, offsets[document + 1])  # the next document's unit
+    past = np.searchsorted(bounds, offsets[document + 1])  # the next document's unit
 
     # Which unit would follow a chunk that begins at this one, for every unit.
-    here = np.arange(len(units))
+    number = np.arange(len(units))
     within = units - offsets[document]
     is_short = bernoulli(
         documents.keys(seed, "short pair", document, within), config.short_seq_prob
@@ -95,9 +95,9 @@ def _gather_chunks(
     drawn = documents.keys(seed, "short pair length", document[is_short], within[is_short])
     target = np.full(len(units), most)
     target[is_short] = below(drawn, most - 1) + 2
-    follow = np.searchsorted(places, units + target, side="right") - 1
-    follow = np.minimum(np.maximum(follow, here + 2), past)
-    leaves_one = (past - follow == 1) & (follow - here >= 3)
+    follow = np.searchsorted(bounds, units + target, side="right") - 1
+    follow = np.minimum(np.maximum(follow, number + 2), past)
+    leaves_one = (past - follow == 1) & (follow - number >= 3)
     follow -= leaves_one
 
     steps = follow.tolist()
@@ -107,11 +107,11 @@ def _gather_chunks(
         chain.append(unit)
         unit = steps[unit]
     first = np.array(chain, np.int64)
-    begin, end = units[first], places[follow[first]]
+    begin, end = units[first], bounds[follow[first]]
 
     count = follow[first] - first
     keys = documents.keys(seed, "pair cut", document[first], within[first])
-    cut = places[first + 1 + below(keys, np.maximum(count - 1, 1))]
+    cut = bounds[first + 1 + below(keys, np.maximum(count - 1, 1))]
     middle = np.where(count > 1, cut, begin + (end - begin) // 2)
     return document[first], begin, middle, end
 
