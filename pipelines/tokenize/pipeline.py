@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -35,9 +36,84 @@ from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
 
 # More labels than this are numbers rather than classes, and the manifest does not list them.
 _MOST_LABELS = 1000
+_SPECIAL_IDS = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
 
 
-def _finish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ranges: int) -> None:
+def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
+    """Runs the stage. Raises UserError for what the user can put right."""
+    config.check()
+    source = load_vocabulary(config.vocab, config.lowercase, config.strip_accents)
+    vocabulary = source.vocabulary
+    config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)
+    matched = config.match_input()
+    documents = ReadDocuments(matched, config.labelled_fields() or config.read_options())
+    inputs = {"files": describe_inputs(matched), "vocabulary": vocabulary.fingerprint}
+    run = StageRun("tokenize", config, inputs)
+    size = sum(info.size for info in matched)
+    run_stage(
+        run,
+        options,
+        reads=f"{len(matched)} files, {size / 1e6:,.1f} MB; vocabulary of {vocabulary.size:,} "
+        f"(lowercase {config.lowercase}, strip_accents {config.strip_accents})",
+        plan=lambda: _plan(matched, config, vocabulary),
+        work=lambda: _run_pipeline(run, documents, vocabulary, options.beam_args),
+        ratios=_ratios,
+    )
+
+
+def _plan(
+    matched: Sequence[files.FileInfo], config: TokenizeConfig, vocabulary: Vocabulary
+) -> Plan:
+    """The shards and, of documents, an estimate."""
+    writes = [files.join(config.output, shard.name) for shard in plan_shards(config)]
+    if config.packing == "examples":
+        return Plan(writes)
+    return Plan(writes, *estimate_run(matched, config, vocabulary))
+
+
+def _run_pipeline(
+    run: StageRun, documents: ReadDocuments, vocabulary: Vocabulary, beam_args: Sequence[str]
+) -> None:
+    config: TokenizeConfig = run.config
+    # Where every worker finds it; the output is not finished before its manifest is there.
+    save_vocabulary(config.output, vocabulary)
+    # Workers on this machine share its disk, next to the output: no shuffle in memory.
+    folder = files.temporary_folder(config.output) if runs_here(beam_args) else None
+    shards = [shard.name for shard in plan_shards(config)]
+    # An empty table for every shard: one without documents is written too.
+    seeds = [(key, empty_table(config, vocabulary)) for key in range(len(shards))]
+    tokenize_blocks = TokenizeBlocks(config, vocabulary.fingerprint, folder)
+    write_shard = WriteShard(config, vocabulary.fingerprint, apart=folder is not None)
+    publish = partial(
+        _publish, run=run, vocabulary=_vocabulary_facts(vocabulary), ranges=len(documents.ranges)
+    )
+
+    def build(pipeline: beam.Pipeline) -> None:
+        tokenized = (
+            pipeline
+            | documents
+            | "Tokenize" >> beam.ParDo(tokenize_blocks).with_outputs("reports", main="tables")
+        )
+        written = (
+            (tokenized.tables, pipeline | "Keys" >> beam.Create(seeds))
+            | "All" >> beam.Flatten()
+            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
+            | "ByShard" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(write_shard)
+        )
+        (tokenized.reports, written) | "Reports" >> beam.Flatten() | Finish(publish)
+
+    def progress() -> str:
+        return f"tokenize: {shards_written(config.output, shards) or 'reading and tokenizing'}"
+
+    try:
+        run_pipeline(build, beam_args, progress)
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ranges: int) -> None:
     """Checks that everything balances, then publishes run.json and the manifest."""
     config: TokenizeConfig = run.config
     counts = Counter(add_counts(reports))
@@ -56,8 +132,7 @@ def _finish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ra
     }
     if config.packing == "examples":
         facts["labels"] = _add_labels(reports, counts["documents_out"])
-    megabytes = counts["bytes_in"] / 1e6
-    rates = {"megabytes_per_second": megabytes} if megabytes else {}
+    rates = {"megabytes_per_second": counts["bytes_in"] / 1e6} if counts["bytes_in"] else {}
     run.publish(counts, facts, reports, rates)
 
 
@@ -78,118 +153,23 @@ def _check_any_documents(counts: Counter[str], config: TokenizeConfig) -> None:
     )
 
 
-def _add_labels(reports: list[Report], rows: int) -> dict[str, int]:
+def _add_labels(reports: Sequence[Report], rows: int) -> dict[str, int]:
     """How many rows have which label; none where they are numbers rather than classes."""
     labels: Counter[str] = Counter()
     for report in reports:
         labels.update(report.labels)
     check_balance({"labels": labels.total(), "rows": rows}, "labels", "labels", ("rows",))
-    return dict(labels) if len(labels) <= _MOST_LABELS else {}
+    return dict(sorted(labels.items())) if len(labels) <= _MOST_LABELS else {}
 
 
-def vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
+def _vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
     """What the manifest says of the vocabulary: later stages must agree with it."""
-    return {
-        "fingerprint": vocabulary.fingerprint,
-        "size": vocabulary.size,
-        "pad_id": vocabulary.pad_id,
-        "unk_id": vocabulary.unk_id,
-        "cls_id": vocabulary.cls_id,
-        "sep_id": vocabulary.sep_id,
-        "mask_id": vocabulary.mask_id,
-    }
-
-
-def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
-    """Runs the stage. Raises UserError for what the user can put right."""
-    config.check()
-    source = load_vocabulary(config.vocab, config.lowercase, config.strip_accents)
-    vocabulary = source.vocabulary
-    config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)
-    inputs = config.match_input()
-    documents = ReadDocuments(inputs, config.labelled_fields() or config.read_options())
-    run = StageRun(
-        "tokenize",
-        config,
-        {"files": describe_inputs(inputs), "vocabulary": vocabulary.fingerprint},
-    )
-    names = [shard.name for shard in plan_shards(config)]
-    run_stage(
-        run,
-        options,
-        reads=(
-            f"{len(inputs)} files, {sum(info.size for info in inputs) / 1e6:,.1f} MB; vocabulary "
-            f"of {vocabulary.size:,} (lowercase {config.lowercase}, "
-            f"strip_accents {config.strip_accents})"
-        ),
-        plan=lambda: _plan(inputs, names, config, vocabulary),
-        work=lambda: _write_shards(run, options, documents, names, vocabulary),
-        ratios=_ratios,
-    )
-
-
-def _write_shards(
-    run: StageRun,
-    options: RunOptions,
-    documents: ReadDocuments,
-    names: list[str],
-    vocabulary: Vocabulary,
-) -> None:
-    config: TokenizeConfig = run.config
-    # Where every worker finds it; the output is not finished before its manifest is there.
-    save_vocabulary(config.output, vocabulary)
-    # Workers on this machine share its disk, next to the output: no shuffle in memory.
-    folder = files.temporary_folder(config.output) if runs_here(options.beam_args) else None
-    finish = partial(
-        _finish,
-        run=run,
-        vocabulary=vocabulary_facts(vocabulary),
-        ranges=len(documents.ranges),
-    )
-
-    def build(pipeline: beam.Pipeline) -> None:
-        tokenized = (
-            pipeline
-            | documents
-            | "Tokenize"
-            >> beam.ParDo(TokenizeBlocks(config, vocabulary.fingerprint, folder)).with_outputs(
-                "reports", main="blocks"
-            )
-        )
-        # An empty table for every key: a shard without documents is written too.
-        seeds = [(key, empty_table(config, vocabulary)) for key in range(len(names))]
-        written = (
-            (tokenized.blocks, pipeline | "Keys" >> beam.Create(seeds))
-            | "All" >> beam.Flatten()
-            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
-            | "ByShard" >> beam.GroupByKey()
-            | "Write"
-            >> beam.ParDo(WriteShard(config, vocabulary.fingerprint, apart=folder is not None))
-        )
-        (tokenized.reports, written) | "Reports" >> beam.Flatten() | Finish(finish)
-
-    def progress() -> str:
-        return f"tokenize: {shards_written(config.output, names) or 'reading and tokenizing'}"
-
-    try:
-        run_pipeline(build, options.beam_args, progress)
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _plan(
-    inputs: list[files.FileInfo], names: list[str], config: TokenizeConfig, vocabulary: Vocabulary
-) -> Plan:
-    """What would be written and, of documents, how large it is and how long it takes."""
-    writes = [files.join(config.output, name) for name in names]
-    if config.packing == "examples":
-        return Plan(writes)
-    return Plan(writes, *estimate_run(inputs, config, vocabulary))
+    ids = {name: getattr(vocabulary, name) for name in _SPECIAL_IDS}
+    return {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size, **ids}
 
 
 def _ratios(manifest: Manifest) -> dict[str, Any]:
-    """What the summary says of a finished output besides its counts."""
+    """How full the rows are, what a token takes on disk, and how many examples have which label."""
     counts, facts = manifest.counts, manifest.facts
     used = counts["tokens_out"] + counts["special_tokens"]
     size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
