@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
@@ -23,7 +21,6 @@ from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.pack_labelled import labels_of
 from pipelines.tokenize.pipeline import tokenize
-from pipelines.tokenize.token_tables import share_room
 
 
 def make_rows() -> list[dict[str, Any]]:
@@ -136,18 +133,6 @@ def test_tables_and_tfrecords_hold_the_same(made, tmp_path):
     np.testing.assert_array_equal(found["row_id"], expected["row_id"])
     np.testing.assert_array_equal(found["token_ids"].values, expected["token_ids"].values)
     assert labels_of(found) == labels_of(expected)
-
-
-@given(st.integers(0, 60), st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1))
-def test_room_is_shared_as_the_packers_share_it(room, lengths):
-    from trainer.layers.trim_segments import trimmed_lengths
-
-    both = np.array(lengths, np.int64)
-    np.testing.assert_array_equal(
-        share_room(both, room), trimmed_lengths(both, room, "round_robin")
-    )
-    one = both[:, :1]
-    np.testing.assert_array_equal(share_room(one, room), trimmed_lengths(one, room, "round_robin"))
 
 
 @pytest.mark.parametrize(

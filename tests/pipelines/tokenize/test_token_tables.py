@@ -1,0 +1,85 @@
+"""Texts as tables of ids: what is kept, cut, dropped and counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.documents.blocks import make_block
+from pipelines.documents.labelled import LabelledTexts
+from pipelines.records.codec import schema_of
+from pipelines.records.ragged import Ragged
+from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.pack import pack_rows
+from pipelines.tokenize.pack_labelled import labels_of
+from pipelines.tokenize.token_tables import (
+    empty_table,
+    encode_documents,
+    encode_examples,
+    share_room,
+)
+
+VOCABULARY = Vocabulary((*SPECIAL_TOKENS, "a", "b", "c"))
+CLS, SEP, A, B, C = (VOCABULARY.index[token] for token in ("[CLS]", "[SEP]", "a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder(VOCABULARY, lowercase=True, strip_accents=True)
+
+
+def as_lists(column: Ragged) -> list[list[int]]:
+    return [part.tolist() for part in np.split(column.values, column.offsets[1:-1])]
+
+
+def test_short_documents_are_dropped_and_counted(encoder):
+    block = make_block([b"a b", b"c", b"\x01", b"c b a"])
+    table, counts = encode_documents(block, encoder, min_tokens=2)
+    assert as_lists(table["token_ids"]) == [[A, B], [C, B, A]]
+    assert table["token_ids"].values.dtype == np.uint16
+    assert table["doc_ids"].tolist() == block.doc_ids[[0, 3]].tolist()
+    assert counts == {
+        "documents_dropped_no_tokens": 1,
+        "documents_dropped_short": 1,
+        "tokens_in": 6,
+        "tokens_dropped_short": 1,
+    }
+
+
+def test_examples_worked_by_hand(encoder):
+    # Room for 5 tokens in rows of 8: 4 and 2 become 3 and 2.
+    data = LabelledTexts(["a b c a", "b"], ["c c", ""], [1.0, "x"], ["f:1", "f:2"])
+    table, counts = encode_examples(data, encoder, seq_length=8)
+    assert as_lists(table["token_ids"]) == [[A, B, C, C, C], [B]]
+    assert as_lists(table["text_lengths"]) == [[3, 2], [1, 0]]
+    assert labels_of(table) == ["1", "x"]
+    assert table["tokens_cut"].tolist() == [1, 0]
+    assert counts == {"tokens_in": 7, "tokens_dropped_truncated": 1, "documents_truncated": 1}
+
+    config = TokenizeConfig(input=(), vocab="", output="", packing="examples", seq_length=8)
+    assert schema_of(empty_table(config, VOCABULARY)) == schema_of(table)
+    table["occurrence"] = np.zeros(2, np.int64)
+    rows, counts = pack_rows(table, config, cls_id=CLS, sep_id=SEP)
+    assert sorted(as_lists(rows["token_ids"])) == [
+        [CLS, A, B, C, SEP, C, C, SEP],
+        [CLS, B, SEP, SEP],
+    ]
+    assert sorted(as_lists(rows["segment_lengths"])) == [[3, 1], [5, 3]]
+    assert sorted(labels_of(rows)) == ["1", "x"]
+    assert counts == {"documents_out": 2, "tokens_out": 6, "special_tokens": 6, "segments": 4}
+
+
+@given(st.integers(0, 60), st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1))
+def test_room_is_shared_as_the_packers_share_it(room, lengths):
+    from trainer.layers.trim_segments import trimmed_lengths
+
+    both = np.array(lengths, np.int64)
+    np.testing.assert_array_equal(
+        share_room(both, room), trimmed_lengths(both, room, "round_robin")
+    )
+    one = both[:, :1]
+    np.testing.assert_array_equal(share_room(one, room), trimmed_lengths(one, room, "round_robin"))
