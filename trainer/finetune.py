@@ -252,7 +252,7 @@ def _load(config: FinetuneConfig, preprocessor: Any, classes: int, seed: int, dt
 
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.bert_text_classifier import BertTextClassifier
-    from trainer.presets.load import check_vocabulary
+    from trainer.presets.weights import check_vocabulary
 
     keras.utils.set_random_seed(seed)
     folder = preset_folder(config.preset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -31,90 +31,71 @@ def write_card(
         differences: what was compared after reloading -> greatest difference.
         usage: Python lines that load the model.
     """
-    facts, config = manifest.facts, dict(manifest.config)
-    model = facts.get("model", {})
+    config = dict(manifest.config)
     trained_on = config.pop("data", [])
-    metrics = [
-        (name.replace("_", " "), _figure(value)) for name, value in _flat(facts["metrics"]).items()
-    ]
-    lines = [
+    numbers = {k: v for k, v in manifest.facts["metrics"].items() if isinstance(v, int | float)}
+    metrics = [(_words(name), _figure(value)) for name, value in numbers.items()]
+    counts = [(_words(name), f"{count:,}") for name, count in manifest.counts.items()]
+    blocks = [
         f"# {_TITLES[manifest.stage]}",
-        "",
-        *_table(("", ""), [("parameters", f"{parameters:,}"), *_facts(model, facts)]),
-        "",
-        "```python",
-        *usage.splitlines(),
-        "```",
-        "",
+        _table(("", ""), [("parameters", f"{parameters:,}"), *_describe_model(manifest.facts)]),
+        _code("python", usage),
         "## Results",
-        "",
-        *_table(("metric", "value"), metrics),
-        "",
+        _table(("metric", "value"), metrics),
         "## Training",
-        "",
     ]
     if run.get("command"):
-        lines += ["```bash", run["command"], "```", ""]
-    lines += [
-        *_table(
-            ("count", ""), [(n.replace("_", " "), f"{v:,}") for n, v in manifest.counts.items()]
-        ),
-        "",
-        "```yaml",
-        *yaml.safe_dump(config, sort_keys=True, allow_unicode=True).splitlines(),
-        "```",
-        "",
+        blocks.append(_code("bash", run["command"]))
+    blocks += [
+        _table(("count", ""), counts),
+        _code("yaml", yaml.safe_dump(config, sort_keys=True, allow_unicode=True)),
     ]
     if trained_on:
-        places = run.get("data") or [""] * len(trained_on)
+        folders = run.get("data") or [""] * len(trained_on)
         rows = [
-            (place, entry["fingerprint"], entry["weight"] or "")
-            for place, entry in zip(places, trained_on, strict=True)
+            (folder, entry["fingerprint"], entry["weight"] or "")
+            for folder, entry in zip(folders, trained_on, strict=True)
         ]
-        lines += [
-            "## Data",
-            "",
-            *_table(("folder", "SHA-256 of its manifest.json", "weight"), rows),
-            "",
-        ]
-    lines += [
-        f"Run: SHA-256 of its manifest.json {manifest.fingerprint}"
-        + "".join(
-            f"; {name} {run[name]}" for name in ("backend", "device", "keras") if name in run
-        ),
-        "",
+        header = ("folder", "SHA-256 of its manifest.json", "weight")
+        blocks += ["## Data", _table(header, rows)]
+    made_with = [f"; {name} {run[name]}" for name in ("backend", "device", "keras") if name in run]
+    blocks += [
+        f"Run: SHA-256 of its manifest.json {manifest.fingerprint}{''.join(made_with)}",
         "## Checked before publishing",
-        "",
         "The files were loaded again and compared with the trained model on rows of its data.",
-        "",
-        *_table(
+        _table(
             ("outputs", "greatest difference"), [(n, f"{v:.1e}") for n, v in differences.items()]
         ),
-        "",
     ]
-    return "\n".join(lines)
+    return "\n\n".join(blocks) + "\n"
 
 
-def _facts(model: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    rows = [(name.replace("_", " "), value) for name, value in model.items()]
+def _describe_model(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    rows = [(_words(name), value) for name, value in facts.get("model", {}).items()]
     if "seq_length" in facts:
-        rows.append(("trained on rows of", f"{facts['seq_length']} tokens ({facts['packing']})"))
-        rows.append(("lowercase", str(facts["lowercase"]).lower()))
-        rows.append(("strip accents", str(facts["strip_accents"]).lower()))
-        rows.append(("SHA-256 of the vocabulary", facts["vocabulary"]["fingerprint"]))
+        rows += [
+            ("trained on rows of", f"{facts['seq_length']} tokens ({facts['packing']})"),
+            ("lowercase", str(facts["lowercase"]).lower()),
+            ("strip accents", str(facts["strip_accents"]).lower()),
+            ("SHA-256 of the vocabulary", facts["vocabulary"]["fingerprint"]),
+        ]
     if "classes" in facts:
         rows.append(("classes", ", ".join(map(str, facts["classes"]))))
     return rows
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _figure(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
-def _table(header: tuple[str, ...], rows: list[Any]) -> list[str]:
+def _code(language: str, text: str) -> str:
+    return f"```{language}\n{text.rstrip()}\n```"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
     lines = [header, ("---",) * len(header), *rows]
-    return [f"| {' | '.join(str(cell) for cell in line)} |" for line in lines]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

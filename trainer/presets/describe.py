@@ -7,29 +7,28 @@ under the key "bertmill", which KerasHub ignores.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import json
 from typing import Any
 
-import keras
-
 from pipelines.errors import UserError
+from trainer.models.bert_backbone import BertBackbone
+from trainer.models.bert_masked_lm import BertMaskedLM
+from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
+from trainer.models.bert_text_classifier import BertTextClassifier
+from trainer.models.bert_text_classifier_preprocessor import BertTextClassifierPreprocessor
+from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
-# Our class -> (our module, KerasHub's module).
-_CLASSES = {
-    "BertBackbone": ("trainer.models.bert_backbone", "bert_backbone"),
-    "BertTokenizer": ("trainer.tokenizers.bert_tokenizer", "bert_tokenizer"),
-    "BertMaskedLM": ("trainer.models.bert_masked_lm", "bert_masked_lm"),
-    "BertMaskedLMPreprocessor": (
-        "trainer.models.bert_masked_lm_preprocessor",
-        "bert_masked_lm_preprocessor",
-    ),
-    "BertTextClassifier": ("trainer.models.bert_text_classifier", "bert_text_classifier"),
-    "BertTextClassifierPreprocessor": (
-        "trainer.models.bert_text_classifier_preprocessor",
-        "bert_text_classifier_preprocessor",
-    ),
+# Their modules have the names of KerasHub's.
+CLASSES: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (
+        BertBackbone,
+        BertTokenizer,
+        BertMaskedLM,
+        BertMaskedLMPreprocessor,
+        BertTextClassifier,
+        BertTextClassifierPreprocessor,
+    )
 }
 _OLD_NAMES = {
     "BertClassifier": "BertTextClassifier",
@@ -45,20 +44,20 @@ _IGNORED = ("config_file", "build_config", "compile_config", "dtype", "split_on_
 def describe(thing: Any) -> dict[str, Any]:
     """A backbone, tokenizer, preprocessor or task as KerasHub's JSON object."""
     name = type(thing).__name__
-    if name not in _CLASSES:
+    if name not in CLASSES:
         raise UserError(
-            f"{name} cannot be saved in a preset; the classes that can are {', '.join(_CLASSES)}"
+            f"{name} cannot be saved in a preset; the classes that can are {', '.join(CLASSES)}"
         )
     config = thing.get_config()
-    for part in ("backbone", "preprocessor", "tokenizer"):
-        if config.get(part) is not None:
-            config[part] = describe(getattr(thing, part))
+    for attribute in ("backbone", "preprocessor", "tokenizer"):
+        if config.get(attribute) is not None:
+            config[attribute] = describe(getattr(thing, attribute))
     own = {key: config.pop(key) for key in _OWN_ARGUMENTS if key in config}
     for suffix, file in _CONFIG_FILES.items():
         if name.endswith(suffix):
             config["config_file"] = file
     described = {
-        "module": f"keras_hub.src.models.bert.{_CLASSES[name][1]}",
+        "module": f"keras_hub.src.models.bert.{CLASSES[name].__module__.split('.')[-1]}",
         "class_name": name,
         "config": config,
         "registered_name": f"keras_hub>{name}",
@@ -66,44 +65,27 @@ def describe(thing: Any) -> dict[str, Any]:
     return described | {"bertmill": own} if own else described
 
 
-def read_json(path: str) -> dict[str, Any]:
-    """A JSON object from a file; a UserError where it is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); the preset is damaged") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a JSON object; the preset is damaged")
-    return content
+def class_and_arguments(described: dict[str, Any], source: str) -> tuple[Any, dict[str, Any]]:
+    """Our class for a JSON object that KerasHub or we wrote, and its constructor's arguments.
 
-
-def class_of(described: dict[str, Any], source: str) -> Any:
-    """Our class for a JSON object that KerasHub or we wrote."""
-    name = described.get("class_name")
-    name = _OLD_NAMES.get(str(name), str(name))
-    if name not in _CLASSES or not isinstance(described.get("config"), dict):
-        raise UserError(
-            f"{source}: holds a {described.get('class_name')!r}, which is none of "
-            f"{', '.join(_CLASSES)}"
-        )
-    return getattr(importlib.import_module(_CLASSES[name][0]), name)
-
-
-def arguments_of(described: dict[str, Any], source: str) -> dict[str, Any]:
-    """Constructor arguments from a JSON object; nested objects stay as they are.
+    Nested objects stay as they are. ``source`` is the file, for messages.
 
     Raises:
-        UserError: an argument that the class does not have.
+        UserError: a class that is none of ours, or an argument that the class does not have.
     """
-    cls = class_of(described, source)
+    name = str(described.get("class_name"))
+    cls = CLASSES.get(_OLD_NAMES.get(name, name))
+    if cls is None or not isinstance(described.get("config"), dict):
+        raise UserError(
+            f"{source}: holds a {described.get('class_name')!r}, which is none of "
+            f"{', '.join(CLASSES)}"
+        )
     own = described.get("bertmill", {})
     arguments = {k: v for k, v in described["config"].items() if k not in _IGNORED}
     arguments |= {k: v for k, v in own.items() if k in _OWN_ARGUMENTS}
-    known = set(inspect.signature(cls.__init__).parameters) | {"name", "trainable"}
-    if issubclass(cls, keras.layers.Layer) and cls.__name__.endswith("Tokenizer"):
-        parent = cls.__mro__[1]
-        known |= set(inspect.signature(parent.__init__).parameters)
+    known = {"name", "trainable", *inspect.signature(cls.__init__).parameters}
+    if cls is BertTokenizer:  # which hands what it does not name to its parent
+        known |= set(inspect.signature(cls.__mro__[1].__init__).parameters)
     for key, value in arguments.items():
         if key not in known:
             raise UserError(f"{source}: {cls.__name__} has no argument {key!r}")
@@ -112,4 +94,4 @@ def arguments_of(described: dict[str, Any], source: str) -> dict[str, Any]:
                 f"{source}: names its vocabulary {value!r} instead of holding it as "
                 "assets/tokenizer/vocabulary.txt; refused"
             )
-    return arguments
+    return cls, arguments

@@ -1,11 +1,12 @@
 """The local path of a preset's file, wherever the preset lives.
 
 Downloads go through ``kagglehub`` and ``huggingface_hub`` (imported only then), one file at a time
-into their caches. Whatever goes wrong on the way becomes one line.
+into their caches. A failed download is one UserError.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
 
@@ -28,10 +29,10 @@ def fetch_file(preset: str, path: str) -> str:
     Raises:
         UserError: no such preset or file, or it cannot be downloaded.
     """
-    found = find_file(preset, path)
-    if found is None:
+    local = find_file(preset, path)
+    if local is None:
         raise UserError(f"preset {preset!r} has no file {path}; is it a complete preset?")
-    return found
+    return local
 
 
 def find_file(preset: str, path: str) -> str | None:
@@ -82,8 +83,6 @@ def _from_hugging_face(preset: str, path: str) -> str | None:
 
 
 def _import(package: str, preset: str) -> Any:
-    import importlib
-
     try:
         return importlib.import_module(package)
     except ImportError:
@@ -93,9 +92,9 @@ def _import(package: str, preset: str) -> Any:
         ) from None
 
 
-def _download_failed(preset: str, path: str, where: str, error: Exception) -> UserError:
+def _download_failed(preset: str, path: str, site: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split()) or type(error).__name__
     return UserError(
-        f"preset {preset!r}: {path} could not be downloaded from {where} "
+        f"preset {preset!r}: {path} could not be downloaded from {site} "
         f"({reason[:160]}); {_OFFLINE_HINT}"
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.text.words import MAX_WORD_CHARACTERS
-from trainer.presets.describe import read_json
 from trainer.presets.fetch import fetch_file, find_file
+from trainer.presets.json_files import read_json, write_json
+from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
 _ROLES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _TOKENS = {role: f"[{role[:-6].upper()}]" for role in _ROLES}
@@ -40,30 +40,29 @@ def save_tokenizer_files(tokenizer: Any, max_length: int, directory: str) -> Non
 
 def load_tokenizer_files(preset: str, **kwargs: Any) -> Any:
     """A BertTokenizer from a Hugging Face directory or handle: vocab.txt and its settings."""
-    from trainer.tokenizers.bert_tokenizer import BertTokenizer
-
     path = find_file(preset, "tokenizer_config.json")
     config = read_json(path) if path else {}
     if not config.get("tokenize_chinese_chars", True):
         raise UserError(f"{path}: tokenize_chinese_chars=false is not supported")
-    lowercase = config.get("do_lower_case", True)
-    strip_accents = config.get("strip_accents")
-    vocabulary = fetch_file(preset, "vocab.txt")
-    return BertTokenizer(
-        **{"lowercase": lowercase, "strip_accents": strip_accents, **kwargs}, vocabulary=vocabulary
-    )
+    arguments = {
+        "lowercase": config.get("do_lower_case", True),
+        "strip_accents": config.get("strip_accents"),
+        **kwargs,
+    }
+    return BertTokenizer(**arguments, vocabulary=fetch_file(preset, "vocab.txt"))
 
 
 def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
     ids = {token: i for i, token in enumerate(vocabulary)}
 
-    def special(token: str, type_id: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": token, "type_id": type_id}}
+    def item(kind: str, name: str, type_id: int) -> dict[str, Any]:
+        return {kind: {"id": name, "type_id": type_id}}
 
-    def sequence(name: str, type_id: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": type_id}}
-
-    single = [special("[CLS]", 0), sequence("A", 0), special("[SEP]", 0)]
+    single = [
+        item("SpecialToken", "[CLS]", 0),
+        item("Sequence", "A", 0),
+        item("SpecialToken", "[SEP]", 0),
+    ]
     return {
         "version": "1.0",
         "truncation": None,
@@ -91,7 +90,7 @@ def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
         "post_processor": {
             "type": "TemplateProcessing",
             "single": single,
-            "pair": [*single, sequence("B", 1), special("[SEP]", 1)],
+            "pair": [*single, item("Sequence", "B", 1), item("SpecialToken", "[SEP]", 1)],
             "special_tokens": {
                 token: {"id": token, "ids": [ids[token]], "tokens": [token]}
                 for token in ("[CLS]", "[SEP]")
@@ -109,5 +108,4 @@ def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
 
 
 def _write(directory: str, name: str, content: dict[str, Any]) -> None:
-    with open(os.path.join(directory, name), "w", encoding="utf-8", newline="\n") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
+    write_json(os.path.join(directory, name), content, indent=2, ensure_ascii=False)

@@ -46,20 +46,30 @@ def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def check_vocabulary(backbone: Any, preprocessor: Any, preset: str) -> None:
+    """A UserError where the tokenizer has ids that the embedding has no row for."""
+    tokenizer = getattr(preprocessor, "tokenizer", None)
+    size = getattr(tokenizer, "vocabulary_size", lambda: 0)()
+    if size > backbone.vocabulary_size:
+        raise UserError(
+            f"preset {preset!r}: its vocabulary has {size:,} pieces but the embedding only "
+            f"{backbone.vocabulary_size:,} rows; the files are not of one preset"
+        )
+
+
 def load_backbone_weights(backbone: Any, path: str) -> None:
     """Fills a backbone; a UserError where the file does not fit it."""
     shapes = check_weights_file(path)
-    for layer, name in (
-        (backbone.token_embedding, "vocabulary_size"),
-        (backbone.position_embedding, "max_sequence_length"),
+    for kind, layer, argument in (
+        ("reversible_embedding", backbone.token_embedding, "vocabulary_size"),
+        ("position_embedding", backbone.position_embedding, "max_sequence_length"),
     ):
-        kind = "reversible_embedding" if name == "vocabulary_size" else "position_embedding"
-        found = shapes.get(f"layers/{kind}/vars/0")
         expected = tuple(layer.weights[0].shape)
-        if found is not None and found != expected:
+        shape = shapes.get(f"layers/{kind}/vars/0", expected)
+        if shape != expected:
             raise UserError(
-                f"{path}: the {kind} is {found} but {name} and hidden_dim in config.json make it "
-                f"{expected}; the files are not of one preset"
+                f"{path}: the {kind} is {shape} but {argument} and hidden_dim in config.json make "
+                f"it {expected}; the files are not of one preset"
             )
     _load(backbone, path, [])
 
