@@ -65,7 +65,9 @@ def load_task(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) -
     """A task: the saved one if it is a ``cls``, else ``cls`` on the saved backbone."""
     if _is_huggingface(preset):
         return load_huggingface_task(_concrete(cls), preset, load_weights, **kwargs)
-    saved, arguments = _find_saved(preset, "task.json", cls)
+    saved, arguments = None, dict[str, Any]()
+    if preset not in BUILTIN_PRESETS:  # they hold no task
+        saved, arguments = _find_saved(preset, "task.json", cls)
     cls = _concrete(saved or cls)
     arguments.pop("backbone", None)
     had_preprocessor = arguments.pop("preprocessor", None) is not None or saved is None
@@ -105,7 +107,7 @@ def _is_huggingface(preset: str) -> bool:
 
 def _find_saved(preset: str, name: str, cls: Any) -> tuple[Any, dict[str, Any]]:
     """The class and arguments in file ``name``, if there is one and it holds a ``cls``."""
-    path = None if preset in BUILTIN_PRESETS else find_file(preset, name)
+    path = find_file(preset, name)
     if path is not None:
         saved, arguments = class_and_arguments(read_json(path), path)
         if issubclass(saved, cls):
