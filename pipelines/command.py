@@ -176,6 +176,11 @@ def parse_command(
     return found.config_fields, options, found.print_config
 
 
+def say(stage: str, text: str) -> None:
+    """Tells people, on standard error, how a stage goes on."""
+    print(f"{stage}: {text}", file=sys.stderr, flush=True)
+
+
 def dump_config(config: Any, stage: str) -> str:
     """The config as a YAML section that ``--config`` reads."""
     fields = {

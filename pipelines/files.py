@@ -243,6 +243,27 @@ def publish_bytes(path: str, data: bytes) -> None:
         Path(temporary).write_bytes(data)
 
 
+@contextmanager
+def publish_folder(folder: str) -> Iterator[str]:
+    """Gives a new local folder to fill; at the end of the block it becomes, or replaces, ``folder``.
+
+    If the block raises, ``folder`` stays as it was.
+    """
+    parent, name = os.path.split(os.path.abspath(folder))
+    make_folder(parent)
+    temporary = os.path.join(parent, f"{_TEMPORARY}{uuid.uuid4().hex}-{name}")
+    replaced = f"{temporary}-replaced"
+    try:
+        os.mkdir(temporary)
+        yield temporary
+        if os.path.isdir(folder):
+            os.rename(folder, replaced)
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
 def delete_temporaries(folder: str) -> None:
     """Removes what interrupted writers left in a local folder; in object stores they leave nothing."""
     if not is_remote(folder):

@@ -12,54 +12,58 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.command import RunOptions, run_command
+from pipelines.command import RunOptions, run_command, say
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
+from pipelines.options import deciding_fields
 from pipelines.records.manifest import Manifest, finish_output, prepare_output
-from trainer.finetuning.cached_examples import check_cached, fields_of, find_cached
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import describe_truncation
 from trainer.finetuning.examples import (
     VALIDATION,
     Examples,
-    fingerprint_examples,
+    Source,
+    check_dataset,
+    find_source,
     read_examples,
     split_off,
 )
-from trainer.finetuning.finished_restarts import FinishedRestarts
-from trainer.finetuning.labels import Labelled, as_class_ids, as_numbers, class_names
+from trainer.finetuning.labels import class_names, encode_labels
 from trainer.finetuning.output import (
     HISTORY,
     METRICS,
     RUNS,
     VALIDATION_TEXTS,
+    FinishedRestarts,
     describe_runs,
     publish_preset,
     remove_remains,
+    write_epoch,
     write_validation,
 )
-from trainer.finetuning.run import Finetuning, RunResult, TaskData, put_weights, restart_seed
-from trainer.finetuning.task import (
-    PRESET_FOLDER,
-    FinetunedTask,
-    labels_of,
-    preset_fingerprint,
-    preset_folder,
-    score_each_class,
+from trainer.finetuning.run import (
+    Finetuning,
+    RunResult,
+    TaskData,
+    load_fresh,
+    put_weights,
+    restart_seed,
 )
+from trainer.finetuning.scores import score_each_class
+from trainer.finetuning.task import PRESET_FOLDER, FinetunedTask, preset_fingerprint, preset_folder
 from trainer.pretraining.startup import restart_with_huge_pages, with_lean_keras
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+_say = partial(say, "finetune")
 _SEQ_LENGTH = 128
 
 
@@ -69,40 +73,34 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     config.check()
 
     # ---------------------------------------------------------------------------------- Data
-    preprocessor, fields = _prepare_reading(config)
-    examples, validation = _read(config, preprocessor, fields)
-    classes = class_names(examples.labels) if config.task == "classification" else []
-    if len(classes) == 1:
-        raise UserError(
-            f"--train: all {len(examples):,} examples have the label {classes[0]!r}; two classes are "
-            "needed (--task regression for numbers)"
-        )
-    if validation is None:
-        examples, validation = split_off(examples, config.validation_fraction, config.seed)
+    train_source = find_source(config.train, "train")
+    sources = [train_source]
+    if config.validation:
+        sources.append(find_source(config.validation, "validation"))
+    preprocessor, fields = _prepare_reading(config, sources)
+    classes, train, validation = _read(config, sources, fields, preprocessor)
     seq_length = preprocessor.sequence_length
     task = FinetunedTask(
         config.task, tuple(classes), **dataclasses.asdict(fields), seq_length=seq_length
     )
     data = TaskData(
-        task,
-        examples.encoded,
-        labels_of(task, examples, "--train"),
+        classes,
+        train.encoded,
+        encode_labels(train.labels, train.places, classes, "--train"),
         validation.encoded,
-        labels_of(task, validation, "--train"),
+        encode_labels(validation.labels, validation.places, classes, "--train"),
     )
-    _say(_describe_data(task, examples, validation, data.train_labels))
+    _say(_describe_data(data))
 
     # ------------------------------------------------------------------- What is asked for
     if options.dry_run:
         _say(f"would write {files.join(config.output, PRESET_FOLDER)}")
         return None
-    asked = {**config.deciding_fields(), "seq_length": seq_length}
+    asked = {**deciding_fields(config), "seq_length": seq_length}
     inputs = {
         "preset": preset_fingerprint(config.preset),
-        "train": fingerprint_examples(config.train, "train"),
-        "validation": fingerprint_examples(config.validation, "validation")
-        if config.validation
-        else [],
+        "train": train_source.fingerprint(),
+        "validation": sources[1].fingerprint() if config.validation else [],
     }
     output, overwrite = Path(config.output), options.overwrite
     if not overwrite and prepare_output(
@@ -110,55 +108,34 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     ):
         _say(f"{config.output} is finished already; nothing to do")
         return None
-    classifier = _load(config, preprocessor, len(classes), config.seed, "float32")
+    load = partial(load_fresh, config, preprocessor, len(classes))
+    classifier = load(config.seed, "float32")
     finished = FinishedRestarts(output, asked, inputs)
     if overwrite:  # Only now that nothing is wrong with what was asked for.
         prepare_output(config.output, asked, inputs, overwrite=True, stage="finetune")
         finished.remove()
     remove_remains(output)
-    _say(f"{classifier.count_params():,} parameters{describe_truncation(examples.encoded)}")
+    _say(f"{classifier.count_params():,} parameters{describe_truncation(train.encoded)}")
 
     # ------------------------------------------------------------------------------ Restarts
-    trained = classifier
-    if config.dtype != "float32":
-        trained = _load(config, preprocessor, len(classes), config.seed, config.dtype)
+    trained = classifier if config.dtype == "float32" else load(config.seed, config.dtype)
     finetuning = Finetuning(trained, classifier, data, config)
     results: list[RunResult] = []
     with open(output / HISTORY, "w", encoding="utf-8") as history:
         for restart in range(config.restarts):
-            seed = restart_seed(config.seed, restart)
-            found = finished.find(restart)
-            if found is not None:
+            result = finished.find(restart)
+            if result is not None:
                 _say(f"run {restart + 1} of {config.restarts} was finished before")
-                history.writelines(found[1])
-                results.append(found[0])
-                continue
-            lines: list[str] = []
-            if restart:
-                finetuning.begin_with(_load(config, preprocessor, len(classes), seed, config.dtype))
-
-            def note(
-                epoch: int,
-                loss: float,
-                figures: dict[str, Any],
-                rate: float,
-                seed: int = seed,
-                restart: int = restart,
-                lines: list[str] = lines,
-            ) -> None:
-                line = {"epoch": epoch, "train_loss": loss, "validation": figures}
-                lines.append(json.dumps({"restart": restart, "seed": seed, **line}) + "\n")
-                history.write(lines[-1])
-                history.flush()
-                run = f"run {restart + 1} of {config.restarts}, " if config.restarts > 1 else ""
-                _say(
-                    f"{run}epoch {epoch} of {config.epochs}: loss {loss:.4f}; validation "
-                    f"{_describe_figures(figures)}; {rate:,.0f} examples/s"
-                )
-
-            results.append(finetuning.run(seed, note))
-            if restart + 1 < config.restarts:
-                finished.keep(restart, results[-1], lines)
+                for epoch in result.history:
+                    write_epoch(history, restart, result.seed, epoch)
+            else:
+                seed = restart_seed(config.seed, restart)
+                if restart:
+                    finetuning.begin_with(load(seed, config.dtype))
+                result = finetuning.run(seed, partial(_note_epoch, config, history, restart, seed))
+                if restart + 1 < config.restarts:
+                    finished.keep(restart, result)
+            results.append(result)
 
     # ------------------------------------------------------------------------------- Publish
     best = max(results, key=lambda result: config.quality(result.figures))
@@ -168,19 +145,21 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
             f"published: the run with the best {config.chosen_metric}; being chosen by these very "
             "validation examples, its figures flatter it: quote the mean, or evaluate on other data"
         )
-    each_class = score_each_class(task, data.validation_labels, best.outputs)
-    report = {**best.figures, **each_class}
+    report = {
+        **best.figures,
+        **score_each_class(classes, data.validation_labels, best.outputs),
+    }
     for name, content in ((METRICS, report), (RUNS, describe_runs(config, results, best))):
         files.publish_bytes(str(output / name), (json.dumps(content, indent=1) + "\n").encode())
     if validation.texts is not None and not config.validation:
         write_validation(output / VALIDATION_TEXTS, validation.texts, fields)
     publish_preset(output, classifier, preprocessor, task)
     counts = {
-        "examples_read": len(examples) + len(validation) + examples.dropped,
-        "examples_train": len(examples),
+        "examples_read": len(train) + len(validation) + train.dropped,
+        "examples_train": len(train),
         "examples_validation": len(validation),
-        "examples_dropped_empty": examples.dropped,
-        "examples_train_truncated": examples.encoded.truncated,
+        "examples_dropped_empty": train.dropped,
+        "examples_train_truncated": train.encoded.truncated,
         "examples_validation_truncated": validation.encoded.truncated,
     }
     manifest = Manifest("finetune", asked, counts, {"classes": classes, "metrics": best.figures})
@@ -191,105 +170,83 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     return report
 
 
-def _prepare_reading(config: FinetuneConfig) -> tuple[Any, Fields]:
+def _prepare_reading(config: FinetuneConfig, sources: list[Source]) -> tuple[Any, Fields]:
     """The preset's preprocessor at the length to use, and where text and label stand."""
     from trainer.models.bert_text_classifier_preprocessor import BertTextClassifierPreprocessor
 
     preprocessor = BertTextClassifierPreprocessor.from_preset(preset_folder(config.preset))
     fields = Fields(config.text_field, config.text_pair_field, config.label_field)
     length = config.seq_length or _SEQ_LENGTH
-    for flag in ("validation", "train"):
-        cached = find_cached(getattr(config, flag), flag)
-        if cached is None:
+    for source in reversed(sources):  # what the training examples say comes last and holds
+        if source.dataset is None:
             continue
-        check_cached(*cached, preprocessor, config.seq_length, flag)
-        found = fields_of(cached[1])
-        if config.text_pair_field and found.text_pair_field != config.text_pair_field:
+        check_dataset(source, preprocessor, config.seq_length)
+        fields, length = source.fields(), source.dataset.facts["seq_length"]
+        if config.text_pair_field and fields.text_pair_field != config.text_pair_field:
             raise UserError(
-                f"--text_pair_field {config.text_pair_field}: {cached[0]} was made with "
-                f"{found.text_pair_field or 'none'}; leave the flag out or tokenize again"
+                f"--text_pair_field {config.text_pair_field}: {source.folder} was made with "
+                f"{fields.text_pair_field or 'none'}; leave the flag out or tokenize again"
             )
-        fields, length = found, cached[1].facts["seq_length"]
     preprocessor.sequence_length = length
     return preprocessor, fields
 
 
 def _read(
-    config: FinetuneConfig, preprocessor: Any, fields: Fields
-) -> tuple[Examples, Examples | None]:
-    """Training examples, and those to validate with where they need not be split off."""
+    config: FinetuneConfig, sources: list[Source], fields: Fields, preprocessor: Any
+) -> tuple[list[str], Examples, Examples]:
+    """The classes (none for a regression), the training and the validation examples."""
+    check = partial(encode_labels, classes=(), trained_on="--train")
     numbers = config.task == "regression"
-    examples = read_examples(
-        config.train,
-        fields,
-        preprocessor,
-        "train",
-        drop_empty=True,
-        check=as_numbers if numbers else None,
+    train = read_examples(
+        sources[0], fields, preprocessor, drop_empty=True, check=check if numbers else None
     )
-    classes = [] if numbers else class_names(examples.labels)
-
-    def check(data: Labelled) -> Any:
-        return as_numbers(data) if numbers else as_class_ids(data, classes, "--train")
-
-    if examples.dropped:
-        _say(f"{examples.dropped:,} examples without text are left out")
-    if config.validation:
-        return examples, read_examples(
-            config.validation, fields, preprocessor, "validation", split=VALIDATION, check=check
-        )
-    cached = find_cached(config.train, "train")
-    if cached is not None and cached[1].rows(VALIDATION):
-        return examples, read_examples(
-            config.train, fields, preprocessor, "train", split=VALIDATION, check=check
-        )
-    return examples, None
-
-
-def _load(config: FinetuneConfig, preprocessor: Any, classes: int, seed: int, dtype: str) -> Any:
-    """A classifier with a fresh last layer, and fresh weights if so asked."""
-    import keras
-
-    from trainer.models.bert_backbone import BertBackbone
-    from trainer.models.bert_text_classifier import BertTextClassifier
-    from trainer.presets.weights import check_vocabulary
-
-    keras.utils.set_random_seed(seed)
-    folder = preset_folder(config.preset)
-    dropout = {} if config.dropout is None else {"dropout": config.dropout}
-    backbone = BertBackbone.from_preset(
-        folder, load_weights=not config.from_scratch, dtype=dtype, **dropout
-    )
-    check_vocabulary(backbone, preprocessor, folder)
-    longest = backbone.max_sequence_length
-    if preprocessor.sequence_length > longest:
+    classes = [] if numbers else class_names(train.labels)
+    if len(classes) == 1:
         raise UserError(
-            f"--seq_length {preprocessor.sequence_length}: the preset has {longest} positions; "
-            "lower it"
+            f"--train: all {len(train):,} examples have the label {classes[0]!r}; two classes are "
+            "needed (--task regression for numbers)"
         )
-    # Texts are encoded up front; the model itself gets arrays.
-    return BertTextClassifier(backbone, max(1, classes), preprocessor=None, **dropout)
+    if train.dropped:
+        _say(f"{train.dropped:,} examples without text are left out")
+    dataset = sources[-1].dataset
+    if config.validation or (dataset is not None and dataset.rows(VALIDATION)):
+        check = partial(encode_labels, classes=classes, trained_on="--train")
+        return (
+            classes,
+            train,
+            read_examples(sources[-1], fields, preprocessor, split=VALIDATION, check=check),
+        )
+    return classes, *split_off(train, config.validation_fraction, config.seed)
 
 
-def _describe_data(
-    task: FinetunedTask, train: Examples, validation: Examples, labels: NDArray[Any]
-) -> str:
-    text = f"{len(train):,} training and {len(validation):,} validation examples"
-    if task.task == "regression":
+def _describe_data(data: TaskData) -> str:
+    text = f"{len(data.train):,} training and {len(data.validation):,} validation examples"
+    labels = data.train_labels
+    if not data.classes:
         return f"{text}, labels from {labels.min():g} to {labels.max():g}"
-    sizes = np.bincount(labels, minlength=len(task.classes)).tolist()
-    named = [f"{name} {size:,}" for name, size in zip(task.classes, sizes, strict=True)]
+    sizes = np.bincount(labels, minlength=len(data.classes)).tolist()
+    named = [f"{name} {size:,}" for name, size in zip(data.classes, sizes, strict=True)]
     more = f", … ({len(named)} classes)" if len(named) > 20 else ""
     return f"{text}; training: {', '.join(named[:20])}{more}"
 
 
-def _describe_figures(figures: dict[str, Any]) -> str:
+def _note_epoch(
+    config: FinetuneConfig,
+    history: IO[str],
+    restart: int,
+    seed: int,
+    epoch: dict[str, Any],
+    rate: float,
+) -> None:
+    write_epoch(history, restart, seed, epoch)
+    figures = epoch["validation"]
     names = ("accuracy", "macro_f1", "loss", "pearson", "spearman")
-    return ", ".join(f"{name} {figures[name]:.4f}" for name in names if name in figures)
-
-
-def _say(text: str) -> None:
-    print(f"finetune: {text}", file=sys.stderr, flush=True)
+    shown = ", ".join(f"{name} {figures[name]:.4f}" for name in names if name in figures)
+    run = f"run {restart + 1} of {config.restarts}, " if config.restarts > 1 else ""
+    _say(
+        f"{run}epoch {epoch['epoch']} of {config.epochs}: loss {epoch['train_loss']:.4f}; "
+        f"validation {shown}; {rate:,.0f} examples/s"
+    )
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ texts: a table or JSON lines in ``--output``, else plain columns for people on s
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.command import RunOptions, run_command
+from pipelines.command import RunOptions, run_command, say
 from pipelines.documents.labelled import LabelledTexts, read_labelled
 from pipelines.errors import UserError
+from pipelines.options import CHOOSE, option
 from trainer.finetuning.encoded import describe_truncation, encode_texts, run_model
-from trainer.finetuning.predictions_file import check_format, encode_predictions
-from trainer.finetuning.task import FinetunedTask, load_finetuned, probabilities
+from trainer.finetuning.predictions import check_format, encode_predictions
+from trainer.finetuning.scores import probabilities
+from trainer.finetuning.task import FinetunedTask, load_finetuned
 from trainer.pretraining.startup import with_lean_keras
+
+_say = partial(say, "predict")
+_FIELDS = "where the data has its fields"
 
 
 @dataclass(frozen=True)
@@ -33,21 +38,23 @@ class PredictConfig:
     Example: --preset runs/sentiment --texts "What a film!" "Two hours I want back."
     """
 
-    preset: str = ""
+    preset: str = option("", group=CHOOSE)
     """An output of trainer.finetune, or the preset folder in it."""
-    data: tuple[str, ...] = ()
+    data: tuple[str, ...] = option((), group=CHOOSE, metavar="PATH")
     """Texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz)."""
-    texts: tuple[str, ...] = ()
+    texts: tuple[str, ...] = option((), group=CHOOSE, metavar="TEXT")
     """Texts themselves, instead of --data."""
-    output: str = ""
+    output: str = option("", group=CHOOSE, metavar="FILE")
     """File to write: .jsonl, .csv, .tsv or .parquet, with text, label and every class's probability (or
     value); in .tsv tabs and ends of lines within a text become spaces. Empty: standard output."""
-    text_field: str = ""
+
+    text_field: str = option("", group=_FIELDS)
     """Field of the text; empty: as in fine-tuning."""
-    text_pair_field: str = ""
+    text_pair_field: str = option("", group=_FIELDS)
     """Field of the second text; empty: as in fine-tuning."""
-    batch_size: int = 64
-    """Texts in a batch."""
+
+    batch_size: int = option(64, group="speed")
+    """Texts in a batch; lower it if memory runs out."""
 
 
 def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
@@ -63,8 +70,8 @@ def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
     if config.output:
         check_format(config.output)
     if options.dry_run:
-        found = files.match(config.data, "data") if config.data else config.texts
-        _say(f"would read {len(found)} files or texts, write {config.output or 'standard output'}")
+        count = len(files.match(config.data, "data") if config.data else config.texts)
+        _say(f"would read {count} files or texts, write {config.output or 'standard output'}")
         return []
     model, preprocessor, task = load_finetuned(config.preset)
     data = _read(config, task)
@@ -103,19 +110,19 @@ def _read(config: PredictConfig, task: FinetunedTask) -> LabelledTexts:
 def _describe(
     task: FinetunedTask, data: LabelledTexts, outputs: NDArray[np.float32]
 ) -> Iterator[dict[str, Any]]:
-    shares = probabilities(outputs)
+    shares = probabilities(outputs).round(6).tolist()
     for i, text in enumerate(data.texts):
         pair = {} if data.pairs is None else {"text_pair": data.pairs[i]}
-        if task.task == "regression":
+        if not task.classes:
             yield {"text": text, **pair, "value": round(float(outputs[i, 0]), 6)}
         else:
-            best = int(outputs[i].argmax())
-            named = zip(task.classes, shares[i].round(6).tolist(), strict=True)
-            yield {"text": text, **pair, "label": task.classes[best], "probabilities": dict(named)}
+            label = task.classes[int(outputs[i].argmax())]
+            by_class = dict(zip(task.classes, shares[i], strict=True))
+            yield {"text": text, **pair, "label": label, "probabilities": by_class}
 
 
 def _columns(task: FinetunedTask, prediction: dict[str, Any]) -> str:
-    if task.task == "regression":
+    if not task.classes:
         return f"{prediction['value']:10.4f} "
     label, width = prediction["label"], max(map(len, task.classes))
     return f"{label:{width}}  {prediction['probabilities'][label]:.3f} "
@@ -132,10 +139,6 @@ def _publish(path: str, content: bytes, options: RunOptions) -> None:
     files.make_folder(os.path.dirname(path) or ".")
     files.publish_bytes(path, content)
     _say(f"wrote {path}")
-
-
-def _say(text: str) -> None:
-    print(f"predict: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from pipelines import files
@@ -71,26 +72,25 @@ def fit_on_strings(library: Any, options: argparse.Namespace) -> dict[str, float
 def finetune(options: argparse.Namespace) -> dict[str, float]:
     """As ``trainer.finetune`` does; ``options.data`` is a file or a dataset."""
     from trainer.finetuning.config import FinetuneConfig
-    from trainer.finetuning.examples import read_examples
+    from trainer.finetuning.examples import find_source, read_examples
+    from trainer.finetuning.labels import encode_labels
     from trainer.finetuning.run import Finetuning, TaskData
-    from trainer.finetuning.task import FinetunedTask, labels_of
     from trainer.models.bert_text_classifier import BertTextClassifier
 
     began = time.perf_counter()
     model = BertTextClassifier.from_preset(options.preset, num_classes=2)
     model.preprocessor.sequence_length = options.seq_length
-    examples = read_examples(
-        [options.data], Fields("text", "", "label"), model.preprocessor, "data"
-    )
-    task = FinetunedTask("classification", ("0", "1"), "text", "", "label", options.seq_length)
-    labels = labels_of(task, examples, "--data")
-    few = list(range(min(64, len(examples))))
-    data = TaskData(task, examples.encoded, labels, examples.encoded.select(few), labels[few])
+    source = find_source([options.data], "data")
+    examples = read_examples(source, Fields("text", "", "label"), model.preprocessor)
+    classes = ("0", "1")
+    labels = encode_labels(examples.labels, examples.places, classes, "--data")
+    few = np.arange(min(64, len(examples)))
+    data = TaskData(classes, examples.encoded, labels, examples.encoded.select(few), labels[few])
     config = FinetuneConfig(epochs=EPOCHS, batch_size=options.batch_size)
     ready = time.perf_counter() - began
     rates: list[float] = []
     finetuning = Finetuning(model, model, data, config)
-    finetuning.run(0, lambda epoch, loss, figures, rate: rates.append(rate))
+    finetuning.run(0, lambda epoch, rate: rates.append(rate))
     return result(len(labels), options, ready, [len(labels) / rate for rate in rates])
 
 

@@ -19,7 +19,8 @@ keras = pytest.importorskip("keras")
 from pipelines.command import RunOptions  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
 from pipelines.records.manifest import read_manifest  # noqa: E402
-from trainer.export import ExportConfig, export, load_pretrained  # noqa: E402
+from trainer.export import ExportConfig, export  # noqa: E402
+from trainer.presets.trained_model import load_pretrained  # noqa: E402
 from trainer.pretrain import pretrain  # noqa: E402
 from trainer.pretraining.config import PretrainConfig  # noqa: E402
 

@@ -24,7 +24,8 @@ from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.finetuning.encoded import bucket_lengths, encode_texts, run_model
 from trainer.finetuning.run import epoch_batches
-from trainer.finetuning.task import load_finetuned, probabilities
+from trainer.finetuning.scores import probabilities
+from trainer.finetuning.task import load_finetuned
 from trainer.predict import PredictConfig, predict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +115,7 @@ def test_it_learns_and_says_so(run: Path, config: FinetuneConfig) -> None:
     assert [line["epoch"] for line in history] == [1, 2, 3]
     assert history[2]["train_loss"] < 0.5 * history[0]["train_loss"]
     assert history[2]["validation"]["accuracy"] == metrics["accuracy"]
-    assert not (run / "preset.unfinished").exists()
+    assert not list(run.glob(".incomplete-*"))
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["counts"]["examples_train"] == 600
     assert manifest["facts"]["classes"] == ["bad", "good"]
@@ -140,13 +141,13 @@ def test_an_interrupted_run_starts_again_and_gives_the_same(
     shutil.copytree(run, again)
     (again / "manifest.json").unlink()
     (again / "preset" / "task.json").unlink()
-    (again / "preset.unfinished").mkdir()
+    (again / ".incomplete-0-preset").mkdir()
     with pytest.raises(UserError, match="is not finished"):
         evaluate(EvaluateConfig(preset=str(again), data=config.validation), RunOptions())
     finetune(replace(config, output=str(again)), RunOptions())
     for name in ("metrics.json", "history.jsonl", "manifest.json"):
         assert (again / name).read_bytes() == (run / name).read_bytes()
-    assert not (again / "preset.unfinished").exists()
+    assert not (again / ".incomplete-0-preset").exists()
 
 
 def test_evaluate_gives_the_figures_of_fine_tuning(
@@ -223,17 +224,15 @@ def test_results_do_not_depend_on_batches_or_buckets(run: Path) -> None:
     preprocessor.sequence_length = 12
     rows = [review(key)["text"] for key in range(37)]
     encoded = encode_texts(preprocessor, LabelledTexts(rows, None, None, rows))
-    assert encoded.token_ids.shape == (37, 12)
     assert encoded.lengths.tolist() == [min(12, len(row.split()) + 2) for row in rows]
     assert encoded.truncated == sum(len(row.split()) > 10 for row in rows) > 0
     batched = run_model(model, encoded, 5)
-    single = model.predict_on_batch(
-        {
-            "token_ids": encoded.token_ids,
-            "segment_ids": encoded.segment_ids,
-            "padding_mask": encoded.token_ids != 0,
-        }
-    )
+    inputs = encoded.batch(np.arange(37), 37)
+    assert inputs["token_ids"].shape == (37, 12)
+    expected = preprocessor(rows)
+    for name, values in inputs.items():
+        np.testing.assert_array_equal(values, expected[name])
+    single = model.predict_on_batch(inputs)
     np.testing.assert_allclose(batched, single, atol=1e-5)
 
 

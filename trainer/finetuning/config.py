@@ -7,14 +7,14 @@ import math
 from typing import Any, Literal
 
 from pipelines.errors import UserError
+from pipelines.options import CHOOSE, option
 
+_DATA, _TRAINING, _RUNS = "data", "training", "several runs"
 _MISSING = {
     "preset": "name what to start from, an output of trainer.export",
     "train": "name files with labelled texts",
     "output": "name the folder to write to",
 }
-# Where things lie decides nothing; what lies there is fingerprinted.
-_PLACES = ("preset", "train", "validation", "output")
 _METRICS = {
     "classification": ("accuracy", "macro_f1", "matthews", "loss"),
     "regression": ("pearson", "spearman", "mean_squared_error"),
@@ -29,55 +29,60 @@ class FinetuneConfig:
     Optimizer: AdamW, linear warm-up, then linear decay to zero.
     """
 
-    preset: str = ""
+    preset: str = option("", group=CHOOSE, decides=False)
     """What to start from: an output of trainer.export, a KerasHub or Hugging Face preset (folder or
     name)."""
-    train: tuple[str, ...] = ()
+    train: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="PATH")
     """Training examples: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz), or an
     output of pipelines.tokenize --packing examples."""
-    validation: tuple[str, ...] = ()
+    output: str = option("", group=CHOOSE, decides=False, metavar="DIR")
+    """Folder to write to."""
+    task: Literal["classification", "regression"] = option("classification", group=CHOOSE)
+    """Whether labels are the names of classes or numbers."""
+    learning_rate: float = option(5e-5, group=CHOOSE)
+    """Learning rate after warm-up, from which it decays; 1e-4 to 3e-4 suits bert_tiny and bert_mini,
+    2e-5 bert_large."""
+    epochs: int = option(3, group=CHOOSE)
+    """Passes over the training examples (at most, with --early_stopping); small data needs more."""
+
+    text_field: str = option("text", group=_DATA)
+    """Field of the text; in a table without a header the number of its column, from 1."""
+    text_pair_field: str = option("", group=_DATA)
+    """Field of a second text, for tasks on pairs."""
+    label_field: str = option("label", group=_DATA)
+    """Field of the label."""
+    validation: tuple[str, ...] = option((), group=_DATA, decides=False, metavar="PATH")
     """Validation examples, named likewise; without them the validation part of --train, if it is such
     an output with one, else --validation_fraction of the training examples."""
-    validation_fraction: float = 0.1
+    validation_fraction: float = option(0.1, group=_DATA)
     """Share of the training examples to validate with where --validation is not given."""
-    task: Literal["classification", "regression"] = "classification"
-    """Whether labels are the names of classes or numbers."""
-    text_field: str = "text"
-    """Field of the text; in a table without a header the number of its column, from 1."""
-    text_pair_field: str = ""
-    """Field of a second text, for tasks on pairs."""
-    label_field: str = "label"
-    """Field of the label."""
-    output: str = ""
-    """Folder to write to."""
-    epochs: int = 3
-    """Passes over the training examples (at most, with --early_stopping)."""
-    batch_size: int = 32
-    """Examples in a step."""
-    learning_rate: float = 5e-5
-    """Highest learning rate; 1e-4 to 3e-4 suits bert_tiny and bert_mini, 2e-5 bert_large."""
-    warmup_fraction: float = 0.1
-    """Share of the steps in which the learning rate rises to its highest."""
-    seq_length: int | None = None
+    seq_length: int | None = option(None, group=_DATA)
     """Most tokens of a text (or pair) that are used, special tokens included; default 128, or what an
-    encoded dataset was made with."""
-    dropout: float | None = None
-    """While training; default: the preset's (0.1 before the last layer)."""
-    dtype: Literal["float32", "mixed_bfloat16"] = "float32"
-    """What training computes with; weights, validation and the published preset are float32."""
-    seed: int = 0
+    encoded dataset was made with. Longer texts lose their end, and time grows with the length."""
+
+    batch_size: int = option(32, group=_TRAINING)
+    """Examples in a step; lower it if memory runs out."""
+    warmup_fraction: float = option(0.1, group=_TRAINING)
+    """Share of the steps in which the learning rate rises from zero to --learning_rate."""
+    dropout: float | None = option(None, group=_TRAINING)
+    """Dropout rate in training; default: the preset's (0.1 before the last layer)."""
+    dtype: Literal["float32", "mixed_bfloat16"] = option("float32", group=_TRAINING)
+    """What training computes with: mixed_bfloat16 is faster on GPUs and TPUs. Weights, validation and
+    the published preset are float32."""
+    from_scratch: bool = option(False, group=_TRAINING)
+    """Start from random weights of the same architecture, to see what pretraining was worth."""
+
+    seed: int = option(0, group=_RUNS)
     """Decides the new layer's weights, the order of examples, dropout and the split."""
-    early_stopping: int = 0
-    """Stop after so many epochs without a better --metric, and keep the best epoch's weights; 0: keep
-    the last epoch's."""
-    restarts: int = 1
+    restarts: int = option(1, group=_RUNS)
     """Runs with seeds of their own, on the same split; the best by --metric is published, all are in
     runs.json. Those that a killed command had finished are not run again."""
-    metric: str = ""
+    early_stopping: int = option(0, group=_RUNS)
+    """Stop after so many epochs without a better --metric, and keep the best epoch's weights; 0: keep
+    the last epoch's."""
+    metric: str = option("", group=_RUNS)
     """What early stopping and restarts go by: accuracy (the default), macro_f1, matthews, loss; pearson
     (the default for numbers), spearman, mean_squared_error."""
-    from_scratch: bool = False
-    """Start from random weights of the same architecture, to compare with."""
 
     @property
     def chosen_metric(self) -> str:
@@ -89,35 +94,26 @@ class FinetuneConfig:
         value = float(figures[self.chosen_metric])
         return -value if self.chosen_metric in _LOWER_IS_BETTER else value
 
-    def deciding_fields(self) -> dict[str, Any]:
-        """The fields that decide what comes out."""
-        fields = dataclasses.asdict(self)
-        return {name: value for name, value in fields.items() if name not in _PLACES}
-
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
-        for name in ("preset", "train", "output"):
+        for name, advice in _MISSING.items():
             if not getattr(self, name):
-                raise UserError(f"--{name} is missing: {_MISSING[name]}")
-        for name in ("epochs", "batch_size", "restarts"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
-        if self.seq_length is not None and self.seq_length < 4:
-            raise UserError(f"--seq_length {self.seq_length}: must be at least 4")
-        if self.early_stopping < 0:
-            raise UserError(f"--early_stopping {self.early_stopping}: must be at least 0")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise UserError(f"--learning_rate {self.learning_rate}: must be a positive number")
-        if not 0 <= self.warmup_fraction <= 1:
-            raise UserError(f"--warmup_fraction {self.warmup_fraction}: must be between 0 and 1")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise UserError(f"--dropout {self.dropout}: must be at least 0 and below 1")
-        if not 0 < self.validation_fraction < 1:
-            raise UserError(
-                f"--validation_fraction {self.validation_fraction}: must be between 0 and 1"
-            )
-        if not 0 <= self.seed < 1 << 32:
-            raise UserError(f"--seed {self.seed}: must be between 0 and 4294967295")
+                raise UserError(f"--{name} is missing: {advice}")
+        rate = self.learning_rate
+        for name, fits, rule in (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("restarts", self.restarts >= 1, "at least 1"),
+            ("seq_length", self.seq_length is None or self.seq_length >= 4, "at least 4"),
+            ("early_stopping", self.early_stopping >= 0, "at least 0"),
+            ("learning_rate", rate > 0 and math.isfinite(rate), "a positive number"),
+            ("warmup_fraction", 0 <= self.warmup_fraction <= 1, "between 0 and 1"),
+            ("dropout", 0 <= (self.dropout or 0) < 1, "at least 0 and below 1"),
+            ("validation_fraction", 0 < self.validation_fraction < 1, "between 0 and 1"),
+            ("seed", 0 <= self.seed < 1 << 32, "between 0 and 4294967295"),
+        ):
+            if not fits:
+                raise UserError(f"--{name} {getattr(self, name)}: must be {rule}")
         if self.chosen_metric not in _METRICS[self.task]:
             raise UserError(
                 f"--metric {self.metric}: choose one of {', '.join(_METRICS[self.task])} "

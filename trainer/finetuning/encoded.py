@@ -7,6 +7,7 @@ have one of eight lengths.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipelines.documents.labelled import LabelledTexts
+from pipelines.records.ragged import Ragged, offsets_of
+from trainer.layers.trim_segments import trimmed_lengths
 
 # Each is compiled once. Reviews of 3 to 512 tokens then hold 14 % padding (with twice as many, 9 %).
 _BUCKETS = 8
@@ -21,43 +24,60 @@ _BUCKETS = 8
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """n texts as the inputs of the model.
+    """n texts, or pairs of texts, as token ids.
 
-    ``token_ids`` and ``segment_ids`` int32[n, seq_length], padded; ``lengths`` int64[n] with the
-    special tokens; ``cut`` bool[n]: which texts were longer and have lost their end.
+    ``tokens`` has a list for each: [CLS] first [SEP], or [CLS] first [SEP] second [SEP], of at most
+    ``seq_length`` ids. ``first_lengths`` int64[n] says how many of them are [CLS] first [SEP];
+    ``cut`` bool[n] which texts were longer and have lost their end.
     """
 
-    token_ids: NDArray[np.int32]
-    segment_ids: NDArray[np.int32]
-    lengths: NDArray[np.int64]
+    tokens: Ragged
+    first_lengths: NDArray[np.int64]
     cut: NDArray[np.bool_]
+    seq_length: int
+    pad_id: int
 
     @property
     def truncated(self) -> int:
         """How many texts have lost their end."""
         return int(self.cut.sum())
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64[n], the number of tokens of each."""
+        return self.tokens.lengths
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
     def select(self, rows: NDArray[np.int64]) -> EncodedTexts:
         """The texts with the given indices, in that order."""
         return EncodedTexts(
-            self.token_ids[rows], self.segment_ids[rows], self.lengths[rows], self.cut[rows]
+            self.tokens.take(rows),
+            self.first_lengths[rows],
+            self.cut[rows],
+            self.seq_length,
+            self.pad_id,
         )
-
-    def __len__(self) -> int:
-        return len(self.lengths)
 
     def batch(self, rows: NDArray[np.int64], size: int) -> dict[str, NDArray[Any]]:
         """The model's inputs [size, length] for up to ``size`` texts, filled up with the first.
 
         ``length`` is the shortest of ``bucket_lengths`` that holds them all.
         """
-        length = int(self.lengths[rows].max())
-        length = next(n for n in bucket_lengths(self.token_ids.shape[1]) if n >= length)
         rows = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
+        tokens = self.tokens.take(rows)
+        longest = int(tokens.lengths.max())
+        length = next(n for n in bucket_lengths(self.seq_length) if n >= longest)
+        positions = np.arange(length)
+        padding_mask = positions < tokens.lengths[:, None]
+        token_ids = np.full((size, length), self.pad_id, np.int32)
+        token_ids[padding_mask] = tokens.values
+        in_second = padding_mask & (positions >= self.first_lengths[rows, None])
         return {
-            "token_ids": self.token_ids[rows, :length],
-            "segment_ids": self.segment_ids[rows, :length],
-            "padding_mask": np.arange(length) < self.lengths[rows, None],
+            "token_ids": token_ids,
+            "segment_ids": in_second.astype(np.int32),
+            "padding_mask": padding_mask,
         }
 
 
@@ -72,28 +92,27 @@ def bucket_lengths(seq_length: int) -> list[int]:
 
 
 def encode_texts(preprocessor: Any, data: LabelledTexts) -> EncodedTexts:
-    """Tokenizes and packs all texts, cut to the preprocessor's ``sequence_length``."""
-    from trainer.layers.multi_segment_packer import MultiSegmentPacker
-
+    """What the preprocessor makes of all texts, cut to its ``sequence_length``."""
     tokenizer, seq_length = preprocessor.tokenizer, preprocessor.sequence_length
     segments = [tokenizer.tokenize_texts(data.texts)]
     if data.pairs is not None:
         segments.append(tokenizer.tokenize_texts(data.pairs))
-    packer = MultiSegmentPacker(
-        sequence_length=seq_length,
-        start_value=tokenizer.start_token_id,
-        end_value=tokenizer.end_token_id,
-        pad_value=tokenizer.pad_token_id,
-        truncate=preprocessor.truncate,
-        name="packer",  # Without one Keras would count on, and saved files name layers.
+    lengths = np.array([[len(ids) for ids in segment] for segment in segments], np.int64).T
+    kept = trimmed_lengths(lengths, seq_length - 1 - len(segments), preprocessor.truncate)
+    start, end = tokenizer.start_token_id, tokenizer.end_token_id
+    ids = (
+        chain([start], *((*text[:room], end) for text, room in zip(texts, rooms, strict=True)))
+        for texts, rooms in zip(zip(*segments, strict=True), kept.tolist(), strict=True)
     )
-    token_ids, segment_ids = packer(tuple(segments))
-    whole = np.sum([[len(ids) + 1 for ids in segment] for segment in segments], axis=0) + 1
     return EncodedTexts(
-        np.asarray(token_ids, np.int32),
-        np.asarray(segment_ids, np.int32),
-        np.minimum(whole, seq_length),
-        whole > seq_length,
+        Ragged(
+            np.fromiter(chain.from_iterable(ids), np.int32),
+            offsets_of((kept + 1).sum(axis=1) + 1),
+        ),
+        kept[:, 0] + 2,
+        kept.sum(axis=1) < lengths.sum(axis=1),
+        seq_length,
+        tokenizer.pad_token_id,
     )
 
 
@@ -110,10 +129,7 @@ def batches_by_length(
 
 
 def run_model(model: Any, encoded: EncodedTexts, batch_size: int) -> NDArray[np.float32]:
-    """The model's outputs float32[n, classes] (logits, or the number of a regression).
-
-    ``model`` is a ``BertTextClassifier`` or its ``first_token_model``.
-    """
+    """The model's outputs float32[n, classes]: logits, or the number of a regression."""
     order = np.arange(len(encoded))
     outputs = np.zeros((len(encoded), model.output_shape[-1]), np.float32)
     batches = batches_by_length(encoded.lengths, order, batch_size, pool=len(order))
@@ -126,5 +142,5 @@ def describe_truncation(encoded: EncodedTexts) -> str:
     """A clause for people, or nothing."""
     if not encoded.truncated:
         return ""
-    share, longest = encoded.truncated / len(encoded), encoded.token_ids.shape[1]
-    return f"; {encoded.truncated:,} ({share:.1%}) longer than {longest} tokens lose their end"
+    count, share = encoded.truncated, encoded.truncated / len(encoded)
+    return f"; {count:,} ({share:.1%}) longer than {encoded.seq_length} tokens lose their end"

@@ -19,13 +19,101 @@ from pipelines.documents.labelled import Fields, LabelledTexts, as_class_name, r
 from pipelines.documents.near_duplicates import group_signatures, sign_token_rows
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key, uniform
-from pipelines.records.ragged import Ragged, offsets_of
-from trainer.finetuning.cached_examples import check_cached, find_cached, read_cached
+from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
+from pipelines.records.ragged import Columns, concatenate, flat_column, ragged_column
+from pipelines.records.shards import ShardReader, local_copy
+from pipelines.tokenize.pack_labelled import labels_of
 from trainer.finetuning.encoded import EncodedTexts, encode_texts
-from trainer.finetuning.labels import Labelled
 from trainer.finetuning.task import fingerprints
 
 TRAIN, VALIDATION = "train", "validation"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where examples come from: files, or the one folder of a dataset, which has a manifest.
+
+    ``flag`` is the option that named them.
+    """
+
+    flag: str
+    names: tuple[str, ...]
+    dataset: Manifest | None
+
+    @property
+    def folder(self) -> str:
+        """The dataset's folder."""
+        return self.names[0]
+
+    def fingerprint(self) -> list[Any]:
+        """What identifies the examples, wherever they lie."""
+        if self.dataset is not None:
+            return ["dataset", self.dataset.fingerprint]
+        return fingerprints(files.match(self.names, self.flag))
+
+    def fields(self) -> Fields:
+        """Where text, second text and label stood in the files of the dataset."""
+        assert self.dataset is not None
+        names = ("text_field", "text_pair_field", "label_field")
+        return Fields(*(self.dataset.config.get(name) or "" for name in names))
+
+
+def find_source(names: Sequence[str], flag: str) -> Source:
+    """Files, or the output of pipelines.tokenize --packing examples if one is named.
+
+    Raises UserError for rows that were packed for pretraining, or a folder among files.
+    """
+    finished = [name for name in names if files.exists(files.join(name, MANIFEST))]
+    manifests = {name: read_manifest(name, flag=flag) for name in finished}
+    datasets = {name: m for name, m in manifests.items() if m.stage == "tokenize"}
+    for folder, manifest in datasets.items():
+        packing = manifest.facts["packing"]
+        if packing != "examples":
+            raise UserError(
+                f"--{flag}: {folder} holds rows packed as {packing}, for pretraining; make examples "
+                "with pipelines.tokenize --packing examples --label_field …"
+            )
+        if len(names) > 1:
+            raise UserError(
+                f"--{flag}: {folder} is a dataset of encoded examples; name it alone, found "
+                f"{len(names)} names"
+            )
+    return Source(flag, tuple(names), next(iter(datasets.values()), None))
+
+
+def check_dataset(source: Source, preprocessor: Any, seq_length: int | None) -> None:
+    """Raises UserError unless a dataset is what the preset's preprocessor would make of its texts.
+
+    ``seq_length``: what the user asked for, if anything.
+    """
+    assert source.dataset is not None
+    tokenizer, facts = preprocessor.tokenizer, source.dataset.facts
+    problem = f"--{source.flag}: {source.folder}"
+    mine, theirs = tokenizer.loaded_vocabulary().fingerprint, facts["vocabulary"]["fingerprint"]
+    again = "tokenize again with the preset's --vocab"
+    if mine != theirs:
+        raise UserError(
+            f"{problem} was made with another vocabulary than the preset's "
+            f"({facts['vocabulary']['size']:,} pieces {theirs[:12]}…, the preset's "
+            f"{tokenizer.vocabulary_size():,} pieces {mine[:12]}…); {again}"
+        )
+    for name in ("lowercase", "strip_accents"):
+        own = bool(getattr(tokenizer, name))
+        if facts[name] != own:
+            raise UserError(
+                f"{problem} was made with {name} {str(facts[name]).lower()}, the preset has "
+                f"{str(own).lower()}; {again} and --{name} {str(own).lower()}"
+            )
+    if tokenizer.special_tokens_in_strings or preprocessor.truncate != "round_robin":
+        raise UserError(
+            f"{problem}: the preset's preprocessor recognises special tokens in texts or cuts long "
+            "pairs its own way, which pipelines.tokenize does not; name the texts themselves"
+        )
+    if seq_length is not None and seq_length != facts["seq_length"]:
+        raise UserError(
+            f"--seq_length {seq_length}: {source.folder} was made with {facts['seq_length']}; leave "
+            "the flag out or tokenize again"
+        )
 
 
 @dataclass(frozen=True)
@@ -58,61 +146,74 @@ class Examples:
 
 
 def read_examples(
-    patterns: Sequence[str],
+    source: Source,
     fields: Fields,
     preprocessor: Any,
-    flag: str,
     *,
     split: str = TRAIN,
     drop_empty: bool = False,
-    check: Callable[[Labelled], Any] | None = None,
+    check: Callable[[Sequence[Any], Sequence[str]], Any] | None = None,
 ) -> Examples:
-    """Reads labelled texts, or the encoded dataset that ``patterns`` names, in content order.
+    """Reads labelled texts, or a dataset, in the order of their content.
 
     ``split`` is what to take of a dataset that has both. ``preprocessor`` encodes texts; for a dataset
-    it must have the dataset's length and be what the dataset was made with. ``check`` looks at the
-    labels while they stand in their files' order, so that it finds the first bad one.
+    it must have the dataset's length and be what the dataset was made with. ``check`` looks at labels
+    and places while they stand in their files' order, so that it finds the first bad one.
     """
-    cached = find_cached(patterns, flag)
-    if cached is not None:
-        folder, manifest = cached
-        check_cached(folder, manifest, preprocessor, None, flag)
-        if preprocessor.sequence_length < manifest.facts["seq_length"]:
-            raise UserError(
-                f"--{flag}: {folder} was made with seq_length {manifest.facts['seq_length']}, longer "
-                f"than the {preprocessor.sequence_length} in use; tokenize again with that"
-            )
-        part = split if split in manifest.splits else TRAIN
-        rows = read_cached(folder, manifest, part, flag)
-        places = [f"{folder}: {part} example {i + 1}" for i in range(len(rows.ids))]
-        found = Examples(rows.encoded, rows.ids, list(rows.labels), places, None)
+    if source.dataset is None:
+        examples = _encode_files(source, fields, preprocessor, drop_empty)
     else:
-        data = read_labelled(
-            patterns,
-            text_field=fields.text_field,
-            text_pair_field=fields.text_pair_field,
-            label_field=fields.label_field,
-            flag=flag,
-        )
-        empty = data.empty() if drop_empty else []
-        if empty and len(empty) == len(data):
-            raise UserError(f"--{flag}: all texts are empty; check --text_field and the files")
-        data = data.select(np.setdiff1d(np.arange(len(data)), empty))
-        encoded = encode_texts(preprocessor, data)
-        labels = list(data.labels or [])
-        found = Examples(encoded, data.ids(), labels, data.places, data, len(empty))
+        check_dataset(source, preprocessor, None)
+        made_with = source.dataset.facts["seq_length"]
+        if preprocessor.sequence_length < made_with:
+            raise UserError(
+                f"--{source.flag}: {source.folder} was made with seq_length {made_with}, longer than "
+                f"the {preprocessor.sequence_length} in use; tokenize again with that"
+            )
+        split = split if split in source.dataset.splits else TRAIN
+        examples = _read_dataset(source.folder, source.dataset, split, source.flag)
     if check is not None:
-        check(found)
-    names = np.array([as_class_name(label) for label in found.labels])
-    return found.select(np.lexsort((names, found.ids)))
+        check(examples.labels, examples.places)
+    names = np.array([as_class_name(label) for label in examples.labels])
+    return examples.select(np.lexsort((names, examples.ids)))
 
 
-def fingerprint_examples(patterns: Sequence[str], flag: str) -> list[Any]:
-    """What identifies the examples that ``patterns`` name."""
-    cached = find_cached(patterns, flag)
-    if cached is not None:
-        return ["dataset", cached[1].fingerprint]
-    return fingerprints(files.match(patterns, flag))
+def _encode_files(source: Source, fields: Fields, preprocessor: Any, drop_empty: bool) -> Examples:
+    data = read_labelled(
+        source.names,
+        text_field=fields.text_field,
+        text_pair_field=fields.text_pair_field,
+        label_field=fields.label_field,
+        flag=source.flag,
+    )
+    empty = data.empty() if drop_empty else []
+    if empty and len(empty) == len(data):
+        raise UserError(f"--{source.flag}: all texts are empty; check --text_field and the files")
+    data = data.select(np.setdiff1d(np.arange(len(data)), empty))
+    encoded = encode_texts(preprocessor, data)
+    return Examples(encoded, data.ids(), list(data.labels or []), data.places, data, len(empty))
+
+
+def _read_dataset(folder: str, manifest: Manifest, split: str, flag: str) -> Examples:
+    """The examples of a split. Raises UserError for one without any, or a damaged shard."""
+    tables: list[Columns] = []
+    for info in manifest.splits.get(split, ()):
+        with local_copy(folder, info) as path:
+            reader = ShardReader(path, info, manifest.schema, manifest.facts["format"])
+            tables += reader.in_order(1 << 14)
+    if not tables:
+        raise UserError(f"--{flag}: {folder} holds no {split} examples; name another")
+    columns = concatenate(tables)
+    runs, owners = ragged_column(columns, "segment_lengths"), ragged_column(columns, "doc_ids")
+    encoded = EncodedTexts(
+        ragged_column(columns, "token_ids"),
+        first_lengths=runs.values[runs.offsets[:-1]].astype(np.int64),
+        cut=flat_column(columns, "tokens_cut") > 0,
+        seq_length=int(manifest.facts["seq_length"]),
+        pad_id=manifest.facts["vocabulary"]["pad_id"],
+    )
+    places = [f"{folder}: {split} example {i + 1}" for i in range(len(encoded))]
+    return Examples(encoded, owners.values[owners.offsets[:-1]], labels_of(columns), places, None)
 
 
 def split_off(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
@@ -120,10 +221,7 @@ def split_off(examples: Examples, fraction: float, seed: int) -> tuple[Examples,
 
     Raises UserError if one of them is empty.
     """
-    encoded = examples.encoded
-    present = np.arange(encoded.token_ids.shape[1]) < encoded.lengths[:, None]
-    rows = Ragged(encoded.token_ids[present], offsets_of(encoded.lengths))
-    group = group_signatures(sign_token_rows(rows))
+    group = group_signatures(sign_token_rows(examples.encoded.tokens))
     # Examples stand in the order of their ids: the first of a group has the smallest.
     keys = examples.ids[group]
     chosen = uniform(fold(purpose_key(seed, "fine-tuning validation"), keys)) < fraction

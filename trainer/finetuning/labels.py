@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.documents.labelled import as_class_name
 from pipelines.errors import UserError
-
-
-class Labelled(Protocol):
-    """n labels as found, and where each stands."""
-
-    @property
-    def labels(self) -> Sequence[Any] | None: ...
-
-    @property
-    def places(self) -> Sequence[str]: ...
-
-    def __len__(self) -> int: ...
 
 
 def class_names(labels: Iterable[Any]) -> list[str]:
@@ -33,35 +22,43 @@ def class_names(labels: Iterable[Any]) -> list[str]:
         return sorted(names)
 
 
-def as_class_ids(data: Labelled, classes: Sequence[str], trained_on: str) -> NDArray[np.int64]:
-    """int64[n]: the index of each label. Raises UserError for a label that is not a class."""
+def encode_labels(
+    labels: Sequence[Any], places: Sequence[str], classes: Sequence[str], trained_on: str
+) -> NDArray[Any]:
+    """int64[n]: the index of each label in ``classes``; without classes float32[n], a regression's.
+
+    ``places`` says where each label stands and ``trained_on`` where the classes come from. Raises
+    UserError for a label that is not a class, or not a finite number.
+    """
+    encode = _class_encoder(classes, trained_on) if classes else _encode_number
+    values = [encode(label, place) for label, place in zip(labels, places, strict=True)]
+    return np.array(values, np.int64 if classes else np.float32)
+
+
+def _class_encoder(classes: Sequence[str], trained_on: str) -> Callable[[Any, str], float]:
     index = {name: i for i, name in enumerate(classes)}
-    assert data.labels is not None
-    ids = np.empty(len(data), np.int64)
-    for i, label in enumerate(data.labels):
+
+    def encode(label: Any, place: str) -> int:
         name = as_class_name(label)
         if name not in index:
             known = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
             raise UserError(
-                f"{data.places[i]}: label {name!r} was never seen in {trained_on} "
+                f"{place}: label {name!r} was never seen in {trained_on} "
                 f"(its classes: {known}); correct it or leave the line out"
             )
-        ids[i] = index[name]
-    return ids
+        return index[name]
+
+    return encode
 
 
-def as_numbers(data: Labelled) -> NDArray[np.float32]:
-    """float32[n]: the labels of a regression. Raises UserError for one that is no finite number."""
-    assert data.labels is not None
-    numbers = np.empty(len(data), np.float32)
-    for i, label in enumerate(data.labels):
-        try:
-            numbers[i] = float(as_class_name(label))
-        except (TypeError, ValueError):
-            numbers[i] = np.nan
-        if not np.isfinite(numbers[i]):
-            raise UserError(
-                f"{data.places[i]}: label {str(label)[:40]!r} is not a number; correct it or use "
-                "--task classification"
-            )
-    return numbers
+def _encode_number(label: Any, place: str) -> float:
+    try:
+        number = float(np.float32(float(as_class_name(label))))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(
+            f"{place}: label {str(label)[:40]!r} is not a number; correct it or use "
+            "--task classification"
+        )
+    return number

@@ -1,13 +1,20 @@
-"""What ``trainer.finetune`` leaves behind: the preset, its figures, and the texts it was judged by."""
+"""What ``trainer.finetune`` leaves behind: the preset, its figures, and the texts it was judged by.
+
+Restarts that are done are kept on the disk until all are: a killed command goes on with the next.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 from tabulate import tabulate
 
 from pipelines import files
@@ -19,7 +26,58 @@ from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE, FinetunedTask
 
 METRICS, RUNS, HISTORY = "metrics.json", "runs.json", "history.jsonl"
 VALIDATION_TEXTS = "validation.jsonl"
-_UNFINISHED_PRESET = "preset.unfinished"
+_RESTARTS = "restarts.unfinished"
+
+
+class FinishedRestarts:
+    """Restarts under the folder ``output``, each a file of weights, outputs, figures and history.
+
+    They are of use only to the same data, preset and options (how many restarts there are to be
+    aside) on the same backend: to what was asked for with ``asked`` and ``inputs``.
+    """
+
+    def __init__(self, output: Path, asked: Mapping[str, Any], inputs: Any) -> None:
+        import keras
+
+        same = {name: value for name, value in asked.items() if name != "restarts"}
+        identity = json.dumps([same, inputs, keras.config.backend()], sort_keys=True)
+        self._key = hashlib.sha256(identity.encode()).hexdigest()
+        self._folder = output / _RESTARTS
+
+    def keep(self, restart: int, result: RunResult) -> None:
+        """Writes the file of a restart, whole or not at all."""
+        arrays: dict[str, Any] = {f"weight_{i}": w for i, w in enumerate(result.weights)}
+        facts = {name: getattr(result, name) for name in ("seed", "epoch", "history", "figures")}
+        about = np.array(json.dumps({"key": self._key, **facts}))
+        self._folder.mkdir(exist_ok=True)
+        with (
+            files.publish(str(self._folder / f"{restart}.npz")) as temporary,
+            open(temporary, "wb") as file,
+        ):
+            np.savez(file, about=about, outputs=result.outputs, **arrays)
+
+    def find(self, restart: int) -> RunResult | None:
+        """The result of a restart, or None where it is to be run."""
+        path = self._folder / f"{restart}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                about = json.loads(str(arrays["about"]))
+                if about.pop("key") != self._key:
+                    return None
+                weights = [arrays[f"weight_{i}"] for i in range(len(arrays.files) - 2)]
+                return RunResult(**about, outputs=arrays["outputs"], weights=weights)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            return None  # There is none, or it is damaged: running it again gives the same.
+
+    def remove(self) -> None:
+        """Once all are published, or are to be run anew."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def write_epoch(history: IO[str], restart: int, seed: int, epoch: dict[str, Any]) -> None:
+    """Adds a line to the open history file, for who follows it."""
+    history.write(json.dumps({"restart": restart, "seed": seed, **epoch}) + "\n")
+    history.flush()
 
 
 def describe_runs(
@@ -27,42 +85,31 @@ def describe_runs(
 ) -> dict[str, Any]:
     """All restarts, their mean and spread, and which was published; shows them if there are several."""
     runs = [
-        {"seed": r.seed, "best_epoch": r.epoch, "epochs": r.epochs, **r.figures} for r in results
+        {"seed": r.seed, "best_epoch": r.epoch, "epochs": len(r.history), **r.figures}
+        for r in results
     ]
     described: dict[str, Any] = {"metric": config.chosen_metric, "runs": runs}
     if len(results) > 1:
         names = [name for name in best.figures if name != "examples"]
+        spreads = {name: mean_and_spread([r.figures[name] for r in results]) for name in names}
         described["published_run"] = results.index(best)
-        described["mean"], described["standard_deviation"] = {}, {}
-        for name in names:
-            mean, spread = mean_and_spread([result.figures[name] for result in results])
-            described["mean"][name], described["standard_deviation"][name] = mean, spread
+        described["mean"] = {name: mean for name, (mean, _) in spreads.items()}
+        described["standard_deviation"] = {name: spread for name, (_, spread) in spreads.items()}
         rows = [[r["seed"], r["best_epoch"], *(f"{r[name]:.4f}" for name in names)] for r in runs]
-        mean_row = [
-            f"{described['mean'][n]:.4f} ± {described['standard_deviation'][n]:.4f}" for n in names
-        ]
-        rows.append(["mean ± sd", "", *mean_row])
+        means = [f"{mean:.4f} ± {spread:.4f}" for mean, spread in spreads.values()]
+        rows.append(["mean ± sd", "", *means])
         print(tabulate(rows, ["seed", "epoch", *names], disable_numparse=True))
     return described
 
 
 def publish_preset(output: Path, classifier: Any, preprocessor: Any, task: FinetunedTask) -> None:
     """Saves the preset, with the names of its classes, and shows it only when it is whole."""
-    unfinished = output / _UNFINISHED_PRESET
     classifier.preprocessor = preprocessor
     classifier.compile()  # The optimizer's state is no part of a preset.
-    classifier.save_to_preset(str(unfinished))
     text = json.dumps(dataclasses.asdict(task), indent=1, ensure_ascii=False) + "\n"
-    (unfinished / TASK_FILE).write_text(text, "utf-8")
-    unfinished.rename(output / PRESET_FOLDER)
-
-
-def remove_remains(output: Path) -> None:
-    """Of an interrupted run, or of the one that is overwritten."""
-    for name in (METRICS, RUNS, HISTORY, VALIDATION_TEXTS):
-        (output / name).unlink(missing_ok=True)
-    for name in (PRESET_FOLDER, _UNFINISHED_PRESET):
-        shutil.rmtree(output / name, ignore_errors=True)
+    with files.publish_folder(str(output / PRESET_FOLDER)) as temporary:
+        classifier.save_to_preset(temporary)
+        Path(temporary, TASK_FILE).write_text(text, "utf-8")
 
 
 def write_validation(path: Path, data: LabelledTexts, fields: Fields) -> None:
@@ -73,6 +120,15 @@ def write_validation(path: Path, data: LabelledTexts, fields: Fields) -> None:
     }
     if data.pairs is not None:
         columns[fields.text_pair_field] = data.pairs
-    rows = ({name: values[i] for name, values in columns.items()} for i in range(len(data)))
+    rows = (
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    )
     lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
     files.publish_bytes(str(path), "".join(lines).encode("utf-8", "replace"))
+
+
+def remove_remains(output: Path) -> None:
+    """Deletes what an interrupted run left, or the one that is overwritten."""
+    for name in (METRICS, RUNS, HISTORY, VALIDATION_TEXTS):
+        (output / name).unlink(missing_ok=True)
+    shutil.rmtree(output / PRESET_FOLDER, ignore_errors=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,18 +19,20 @@ from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import EncodedTexts, batches_by_length, run_model
-from trainer.finetuning.task import FinetunedTask, score
+from trainer.finetuning.scores import score
+from trainer.finetuning.task import first_token_classifier, preset_folder
 
-# Batches are sorted by length within so many: enough for even lengths, few enough to stay mixed.
+# Batches whose rows are sorted by length together: enough for even lengths, few enough to stay
+# mixed.
 _POOL = 32
 _WEIGHT_DECAY, _CLIP_NORM = 0.01, 1.0
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """What all runs share: the task, encoded examples, and labels int64[n] or float32[n]."""
+    """What all runs share: encoded examples, and labels int64[n] or, without classes, float32[n]."""
 
-    task: FinetunedTask
+    classes: Sequence[str]
     train: EncodedTexts
     train_labels: NDArray[Any]
     validation: EncodedTexts
@@ -39,11 +41,15 @@ class TaskData:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The epoch that a run kept: its number from 1, figures, outputs float32[n, classes], weights."""
+    """The epoch that a run kept: its number from 1, figures, outputs float32[n, classes], weights.
+
+    ``history`` tells of all epochs of the run: a dict of ``epoch``, ``train_loss`` and
+    ``validation`` (the figures) for each.
+    """
 
     seed: int
     epoch: int
-    epochs: int
+    history: list[dict[str, Any]]
     figures: dict[str, Any]
     outputs: NDArray[np.float32]
     weights: list[NDArray[Any]]
@@ -52,6 +58,36 @@ class RunResult:
 def restart_seed(seed: int, restart: int) -> int:
     """The seed of restart 0, 1, …: the user's own, then others drawn from it."""
     return int(fold(purpose_key(seed, "restart"), restart)) & 0xFFFFFFFF if restart else seed
+
+
+def load_fresh(
+    config: FinetuneConfig, preprocessor: Any, classes: int, seed: int, dtype: str
+) -> Any:
+    """The preset as a classifier with a fresh last layer (and fresh weights, if so asked).
+
+    It takes encoded texts: ``preprocessor`` is only compared with it. Raises UserError if the two do
+    not fit.
+    """
+    import keras
+
+    from trainer.models.bert_backbone import BertBackbone
+    from trainer.models.bert_text_classifier import BertTextClassifier
+    from trainer.presets.weights import check_vocabulary
+
+    keras.utils.set_random_seed(seed)
+    folder = preset_folder(config.preset)
+    dropout = {} if config.dropout is None else {"dropout": config.dropout}
+    backbone = BertBackbone.from_preset(
+        folder, load_weights=not config.from_scratch, dtype=dtype, **dropout
+    )
+    check_vocabulary(backbone, preprocessor, folder)
+    longest = backbone.max_sequence_length
+    if preprocessor.sequence_length > longest:
+        raise UserError(
+            f"--seq_length {preprocessor.sequence_length}: the preset has {longest} positions; "
+            "lower it"
+        )
+    return BertTextClassifier(backbone, max(1, classes), preprocessor=None, **dropout)
 
 
 class Finetuning:
@@ -66,12 +102,11 @@ class Finetuning:
     ) -> None:
         import keras
 
-        from trainer.finetuning.first_token_model import build_first_token_model
         from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
 
         self.classifier, self.judged, self.data, self.config = classifier, judged, data, config
-        self._model = build_first_token_model(classifier)
-        self._judge = self._model if judged is classifier else build_first_token_model(judged)
+        self._model = first_token_classifier(classifier)
+        self._judge = self._model if judged is classifier else first_token_classifier(judged)
         steps = config.epochs * math.ceil(len(data.train) / config.batch_size)
         self._model.compile(
             optimizer=build_optimizer(
@@ -84,7 +119,7 @@ class Finetuning:
                 clip_norm=_CLIP_NORM,
             ),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            if data.task.classes
+            if data.classes
             else keras.losses.MeanSquaredError(),
             metrics=[],
         )
@@ -96,33 +131,34 @@ class Finetuning:
         for variable in self._model.optimizer.variables:
             variable.assign(np.zeros(variable.shape))  # Step and moments all begin there.
 
-    def run(
-        self, seed: int, note: Callable[[int, float, dict[str, Any], float], None]
-    ) -> RunResult:
+    def run(self, seed: int, note: Callable[[dict[str, Any], float], None]) -> RunResult:
         """Trains the classifier; leaves ``judged`` with the weights of the epoch it returns.
 
-        ``note(epoch, loss, figures, examples a second)`` is called after each epoch. Raises UserError
+        ``note(line of the history, examples a second)`` is called after each epoch. Raises UserError
         if the loss is no longer a number.
         """
-        classifier, judged, data, config = self.classifier, self.judged, self.data, self.config
+        data, config = self.data, self.config
+        history: list[dict[str, Any]] = []
         best: RunResult | None = None
         for epoch in range(1, config.epochs + 1):
             began = time.perf_counter()
             loss = _train_epoch(self._model, data, config, seed, epoch)
             rate = len(data.train) / (time.perf_counter() - began)
-            if judged is not classifier:
-                put_weights(judged, _weights(classifier))
+            weights = _weights(self.classifier)
+            if self.judged is not self.classifier:
+                put_weights(self.judged, weights)
             outputs = run_model(self._judge, data.validation, 2 * config.batch_size)
-            figures = score(data.task, data.validation_labels, outputs)
-            note(epoch, loss, figures, rate)
+            figures = score(data.classes, data.validation_labels, outputs)
+            history.append({"epoch": epoch, "train_loss": loss, "validation": figures})
+            note(history[-1], rate)
             better = best is None or config.quality(figures) > config.quality(best.figures)
             if better or not config.early_stopping:
-                best = RunResult(seed, epoch, epoch, figures, outputs, _weights(classifier))
+                best = RunResult(seed, epoch, history, figures, outputs, weights)
             elif best is not None and epoch - best.epoch >= config.early_stopping:
                 break
         assert best is not None
-        put_weights(judged, best.weights)
-        return RunResult(seed, best.epoch, epoch, best.figures, best.outputs, best.weights)
+        put_weights(self.judged, best.weights)
+        return best
 
 
 def put_weights(classifier: Any, weights: list[NDArray[Any]]) -> None:
@@ -140,7 +176,7 @@ def _weights(classifier: Any) -> list[NDArray[Any]]:
 def epoch_batches(
     lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """The batches of an epoch: every row once, mixed anew each epoch, alike in length."""
+    """The batches of an epoch: every row once, in an order of its own, alike in length."""
     key = fold(purpose_key(seed, "fine-tuning order"), epoch)
     order = np.argsort(fold(key, 0, np.arange(len(lengths))), kind="stable")
     batches = batches_by_length(lengths, order, batch_size, _POOL)

@@ -1,4 +1,4 @@
-"""How good predictions are: the usual figures for classes and for numbers, in numpy.
+"""How good predictions are: the usual figures for classes and for numbers.
 
 Where a figure is undefined (a constant, a class nobody has or was given) it is 0.0, as in the
 scripts of GLUE, so that a report never holds NaN.
@@ -6,8 +6,46 @@ scripts of GLUE, so that a report never holds NaN.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from tabulate import tabulate
+
+# A matrix of so many classes still fits a terminal.
+_MATRIX_CLASSES = 12
+
+
+def score(
+    classes: Sequence[str], labels: NDArray[Any], outputs: NDArray[np.float32]
+) -> dict[str, Any]:
+    """The figures for labels int64[n] given logits float32[n, classes].
+
+    Without ``classes`` those of a regression: labels float32[n], outputs float32[n, 1].
+    """
+    if not classes:
+        return {"examples": len(labels), **score_numbers(labels, outputs[:, 0])}
+    loss = -np.log(np.maximum(probabilities(outputs)[np.arange(len(labels)), labels], 1e-30))
+    scores = score_classes(labels, outputs.argmax(axis=1), len(classes))
+    return {"examples": len(labels), **scores, "loss": float(loss.mean())}
+
+
+def score_each_class(
+    classes: Sequence[str], labels: NDArray[Any], outputs: NDArray[np.float32]
+) -> dict[str, Any]:
+    """``f1`` by class, and ``confusion`` (rows: labels, columns: predictions); {} for numbers."""
+    if not classes:
+        return {}
+    confusion = confusion_matrix(labels, outputs.argmax(axis=1), len(classes))
+    f1 = dict(zip(classes, class_f1(confusion).tolist(), strict=True))
+    return {"f1": f1, "classes": list(classes), "confusion": confusion.tolist()}
+
+
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Softmax over the last axis."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -18,6 +56,16 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) ->
     actual, predicted = np.asarray(labels, np.int64), np.asarray(predictions, np.int64)
     cells = np.bincount(actual * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes).astype(np.int64)
+
+
+def score_classes(labels: ArrayLike, predictions: ArrayLike, classes: int) -> dict[str, float]:
+    """``accuracy``, ``macro_f1`` and ``matthews`` of int[n] labels and predictions."""
+    confusion = confusion_matrix(labels, predictions, classes)
+    return {
+        "accuracy": accuracy(confusion),
+        "macro_f1": macro_f1(confusion),
+        "matthews": matthews(confusion),
+    }
 
 
 def accuracy(confusion: NDArray[np.int64]) -> float:
@@ -46,46 +94,43 @@ def matthews(confusion: NDArray[np.int64]) -> float:
     return float((right * total - actual @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-def pearson(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """The linear correlation of two series float[n]."""
-    x, y = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
-    if not len(x) or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return 0.0
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
-
-
-def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """The correlation of the ranks of two series float[n]; equal values share their mean rank."""
-    return pearson(_ranks(labels), _ranks(predictions))
-
-
-def _ranks(values: ArrayLike) -> NDArray[np.float64]:
-    _, group, sizes = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    return (np.cumsum(sizes) - (sizes - 1) / 2)[group.reshape(-1)]
-
-
-def score_classes(labels: ArrayLike, predictions: ArrayLike, classes: int) -> dict[str, float]:
-    """``accuracy``, ``macro_f1`` and ``matthews`` of int[n] labels and predictions."""
-    confusion = confusion_matrix(labels, predictions, classes)
-    return {
-        "accuracy": accuracy(confusion),
-        "macro_f1": macro_f1(confusion),
-        "matthews": matthews(confusion),
-    }
-
-
 def score_numbers(labels: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
     """``pearson``, ``spearman`` and ``mean_squared_error`` of float[n] labels and predictions."""
+    from scipy import stats  # only here: it takes a second to load, and classes do not need it
+
     x, y = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
     return {
-        "pearson": pearson(x, y),
-        "spearman": spearman(x, y),
+        "pearson": _correlate(stats.pearsonr, x, y),
+        "spearman": _correlate(stats.spearmanr, x, y),
         "mean_squared_error": float(np.mean((x - y) ** 2)) if len(x) else 0.0,
     }
 
 
+def _correlate(correlation: Callable[..., Any], x: NDArray[Any], y: NDArray[Any]) -> float:
+    constant = not len(x) or np.ptp(x) == 0 or np.ptp(y) == 0
+    return 0.0 if constant else float(correlation(x, y).statistic)
+
+
 def mean_and_spread(values: ArrayLike) -> tuple[float, float]:
     """The mean of some runs' figures and their sample standard deviation (0.0 for one run)."""
-    found = np.asarray(values, np.float64)
-    return float(found.mean()), float(found.std(ddof=1)) if len(found) > 1 else 0.0
+    figures = np.asarray(values, np.float64)
+    return float(figures.mean()), float(figures.std(ddof=1)) if len(figures) > 1 else 0.0
+
+
+def describe_classes(report: Mapping[str, Any]) -> str:
+    """The confusion matrix with every class's F1; of many classes F1 and the commonest confusions.
+
+    ``report`` holds what ``score_each_class`` returns.
+    """
+    names, confusion = report["classes"], np.array(report["confusion"])
+    scores = [f"{report['f1'][name]:.4f}" for name in names]
+    if len(names) <= _MATRIX_CLASSES:
+        rows = [[n, *map(str, c), f1] for n, c, f1 in zip(names, confusion, scores, strict=True)]
+        return tabulate(rows, ["label ↓, predicted →", *names, "f1"], disable_numparse=True)
+    each = tabulate(zip(names, scores, strict=True), ["label", "f1"], disable_numparse=True)
+    wrong = confusion - np.diag(confusion.diagonal())
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MATRIX_CLASSES]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    most = [[names[i], names[j], str(wrong[i, j])] for i, j in pairs if wrong[i, j]]
+    header = ["label", "most often taken for", "texts"]
+    return f"{each}\n\n{tabulate(most, header, disable_numparse=True)}" if most else each

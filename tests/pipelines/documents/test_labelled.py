@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.documents.labelled import LabelledTexts, as_class_name, read_labelled
 from pipelines.errors import UserError
-from trainer.finetuning.labels import as_class_ids, as_numbers, class_names
+from trainer.finetuning.labels import class_names, encode_labels
 
 # Line ends of Unicode, a quotation mark, a comma: all part of the text.
 TEXTS = ['He said "no", and left\u2028 at once.\u0085', "Straße, 東京 😀", "plain"]
@@ -145,20 +145,25 @@ def test_classes_are_in_the_order_of_numbers_or_names() -> None:
 
 def test_class_ids_and_labels_never_seen(tmp_path: Path) -> None:
     data = read(write_jsonl(tmp_path / "x.jsonl", [{"text": "t", "label": y} for y in (2, 1, 2)]))
-    assert as_class_ids(data, ["1", "2"], "training").tolist() == [1, 0, 1]
+    assert encode_labels(data.labels or [], data.places, ["1", "2"], "training").tolist() == [
+        1,
+        0,
+        1,
+    ]
     with pytest.raises(
         UserError, match=r"x\.jsonl:2: label '1' was never seen in training \(its cl"
     ):
-        as_class_ids(data, ["2"], "training")
+        encode_labels(data.labels or [], data.places, ["2"], "training")
 
 
 def test_numbers(tmp_path: Path) -> None:
     rows = [{"text": "t", "label": y} for y in (2, "0.5", -1.5)]
-    assert as_numbers(read(write_jsonl(tmp_path / "x.jsonl", rows))).tolist() == [2, 0.5, -1.5]
+    data = read(write_jsonl(tmp_path / "x.jsonl", rows))
+    assert encode_labels(data.labels or [], data.places, [], "").tolist() == [2, 0.5, -1.5]
     for bad in ("high", "nan", "inf"):
         data = read(write_jsonl(tmp_path / "y.jsonl", [*rows, {"text": "t", "label": bad}]))
         with pytest.raises(UserError, match=rf"y\.jsonl:4: label '{bad}' is not a number"):
-            as_numbers(data)
+            encode_labels(data.labels or [], data.places, [], "")
 
 
 def test_empty_texts(tmp_path: Path) -> None:

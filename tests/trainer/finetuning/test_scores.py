@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from trainer.finetuning.scores import (
     accuracy,
     class_f1,
     confusion_matrix,
+    describe_classes,
     macro_f1,
     matthews,
-    pearson,
     score_classes,
+    score_each_class,
     score_numbers,
-    spearman,
 )
 
 LABELS = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -40,13 +41,13 @@ def test_two_classes_matthews_is_the_correlation_of_the_labels() -> None:
     assert matthews(confusion) == pytest.approx(np.corrcoef(labels, predictions)[0, 1])
 
 
-def test_equal_to_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    rng = np.random.default_rng(2)
-    labels = rng.integers(0, 8, 300) / 2
-    predictions = labels + rng.normal(size=300).round(1)
-    assert pearson(labels, predictions) == pytest.approx(stats.pearsonr(labels, predictions)[0])
-    assert spearman(labels, predictions) == pytest.approx(stats.spearmanr(labels, predictions)[0])
+def test_correlations_of_a_worked_example() -> None:
+    report = score_numbers([0, 1, 2, 3], [0, 1, 1, 4])
+    # Deviations -3, -1, 1, 3 (halves) and -3, -1, -1, 5 (halves).
+    assert report["pearson"] == pytest.approx(24 / np.sqrt(20 * 36))
+    # Ranks 1 2.5 2.5 4: deviations -3, 0, 0, 3 (halves).
+    assert report["spearman"] == pytest.approx(18 / np.sqrt(20 * 18))
+    assert report["mean_squared_error"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,37 @@ def test_renaming_the_classes_changes_nothing(
 
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=40))
 def test_spearman_sees_only_the_order(pairs: list[tuple[int, int]]) -> None:
+    def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+        return score_numbers(x, y)["spearman"]
+
     x, y = np.array(pairs, np.float64).T
     assert spearman(x, y) == pytest.approx(spearman(np.exp(x / 10), y**3))
     assert spearman(x, y) == pytest.approx(spearman(y, x))
     assert spearman(x, -y) == pytest.approx(-spearman(x, y))
+
+
+def report(classes: int, labels: list[int], said: list[int]) -> dict[str, object]:
+    names = tuple(f"class {i}" for i in range(classes))
+    outputs = np.eye(classes, dtype=np.float32)[said]
+    return score_each_class(names, np.array(labels), outputs)
+
+
+def test_few_classes_make_a_matrix() -> None:
+    lines = describe_classes(report(3, [0, 0, 0, 1, 2], [0, 2, 2, 1, 2])).split("\n")
+    assert [line.split() for line in lines[2:]] == [
+        ["class", "0", "1", "0", "2", "0.5000"],
+        ["class", "1", "0", "1", "0", "1.0000"],
+        ["class", "2", "0", "0", "1", "0.5000"],
+    ]
+
+
+def test_of_many_classes_the_commonest_confusions_are_named() -> None:
+    labels = [i for i in range(30) for _ in range(4)]
+    said = list(labels)
+    said[5 * 4 : 5 * 4 + 3] = [7, 7, 7]
+    said[29 * 4] = 0
+    shown = describe_classes(report(30, labels, said))
+    rows = [line.split() for line in shown.split("\n")]
+    assert ["class", "5", "0.4000"] in rows
+    assert rows[-2:] == [["class", "5", "class", "7", "3"], ["class", "29", "class", "0", "1"]]
+    assert "taken for" not in describe_classes(report(30, labels, labels))

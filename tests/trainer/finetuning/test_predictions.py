@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.documents.labelled import Fields, read_file
 from pipelines.errors import UserError
-from trainer.finetuning.predictions_file import check_format, encode_predictions
+from trainer.finetuning.predictions import check_format, encode_predictions
 
 TEXTS = ['one, "two"', "line\nand\r\nline", "\ttab \t", "", "grün ☃ \u2028", "a\rb"]
 PREDICTIONS = [

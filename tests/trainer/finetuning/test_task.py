@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.keyed_random import below, fold, purpose_key
-from trainer.finetuning.first_token_model import build_first_token_model
+from trainer.finetuning.task import first_token_classifier
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_text_classifier import BertTextClassifier
 
@@ -38,7 +38,7 @@ def a_batch() -> dict[str, Any]:
 
 
 def test_it_gives_the_classifiers_outputs(classifier: Any) -> None:
-    model, batch = build_first_token_model(classifier), a_batch()
+    model, batch = first_token_classifier(classifier), a_batch()
     expected = np.asarray(classifier(batch, training=False))
     np.testing.assert_allclose(np.asarray(model(batch, training=False)), expected, atol=1e-6)
     batch["token_ids"][1, 3:] = 7  # Padding is not looked at.
@@ -46,7 +46,7 @@ def test_it_gives_the_classifiers_outputs(classifier: Any) -> None:
 
 
 def test_it_has_the_classifiers_variables_and_gradients(classifier: Any) -> None:
-    model, batch = build_first_token_model(classifier), a_batch()
+    model, batch = first_token_classifier(classifier), a_batch()
     assert {id(v) for v in model.trainable_variables} == {
         id(v) for v in classifier.trainable_variables
     }
