@@ -19,9 +19,8 @@ from pipelines.documents.labelled import Fields, LabelledTexts, as_class_name, r
 from pipelines.documents.near_duplicates import group_signatures, sign_token_rows
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key, uniform
-from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
-from pipelines.records.ragged import Columns, concatenate, flat_column, ragged_column
-from pipelines.records.shards import ShardReader, local_copy
+from pipelines.records.manifest import MANIFEST, Manifest, read_manifest, read_split
+from pipelines.records.ragged import concatenate, flat_column, ragged_column
 from pipelines.tokenize.pack_labelled import labels_of
 from trainer.finetuning.encoded import EncodedTexts, encode_texts
 from trainer.finetuning.task import fingerprints
@@ -196,11 +195,7 @@ def _encode_files(source: Source, fields: Fields, preprocessor: Any, drop_empty:
 
 def _read_dataset(folder: str, manifest: Manifest, split: str, flag: str) -> Examples:
     """The examples of a split. Raises UserError for one without any, or a damaged shard."""
-    tables: list[Columns] = []
-    for info in manifest.splits.get(split, ()):
-        with local_copy(folder, info) as path:
-            reader = ShardReader(path, info, manifest.schema, manifest.facts["format"])
-            tables += reader.in_order(1 << 14)
+    tables = list(read_split(folder, manifest, split))
     if not tables:
         raise UserError(f"--{flag}: {folder} holds no {split} examples; name another")
     columns = concatenate(tables)
