@@ -389,6 +389,14 @@ def test_skipped_rows_decide_a_run(run, make_rows, tmp_path):
     )
 
 
+def test_attention_dropout_decides_only_where_it_is_given(make_rows):
+    data = (str(make_rows()),)
+    plain = plan_run(PretrainConfig(data=data, output="x")).deciding()
+    without = plan_run(PretrainConfig(data=data, output="x", attention_dropout=0.0)).deciding()
+    assert "attention_dropout" not in json.dumps(plain)
+    assert without["model"] == {**plain["model"], "attention_dropout": 0.0}
+
+
 def test_temperature_is_for_several_folders_without_weights(make_rows, tmp_path):
     both = (str(make_rows()), str(make_rows(train=200)))
     plan = plan_run(PretrainConfig(data=both, output="x", temperature=2.0))

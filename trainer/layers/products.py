@@ -43,7 +43,6 @@ def project(layer: Any, inputs: Any) -> Any:
     return x if layer.activation is None else layer.activation(x)
 
 
-@functools.cache
 def is_jax_on_cpu() -> bool:
     """Whether the forms below are wanted."""
     if keras.backend.backend() != "jax":

@@ -25,6 +25,8 @@ class TransformerEncoder(keras.layers.Layer):
         intermediate_dim: width of the feed-forward network.
         num_heads: number of attention heads; hidden must be at least as large.
         dropout: rate for attention probabilities and both outputs.
+        attention_dropout: rate for attention probabilities, if not ``dropout``. On TPUs and GPUs
+            only 0 lets training use the fused kernels, which never hold the probabilities.
         activation: of the feed-forward network.
         layer_norm_epsilon: added to the variance in both normalisations.
         kernel_initializer, bias_initializer: of all dense layers.
@@ -41,12 +43,14 @@ class TransformerEncoder(keras.layers.Layer):
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
         normalize_first: bool = False,
+        attention_dropout: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.intermediate_dim = intermediate_dim
         self.num_heads = num_heads
         self.dropout = dropout
+        self.attention_dropout = attention_dropout
         self.activation = keras.activations.get(activation)
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -65,7 +69,7 @@ class TransformerEncoder(keras.layers.Layer):
         self._self_attention_layer = SelfAttention(
             num_heads=self.num_heads,
             key_dim=int(key_dim),
-            dropout=self.dropout,
+            dropout=self.dropout if self.attention_dropout is None else self.attention_dropout,
             dtype=self.dtype_policy,
             name="self_attention_layer",
             **self._fresh_initializers(),
@@ -118,32 +122,42 @@ class TransformerEncoder(keras.layers.Layer):
         training: bool | None = None,
         return_attention_scores: bool = False,
         positions: Any = None,
+        document_ids: Any = None,
     ) -> Any:
         """Encodes float[batch, sequence, hidden].
 
         ``padding_mask`` [batch, sequence] and ``attention_mask`` [batch, sequence, sequence] are
-        nonzero where attention is allowed; both together allow what both allow. Returns the same
-        shape, and the scores [batch, heads, sequence, sequence] too if asked. With ``positions``
-        int[batch, selected] only those are encoded, into [batch, selected, hidden]: they still
-        attend to all, and nothing is computed for the others that nobody would look at.
+        nonzero where attention is allowed; both together allow what both allow. ``document_ids``
+        int[batch, sequence], instead of a padding mask, keeps attention inside each document. Returns
+        the same shape, and the scores [batch, heads, sequence, sequence] too if asked. With
+        ``positions`` int[batch, selected] only those are encoded, into [batch, selected, hidden]:
+        they still attend to all, and nothing is computed for the others that nobody would look at.
         """
-        mask = _combined_mask(inputs, padding_mask, attention_mask)
+        key_ids = _key_ids(inputs, padding_mask, document_ids)
+        if attention_mask is not None and len(attention_mask.shape) != 3:
+            raise ValueError(
+                f"attention_mask must be [batch, sequence, sequence], not {attention_mask.shape}"
+            )
         residual = inputs
         x = self._self_attention_layer_norm(inputs) if self.normalize_first else inputs
-        query = x
+        query, query_ids = x, document_ids
         if positions is not None:
             selected = ops.expand_dims(positions, axis=-1)
             residual = ops.take_along_axis(inputs, selected, axis=1)
             query = ops.take_along_axis(x, selected, axis=1) if self.normalize_first else residual
-            if mask is not None and mask.shape[1] != 1:
-                mask = ops.take_along_axis(mask, selected, axis=1)
+            if attention_mask is not None:
+                attention_mask = ops.take_along_axis(attention_mask, selected, axis=1)
+            if query_ids is not None:
+                query_ids = ops.take_along_axis(query_ids, positions, axis=1)
         scores = None
         x = self._self_attention_layer(
             query=query,
             value=x,
-            attention_mask=mask,
+            attention_mask=attention_mask,
             training=training,
             return_attention_scores=return_attention_scores,
+            key_ids=key_ids,
+            query_ids=query_ids,
         )
         if return_attention_scores:
             x, scores = x
@@ -165,7 +179,11 @@ class TransformerEncoder(keras.layers.Layer):
         return inputs_shape
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
+        own = {"attention_dropout": self.attention_dropout}
+        own = own if self.attention_dropout is not None else {}
+        return {
+            **super().get_config(),
+            **own,
             "intermediate_dim": self.intermediate_dim,
             "num_heads": self.num_heads,
             "dropout": self.dropout,
@@ -177,20 +195,13 @@ class TransformerEncoder(keras.layers.Layer):
         }
 
 
-def _combined_mask(inputs: Any, padding_mask: Any, attention_mask: Any) -> Any:
-    """A mask [batch, 1 or sequence, sequence], or None where everything is allowed."""
+def _key_ids(inputs: Any, padding_mask: Any, document_ids: Any) -> Any:
+    """[batch, sequence]: which document's each key is, or 0 for padding; None: all are seen."""
+    if document_ids is not None:
+        return document_ids
     if padding_mask is None:
         # The one way to a mask that an earlier layer found: JAX's arrays take no attributes.
         padding_mask = get_keras_mask(inputs)
-    if padding_mask is not None:
-        if len(padding_mask.shape) != 2:
-            raise ValueError(f"padding_mask must be [batch, sequence], not {padding_mask.shape}")
-        padding_mask = ops.cast(ops.expand_dims(padding_mask, axis=1), "bool")
-    if attention_mask is None:
-        return padding_mask
-    if len(attention_mask.shape) != 3:
-        raise ValueError(
-            f"attention_mask must be [batch, sequence, sequence], not {attention_mask.shape}"
-        )
-    attention_mask = ops.cast(attention_mask, "bool")
-    return attention_mask if padding_mask is None else padding_mask & attention_mask
+    if padding_mask is not None and len(padding_mask.shape) != 2:
+        raise ValueError(f"padding_mask must be [batch, sequence], not {padding_mask.shape}")
+    return padding_mask

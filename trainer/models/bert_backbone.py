@@ -46,6 +46,8 @@ class BertBackbone(Backbone):
         dtype: a dtype name or policy for computation and weights ("mixed_bfloat16", …).
         exact_gelu: the error-function GELU of Hugging Face's default instead of Google's and
             KerasNLP's tanh approximation.
+        attention_dropout: rate for attention probabilities, if not ``dropout``; 0 lets training use
+            the fused kernels of TPUs and GPUs.
 
     Inputs, a dict of int[batch, sequence]: ``token_ids``, ``segment_ids``, ``padding_mask`` (nonzero
     = a token) and, for packed rows only, ``document_ids`` (1, 2, … for consecutive documents of the
@@ -66,6 +68,7 @@ class BertBackbone(Backbone):
         num_segments: int = 2,
         dtype: Any = None,
         exact_gelu: bool = False,
+        attention_dropout: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.token_embedding = ReversibleEmbedding(
@@ -99,6 +102,7 @@ class BertBackbone(Backbone):
                 intermediate_dim=intermediate_dim,
                 activation="gelu" if exact_gelu else gelu_approximate,
                 dropout=dropout,
+                attention_dropout=attention_dropout,
                 layer_norm_epsilon=_LAYER_NORM_EPSILON,
                 kernel_initializer=bert_kernel_initializer(),
                 dtype=dtype,
@@ -128,6 +132,7 @@ class BertBackbone(Backbone):
         self.max_sequence_length = max_sequence_length
         self.num_segments = num_segments
         self.exact_gelu = exact_gelu
+        self.attention_dropout = attention_dropout
         self.cls_token_index = _CLS_TOKEN_INDEX
         # Set to True, ``encode_at`` saves memory: see trainer.layers.rematerialize.
         self.rematerializes = False
@@ -194,12 +199,11 @@ class BertBackbone(Backbone):
         self, inputs: dict[str, Any], document_ids: Any, training: bool | None
     ) -> tuple[Any, dict[str, Any]]:
         """What the first layer gets: float[batch, sequence, hidden], and the masks of all layers."""
-        positions = same_document = None
-        padding_mask = inputs["padding_mask"]
+        masks = {"padding_mask": inputs["padding_mask"]}
+        positions = None
         if document_ids is not None:
-            same_document = _same_document(document_ids)
-            positions = _positions_within_documents(same_document)
-            padding_mask = None
+            masks = {"document_ids": document_ids}
+            positions = _positions_within_documents(document_ids)
         tokens = self.token_embedding(inputs["token_ids"])
         x = self.embeddings_add(
             (
@@ -210,10 +214,12 @@ class BertBackbone(Backbone):
         )
         x = self.embeddings_layer_norm(x)
         x = self.embeddings_dropout(x, training=training)
-        return x, {"padding_mask": padding_mask, "attention_mask": same_document}
+        return x, masks
 
     def get_config(self) -> dict[str, Any]:
-        own = {"exact_gelu": True} if self.exact_gelu else {}
+        own: dict[str, Any] = {"exact_gelu": True} if self.exact_gelu else {}
+        if self.attention_dropout is not None:
+            own["attention_dropout"] = self.attention_dropout
         return (
             super().get_config()
             | own
@@ -230,13 +236,9 @@ class BertBackbone(Backbone):
         )
 
 
-def _same_document(document_ids: Any) -> Any:
-    """int[batch, sequence] -> bool[batch, sequence, sequence]; padding belongs with padding."""
-    return ops.expand_dims(document_ids, 2) == ops.expand_dims(document_ids, 1)
-
-
-def _positions_within_documents(same_document: Any) -> Any:
+def _positions_within_documents(document_ids: Any) -> Any:
     """int32[batch, sequence]: how many earlier positions belong to the same document."""
+    same_document = ops.expand_dims(document_ids, 2) == ops.expand_dims(document_ids, 1)
     place = ops.arange(ops.shape(same_document)[-1])
     earlier = ops.expand_dims(place, 1) > ops.expand_dims(place, 0)
     return ops.sum(ops.cast(same_document & earlier, "int32"), axis=-1)

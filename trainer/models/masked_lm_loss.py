@@ -71,7 +71,6 @@ def sum_masked_lm_loss(
     return MaskedLMSums(loss, correct, ops.sum(weights))
 
 
-@functools.cache
 def default_block_rows(width: int) -> int:
     """Rows of logits computed at a time by one device, from vectors of ``width`` dimensions.
 

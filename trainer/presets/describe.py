@@ -36,7 +36,7 @@ _OLD_NAMES = {
 }
 _CONFIG_FILES = {"Tokenizer": "tokenizer.json", "Preprocessor": "preprocessor.json"}
 # Arguments of ours that KerasHub does not know.
-_OWN_ARGUMENTS = ("seed", "exact_gelu", "head_options")
+_OWN_ARGUMENTS = ("seed", "exact_gelu", "head_options", "attention_dropout")
 # What KerasHub writes and is of no use here; dtype follows the caller, as in KerasHub.
 _IGNORED = ("config_file", "build_config", "compile_config", "dtype", "split_on_cjk")
 

@@ -36,7 +36,11 @@ def check_config(config: PretrainConfig) -> None:
         (_AT_LEAST_ONE, lambda value: value >= 1, "must be at least 1"),
         (_POSITIVE, lambda value: 0 < value < math.inf, "must be a positive number"),
         (_NOT_NEGATIVE, lambda value: value >= 0, "must not be negative"),
-        (["dropout"], lambda value: 0 <= value < 1, "must be at least 0 and below 1"),
+        (
+            ["dropout", "attention_dropout"],
+            lambda value: 0 <= value < 1,
+            "must be at least 0 and below 1",
+        ),
         (["seed"], lambda value: 0 <= value < 1 << 32, "must be between 0 and 4294967295"),
     ):
         for name in names:

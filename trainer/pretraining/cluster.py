@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,10 @@ class Cluster:
     def gather(self, array: Any) -> NDArray[Any]:
         """The whole of a placed array, on the host."""
         return np.array(array)
+
+    def mesh(self) -> AbstractContextManager[Any]:
+        """What a step is called in: kernels that XLA cannot share out learn of the devices so."""
+        return nullcontext()
 
     def shardings(self, arrays: list[Any]) -> Any:
         """Where a step leaves these arrays and its values: None = the compiler's choice."""
@@ -154,6 +159,11 @@ class SharedCluster(Cluster):
         from jax.experimental import multihost_utils
 
         return np.array(multihost_utils.process_allgather(array, tiled=True))
+
+    def mesh(self) -> AbstractContextManager[Any]:
+        import jax
+
+        return jax.set_mesh(self._mesh)
 
     def shardings(self, arrays: list[Any]) -> Any:
         return [array.sharding for array in arrays], self._sharding()

@@ -111,6 +111,10 @@ class PretrainConfig(MaskConfig):
     """Share of embeddings, attention and feed-forward outputs that each step sets to 0. Give 0 where
     no row is seen more than a few times."""
 
+    attention_dropout: float | None = _apart(None, _MODEL)
+    """The same of attention alone; default: as --dropout. Give 0 on TPUs and GPUs: only then does
+    training use their fused attention kernels."""
+
     max_sequence_length: int | None = _apart(None, _MODEL)
     """Tokens in the longest row that the model can take; default: 512, or the length of the rows if
     that is more."""

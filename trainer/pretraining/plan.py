@@ -192,6 +192,8 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         "max_sequence_length": config.max_sequence_length or max(512, facts["seq_length"]),
         "num_segments": 2,
     }
+    if config.attention_dropout is not None:
+        dimensions["attention_dropout"] = config.attention_dropout
     initial = open_initial_run(config.initial_run) if config.initial_run else None
     if initial:
         initial.check(dimensions, vocabulary)

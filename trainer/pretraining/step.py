@@ -222,7 +222,8 @@ class JaxTrainStep:
         """
         states = dropout_states(self._seed, step, self._parts, self._generators)
         placed = self._cluster.place_batch(batch)
-        self._arrays, values = self._step(self._arrays, states, placed)
+        with self._cluster.mesh():
+            self._arrays, values = self._step(self._arrays, states, placed)
         return values
 
     def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -232,14 +233,16 @@ class JaxTrainStep:
         numbers = range(step, step + len(batches))
         states = [dropout_states(self._seed, k, self._parts, self._generators) for k in numbers]
         placed = [self._cluster.place_batch(batch) for batch in batches]
-        self._arrays, values = self._steps(self._arrays, np.stack(states), placed)
+        with self._cluster.mesh():
+            self._arrays, values = self._steps(self._arrays, np.stack(states), placed)
         return list(values)
 
     def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
         """[loss_sum, correct_sum, weight_sum, …] of the batch, without dropout."""
         states = dropout_states(self._seed, 0, 1, self._generators)[0]
         placed = self._cluster.place_batch(batch)
-        return np.asarray(self._evaluate(self._arrays[: self._split], states, placed))
+        with self._cluster.mesh():
+            return np.asarray(self._evaluate(self._arrays[: self._split], states, placed))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of all weights and optimizer variables."""
