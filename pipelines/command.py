@@ -9,40 +9,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import errno
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-import yaml
-from simple_parsing import ArgumentParser, DashVariant
+from simple_parsing import DashVariant
 
 from pipelines.beam_import import import_beam
-from pipelines.errors import UserError
+from pipelines.config_file import dump_config, section_as_flags, stage_of
+from pipelines.errors import UserError, nearest
+from pipelines.help_text import GroupedFields, HelpFormatter, Parser, description, example, usage
 
 Config = TypeVar("Config", bound=Any)
-
-# The sections a configuration file may have, in the order of the road.
-STAGES = (
-    "vocab",
-    "tokenize",
-    "mask",
-    "pretrain",
-    "export",
-    "finetune",
-    "evaluate",
-    "predict",
-    "explain",
-    "report",
-    "docstrings",
-    "demo_task",
-    "inspect",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +35,6 @@ class RunOptions:
     dry_run: bool = False
     price: float | None = None
     beam_args: tuple[str, ...] = ()
-
-
-class _Parser(ArgumentParser):
-    """Errors in one line, without the usage text, and exit status 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def run_command(
@@ -122,76 +97,80 @@ def parse_command(
 
     Raises UserError for an unknown or invalid option, or a bad configuration file.
     """
-    # The first paragraph describes the command; simple-parsing repeats the rest itself.
-    parser = _Parser(
+    parser = Parser(
         prog=f"python -m {module}",
+        usage=usage(config_class, module),
         allow_abbrev=False,
         add_config_path_arg=False,
         add_option_string_dash_variants=DashVariant.UNDERSCORE,
-        description=_first_paragraph(config_class),
-        epilog="Beam's own options (--runner, --project …) are accepted as well." if beam else None,
+        formatter_class=HelpFormatter,
+        description=description(config_class),
+        epilog=_epilog(example(config_class, module), beam),
+        add_help=False,
     )
-    parser.add_arguments(config_class, dest="config_fields")
-    general = parser.add_argument_group("general")
+    parser.add_arguments(config_class, dest="config_fields", dataclass_wrapper_class=GroupedFields)
+    parser.add_last = lambda: _add_general_options(parser, stage, beam=beam, publishes=publishes)
+    from_file = _config_file_arguments(config_class, stage, arguments)
+    try:
+        parsed, rest = parser.parse_known_args([*from_file, *arguments])
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
+    names = [name for action in parser._actions for name in action.option_strings]
+    beam_args = _check_rest(rest, names, beam)
+    if getattr(parsed, "price", None) is not None and not parsed.dry_run:
+        raise UserError("--price is for an estimate: add --dry_run")
+    options = RunOptions(
+        overwrite=getattr(parsed, "overwrite", False),
+        dry_run=getattr(parsed, "dry_run", False),
+        price=getattr(parsed, "price", None),
+        beam_args=tuple(beam_args),
+    )
+    return parsed.config_fields, options, parsed.print_config
+
+
+def _epilog(example: str | None, beam: bool) -> str:
+    beam_options = (
+        "Beam's own options (--runner, --project …) are accepted as well." if beam else ""
+    )
+    return "\n\n".join(filter(None, (beam_options, example)))
+
+
+def _add_general_options(parser: Parser, stage: str, *, beam: bool, publishes: bool) -> None:
+    """The flags that every command has, or every one that publishes or runs Beam."""
+    general = parser.add_argument_group("any command")
+    general.add_argument("-h", "--help", action="help", help="Show this text and stop.")
     general.add_argument(
-        "--config", metavar="FILE", help=f"YAML file; its section '{stage}' is read"
+        "--config", metavar="FILE", help=f"YAML file; its section '{stage}' is read. Flags win."
     )
     general.add_argument(
         "--section",
         metavar="NAME",
-        help=f"another section of that file, '{stage}_…', for instance of another phase",
+        help=f"Another section of that file, '{stage}_…', for instance of another phase.",
     )
     general.add_argument(
-        "--print_config", action="store_true", help="show the resolved config and stop"
+        "--print_config", action="store_true", help="Show the resolved config and stop."
     )
     if publishes:
         general.add_argument(
-            "--overwrite", action="store_true", help="replace a different output in --output"
+            "--overwrite", action="store_true", help="Replace a different output in --output."
         )
         general.add_argument(
-            "--dry_run", action="store_true", help="show what would be read and made, write nothing"
+            "--dry_run",
+            action="store_true",
+            help="Show what would be read and made, and write nothing.",
         )
     if beam:
         general.add_argument(
             "--price",
             type=float,
             metavar="PER_HOUR",
-            help="with --dry_run: what one worker (core) costs an hour; says how dear the run will be",
+            help="With --dry_run: what one worker (core) costs an hour, to estimate the cost.",
         )
-    from_file = _config_file_arguments(config_class, stage, arguments)
-    try:
-        found, rest = parser.parse_known_args([*from_file, *arguments])
-    except argparse.ArgumentError as error:
-        parser.error(str(error))
-    names = [name for action in parser._actions for name in action.option_strings]
-    beam_args = _check_rest(rest, names, beam)
-    if getattr(found, "price", None) is not None and not found.dry_run:
-        raise UserError("--price is for an estimate: add --dry_run")
-    options = RunOptions(
-        overwrite=getattr(found, "overwrite", False),
-        dry_run=getattr(found, "dry_run", False),
-        price=getattr(found, "price", None),
-        beam_args=tuple(beam_args),
-    )
-    return found.config_fields, options, found.print_config
 
 
 def say(stage: str, text: str) -> None:
     """Tells people, on standard error, how a stage goes on."""
     print(f"{stage}: {text}", file=sys.stderr, flush=True)
-
-
-def dump_config(config: Any, stage: str) -> str:
-    """The config as a YAML section that ``--config`` reads."""
-    fields = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(config).items()
-    }
-    return yaml.safe_dump({stage: fields}, sort_keys=False, allow_unicode=True)
-
-
-def _first_paragraph(config_class: type) -> str:
-    return " ".join((config_class.__doc__ or "").split("\n\n")[0].split())
 
 
 def _check_rest(rest: Sequence[str], names: list[str], beam: bool) -> list[str]:
@@ -223,94 +202,19 @@ def _check_rest(rest: Sequence[str], names: list[str], beam: bool) -> list[str]:
     return list(rest)
 
 
-def nearest(name: str, names: Sequence[str]) -> str:
-    """'; did you mean X?' for the valid name nearest to a wrong one, or the empty string."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def _config_file_arguments(config_class: type, stage: str, arguments: Sequence[str]) -> list[str]:
     """The stage's section of the ``--config`` file, written as flags to stand before the user's."""
-    finder = _Parser(add_help=False, allow_abbrev=False, add_config_path_arg=False)
+    finder = Parser(add_help=False, allow_abbrev=False, add_config_path_arg=False)
     finder.add_argument("--config")
     finder.add_argument("--section", default=stage)
-    found, _ = finder.parse_known_args(list(arguments))
-    where = f"{found.config}: section {found.section}"
-    if stage_of(found.section) != stage and found.section != stage:
-        raise UserError(f"--section {found.section}: this command reads {stage} or {stage}_…")
-    if found.config is None:
-        if found.section != stage:
-            raise UserError(f"--section {found.section}: of which file? add --config FILE")
+    given, _ = finder.parse_known_args(list(arguments))
+    if stage_of(given.section) != stage and given.section != stage:
+        raise UserError(f"--section {given.section}: this command reads {stage} or {stage}_…")
+    if given.config is None:
+        if given.section != stage:
+            raise UserError(f"--section {given.section}: of which file? add --config FILE")
         return []
-    section = read_config_section(found.config, found.section)
-    names = [field.name for field in dataclasses.fields(config_class)]
-    flags: list[str] = []
-    for name, value in section.items():
-        if name not in names:
-            raise UserError(f"{where}: unknown key {name!r}{nearest(name, names)}")
-        flags += _as_flags(f"--{name}", _expand(value, f"{where}: {name}"))
-    return flags
-
-
-def read_config_section(path: str, name: str) -> dict[str, Any]:
-    """One section of a YAML configuration file; empty if the file has none for this stage.
-
-    ``name`` is a stage, or STAGE_ANYTHING for a section that must be there.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except OSError as error:
-        raise UserError(f"--config: cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"--config: {path}{place}: not valid YAML") from None
-    if not isinstance(content, dict):
-        raise UserError(f"--config: {path}: expected sections named after stages, such as vocab:")
-    for key, section in content.items():
-        stage = stage_of(str(key))
-        # A key that has lost its indentation, such as vocab_size, is no section.
-        if stage is None or (key != stage and not isinstance(section, dict)):
-            raise UserError(f"{path}: unknown section {key!r}{nearest(str(key), STAGES)}")
-    if name not in content and name not in STAGES:
-        raise UserError(f"{path}: no section {name!r}{nearest(name, list(content))}")
-    section = content.get(name) or {}
-    if not isinstance(section, dict):
-        raise UserError(f"{path}: section {name}: expected 'key: value' lines")
-    return section
-
-
-def stage_of(section: str) -> str | None:
-    """``pretrain`` for ``pretrain`` and ``pretrain_128``; None where no stage has such sections."""
-    found = (s for s in STAGES if re.fullmatch(rf"{s}(_\w+)?", section, re.ASCII))
-    return next(found, None)
-
-
-def _expand(value: Any, where: str) -> Any:
-    """Replaces ${NAME} in strings by environment variables, which must be set."""
-    if isinstance(value, list):
-        return [_expand(item, where) for item in value]
-    if isinstance(value, str):
-        for name in re.findall(r"\$\{(\w+)\}", value):
-            if name not in os.environ:
-                raise UserError(f"{where}: environment variable {name} is not set; export it first")
-        return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], value)
-    return value
-
-
-def _as_flags(flag: str, value: Any) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, list | tuple):
-        return [flag, *map(_as_text, value)]
-    if isinstance(value, dict):
-        return [flag, *(f"{key}={_as_text(item)}" for key, item in value.items())]
-    return [f"{flag}={_as_text(value)}"]
-
-
-def _as_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return section_as_flags(config_class, given.config, given.section)
 
 
 def _quiet_libraries() -> None:

@@ -8,7 +8,6 @@ the manifest is written only when all of them have arrived and balance.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pipelines import files
-from pipelines.command import RunOptions
+from pipelines.command import RunOptions, say
 from pipelines.options import deciding_fields
 from pipelines.records.codec import Schema
 from pipelines.records.manifest import (
@@ -117,13 +116,13 @@ def run_stage(
     another output.
     """
     stage, output = run.stage, run.config.output
-    print(f"{stage}: {reads}", file=sys.stderr)
+    say(stage, reads)
     if options.dry_run:
         _print_plan(plan(), options)
         return None
     deciding = deciding_fields(run.config)
     if prepare_output(output, deciding, run.inputs, overwrite=options.overwrite, stage=stage):
-        print(f"{stage}: {output} is finished already; nothing to do", file=sys.stderr)
+        say(stage, f"{output} is finished already; nothing to do")
         return None
     work()
     manifest = read_manifest(output)

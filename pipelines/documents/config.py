@@ -10,6 +10,8 @@ from pipelines.documents.filter import load_filter
 from pipelines.documents.formats import InputFormat
 from pipelines.options import CHOOSE, option
 
+READING = "how the input is read"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
@@ -19,21 +21,23 @@ class CorpusConfig:
     """Files, folders or glob patterns, local or on any Beam filesystem (gs://…); .gz, .bz2 and
     .zst are decompressed."""
 
-    input_format: Literal["auto", "text", "jsonl", "parquet", "wikiextractor"] = "auto"
+    input_format: Literal["auto", "text", "jsonl", "parquet", "wikiextractor"] = option(
+        "auto", group=READING
+    )
     """auto goes by the extension, else by how the file begins."""
 
-    text_field: str = "text"
+    text_field: str = option("text", group=READING, metavar="NAME")
     """The field (jsonl) or column (parquet) that holds the text."""
 
-    document_boundary: Literal["line", "blank_line", "file"] = "line"
+    document_boundary: Literal["line", "blank_line", "file"] = option("line", group=READING)
     """What separates documents in plain text: each line, a blank line, or only the end of the
     file."""
 
-    on_bad_record: Literal["fail", "drop"] = "fail"
+    on_bad_record: Literal["fail", "drop"] = option("fail", group=READING)
     """A record that is no document (invalid JSON or UTF-8, missing field): stop with its file and
     line, or drop and count it."""
 
-    filter: str | None = None
+    filter: str | None = option(None, group=READING, metavar="MODULE:FUNCTION")
     """A function of your own, module:function, that gets each document's text and returns True to
     keep it or a reason (text) to drop it; what is dropped is counted by reason."""
 

@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.command import nearest
 from pipelines.documents.blocks import content_id
-from pipelines.errors import UserError
+from pipelines.errors import UserError, nearest
 
 FORMATS = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
 Row = Mapping[str, Any]

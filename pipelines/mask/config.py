@@ -24,16 +24,18 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 class MaskConfig:
     """How to mask, with BERT's defaults: the base of every config with these options."""
 
-    mask_selection_rate: float = option(0.15, group="masking")
-    """Share of a row's tokens to predict, special tokens apart."""
+    mask_selection_rate: float = option(0.15, group="masking", metavar="RATE")
+    """Share of a row's tokens to predict, special tokens apart; BERT's 0.15 suits most, up to 0.4
+    large models."""
 
     mask_selection_length: int | None = option(None, group="masking")
-    """Most positions to predict in a row; default: what the rate gives for a full row."""
+    """Most positions to predict in a row, the width of the mask arrays; default: what the rate gives
+    for a full row."""
 
-    mask_token_rate: float = option(0.8, group="masking")
+    mask_token_rate: float = option(0.8, group="masking", metavar="RATE")
     """Share of the chosen positions that become [MASK]."""
 
-    random_token_rate: float = option(0.1, group="masking")
+    random_token_rate: float = option(0.1, group="masking", metavar="RATE")
     """Share of the chosen positions that become a random token, drawn from the whole vocabulary;
     the rest stay as they are."""
 
@@ -41,7 +43,7 @@ class MaskConfig:
     """token: single positions; whole_word: all pieces of a word, each replaced on its own; span: runs
     of 1 to 10 words, all masked, all random or all kept."""
 
-    seed: int = 0
+    seed: int = option(0, group="masking")
     """Decides the masks, together with the row and the copy."""
 
     def masking(self) -> dict[str, Any]:
@@ -102,7 +104,10 @@ def selection_budgets(selectable: NDArray[np.int64], rate: float) -> NDArray[np.
 @dataclass(frozen=True, kw_only=True)
 class MaskStageConfig(MaskConfig):
     """Mask rows ahead of training: each copy is what the trainer computes on the fly in that
-    epoch."""
+    epoch.
+
+    Example: --input runs/rows --output runs/examples --copies 10
+    """
 
     input: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The output folder of pipelines.tokenize."""
@@ -110,10 +115,11 @@ class MaskStageConfig(MaskConfig):
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write (local or gs://…)."""
 
-    copies: int = 1
-    """Maskings of every training row; the trainer uses copy e (modulo copies) in epoch e."""
+    copies: int = option(1, group=CHOOSE)
+    """Maskings of every training row, and how many times as large the output is; the trainer uses
+    copy e (modulo copies) in epoch e. Give the number of epochs."""
 
-    format: Literal["array_record", "tfrecord"] = "array_record"
+    format: Literal["array_record", "tfrecord"] = option("array_record", group="the output")
     """array_record gives the trainer random access; tfrecord holds tf.train.Examples."""
 
     def check(self) -> None:

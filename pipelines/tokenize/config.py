@@ -21,10 +21,16 @@ _NOT_FOR_EXAMPLES: dict[str, Any] = {
     "split_to_fill": False,
 }
 
+TEXT, PACKING, OUTPUT = "text to ids", "details of a packing", "the output"
+EXAMPLES = "with --packing examples"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeConfig(CorpusConfig):
-    """Turn documents into packed rows of token ids: shards and a manifest in --output."""
+    """Turn documents into packed rows of token ids: shards and a manifest in --output.
+
+    Example: --input corpus/*.txt --vocab runs/vocab --output runs/rows --seq_length 128
+    """
 
     vocab: str = option(group=CHOOSE, decides=False, metavar="PATH")
     """A vocab.txt, or the output folder of pipelines.vocab."""
@@ -32,55 +38,57 @@ class TokenizeConfig(CorpusConfig):
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write (local or gs://…)."""
 
-    lowercase: bool | None = None
+    lowercase: bool | None = option(None, group=TEXT)
     """Fold case; default: as the vocabulary's manifest says, else true unless the vocabulary has
     upper-case pieces."""
 
-    strip_accents: bool | None = None
+    strip_accents: bool | None = option(None, group=TEXT)
     """Remove accents; default: as the vocabulary's manifest says, else the same as lowercase."""
 
-    seq_length: int = 512
-    """Tokens in a row, [CLS] and [SEP] included."""
+    seq_length: int = option(512, group=CHOOSE)
+    """Tokens in a row, [CLS] and [SEP] included. 128 trains several times as fast as 512; give 512
+    where later texts are long."""
 
-    packing: Literal["documents", "full", "pairs", "examples"] = "documents"
+    packing: Literal["documents", "full", "pairs", "examples"] = option("documents", group=CHOOSE)
     """documents: whole documents side by side, attention stays inside each; full: one stream cut
     into rows; pairs: two segments for next-sentence prediction; examples: labelled texts, one a
     row, for fine-tuning."""
 
-    label_field: str | None = None
-    """With packing examples: the field of the label; in a table without a header the number of its
+    label_field: str | None = option(None, group=EXAMPLES, metavar="NAME")
+    """The field of the label; in a table without a header the number of its
     column, from 1. Files are .jsonl, .csv, .tsv or .parquet, also .gz."""
 
-    text_pair_field: str | None = None
-    """With packing examples: the field of a second text, for tasks on pairs."""
+    text_pair_field: str | None = option(None, group=EXAMPLES, metavar="NAME")
+    """The field of a second text, for tasks on pairs."""
 
-    split_to_fill: bool = False
+    split_to_fill: bool = option(False, group=PACKING)
     """With packing documents: also split documents that would fit a row, where that fills rows."""
 
-    pair_task: Literal["next_sentence", "sentence_order"] = "next_sentence"
+    pair_task: Literal["next_sentence", "sentence_order"] = option("next_sentence", group=PACKING)
     """With packing pairs: label 1 stands for a second segment from elsewhere, or for the two in
     the wrong order."""
 
-    short_seq_prob: float = 0.1
+    short_seq_prob: float = option(0.1, group=PACKING, metavar="RATE")
     """With packing pairs: the share of pairs made shorter than the row on purpose."""
 
-    num_shards: int = 8
-    """Files to write; each is a function of its documents, whatever the workers."""
+    num_shards: int = option(8, group=OUTPUT)
+    """Files to write, and pieces of work for as many workers; each best holds 100 MB to 1 GB."""
 
-    format: Literal["array_record", "tfrecord"] = "array_record"
+    format: Literal["array_record", "tfrecord"] = option("array_record", group=OUTPUT)
     """array_record gives the trainer random access; tfrecord holds tf.train.Examples."""
 
-    validation_fraction: float = 0.0
-    """The share of documents, chosen by content, that goes to a split of its own."""
+    validation_fraction: float = option(0.0, group=OUTPUT, metavar="RATE")
+    """Share of the documents, chosen by content, that goes to a split of its own, on which
+    trainer.pretrain validates; 0.01 is usual."""
 
-    deduplicate: bool = False
-    """Drop documents whose text is the same as another's."""
+    deduplicate: bool = option(False, group=TEXT)
+    """Drop documents whose text is the same as another's, and count them."""
 
-    min_tokens: int = 1
-    """Drop documents with fewer tokens."""
+    min_tokens: int = option(1, group=TEXT)
+    """Drop documents with fewer tokens, and count them."""
 
-    seed: int = 0
-    """Decides order, packing partners and the validation split."""
+    seed: int = option(0, group=OUTPUT)
+    """Decides order, packing partners and the validation split; another seed, another output."""
 
     def check(self) -> None:
         """Raises UserError for values that cannot work."""

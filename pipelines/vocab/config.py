@@ -24,66 +24,77 @@ _COUNTING = (
 )
 
 
+WORDS, LEARNING, TF_TEXT = "which words count", "learning pieces", "with --algorithm tf_text"
+
+
 @dataclass(frozen=True, kw_only=True)
 class VocabConfig(CorpusConfig):
-    """Learn a WordPiece vocabulary from documents: vocab.txt and a manifest in --output."""
+    """Learn a WordPiece vocabulary from documents: vocab.txt and a manifest in --output.
+
+    Example: --input corpus/*.txt --output runs/vocab --vocab_size 16000
+    """
 
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write (local or gs://…)."""
 
-    vocab_size: int = 30522
-    """Entries in the vocabulary, reserved tokens included."""
+    vocab_size: int = option(30522, group=CHOOSE)
+    """Entries in the vocabulary, reserved tokens included. 8,000 to 16,000 suit corpora below some
+    100 MB and small models; 30,522 is BERT's."""
 
-    algorithm: Literal["wordpiece", "tf_text"] = "wordpiece"
+    algorithm: Literal["wordpiece", "tf_text"] = option("wordpiece", group=LEARNING)
     """wordpiece: exactly vocab_size entries, fewest pieces per word; tf_text: tensorflow_text's
     reference learner, entry for entry."""
 
-    lowercase: bool = True
-    """Fold case before counting words."""
+    lowercase: bool = option(True, group=WORDS)
+    """Fold case before counting words; false where case tells names or nouns apart. Later stages
+    follow the vocabulary."""
 
-    strip_accents: bool | None = None
+    strip_accents: bool | None = option(None, group=WORDS)
     """Remove accents before counting words; default: the same as lowercase."""
 
-    reserved_tokens: tuple[str, ...] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    reserved_tokens: tuple[str, ...] = option(
+        ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), group=LEARNING, metavar="TOKEN"
+    )
     """Entries that stand first, in this order; later stages need the five of the default."""
 
-    suffix_indicator: str = "##"
-    """Marks a piece that continues a word."""
+    suffix_indicator: str = option("##", group=LEARNING)
+    """Marks a piece that continues a word; ## is what BERT and all later stages expect."""
 
-    word_counts: str | None = option(None, decides=False, metavar="FILE")
+    word_counts: str | None = option(None, group=WORDS, decides=False, metavar="FILE")
     """A file to keep the counted words in. Where it exists they are read from it instead of being
     counted again: to try another vocabulary size or algorithm."""
 
-    held_out_fraction: float = 0.01
+    held_out_fraction: float = option(0.01, group=WORDS, metavar="RATE")
     """Share of the documents on which the vocabulary is judged in the manifest: with one learned
     without them, while the one that is written is learned from all; 0: not judged."""
 
-    min_count: int = 1
-    """Words that occur fewer times are left out of learning, and counted."""
+    min_count: int = option(1, group=WORDS)
+    """Words that occur fewer times are left out of learning, and counted; raise it for noisy text."""
 
-    max_input_tokens: int = 5_000_000
+    max_input_tokens: int = option(5_000_000, group=WORDS)
     """Distinct words to learn from, the most frequent ones (ties by the word itself)."""
 
-    max_token_length: int = 50
-    """Words of more characters are left out of learning, and counted."""
+    max_token_length: int = option(50, group=LEARNING)
+    """Words of more characters are left out of learning, and counted; URLs and the like."""
 
-    max_unique_chars: int = 1000
+    max_unique_chars: int = option(1000, group=LEARNING)
     """Characters in the alphabet, the most frequent ones; words with others are left out, and are
     [UNK] later. Chinese and Japanese need more, and a vocab_size to match."""
 
-    num_iterations: int = 4
-    """Rounds of splitting the words by the pieces kept so far and counting again."""
+    num_iterations: int = option(4, group=LEARNING)
+    """Rounds of splitting the words by the pieces kept so far and counting again; more than the
+    default rarely change anything."""
 
-    upper_thresh: int | None = 10_000_000
-    """tf_text only: no higher count is ever asked of a piece."""
+    upper_thresh: int | None = option(10_000_000, group=TF_TEXT)
+    """No higher count is ever asked of a piece."""
 
-    lower_thresh: int | None = 10
-    """tf_text only: no lower count is ever asked of a piece."""
+    lower_thresh: int | None = option(10, group=TF_TEXT)
+    """No lower count is ever asked of a piece."""
 
-    slack_ratio: float = 0.05
-    """tf_text only: by how much of vocab_size the vocabulary may be smaller."""
+    slack_ratio: float = option(0.05, group=TF_TEXT, metavar="RATE")
+    """By which share of vocab_size the vocabulary may be smaller."""
 
-    prune: bool = True
+    prune: bool = option(True, group=LEARNING)
     """wordpiece only: of three times the pieces wanted keep those that shorten the words most;
     without it, those with the highest counts, as the published algorithm does."""
 

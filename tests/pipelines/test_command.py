@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import subprocess
 import sys
@@ -13,8 +12,10 @@ from typing import Literal
 import pytest
 import yaml
 
-from pipelines.command import dump_config, parse_command, stage_of
+from pipelines.command import RunOptions, parse_command, run_command
+from pipelines.config_file import dump_config, stage_of
 from pipelines.errors import UserError
+from pipelines.help_text import help_of
 from pipelines.mask.config import MaskStageConfig
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.vocab.config import VocabConfig
@@ -154,17 +155,30 @@ def all_configs() -> list[type]:
     ]
 
 
-def test_every_field_is_documented():
+def test_every_field_is_documented(capsys):
     for config in all_configs():
-        arguments = ["--help"]
         with pytest.raises(SystemExit) as stopped:
-            parse_command(config, "vocab", "x", arguments)
+            parse_command(config, "vocab", "x", ["--help"])
         assert stopped.value.code == 0
-        source = Path(sys.modules[config.__module__].__file__ or "").read_text("utf-8")
+        text = capsys.readouterr().out
         for field in fields(config):
-            if field.name in inspect.get_annotations(config):
-                documented = rf'^    {field.name}: [^\n]*\n    """'
-                assert re.search(documented, source, re.MULTILINE), (config, field.name)
+            assert help_of(config, field.name), (config, field.name)
+            assert f"  --{field.name} " in text
+
+
+def test_help_shows_first_what_must_be_chosen(capsys):
+    with pytest.raises(SystemExit):
+        parse_command(VocabConfig, "vocab", "pipelines.vocab", ["--help"], beam=True)
+    text = capsys.readouterr().out
+    assert text.startswith(
+        "usage: python -m pipelines.vocab --input FILE [FILE ...] --output DIR [options]\n"
+    )
+    headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    assert headings[0] == "what you must choose"
+    assert headings[-2:] == ["any command", "example"]
+    assert "--lowercase {true,false}\n" in text
+    assert text.count("(required)") == 2
+    assert "config_fields" not in text
 
 
 # The fields that users and other programs rely on.
@@ -211,21 +225,24 @@ def test_every_config_file_is_valid(path, monkeypatch):
         parse_command(configs[stage], stage, stage, arguments)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=_ROOT, capture_output=True, text=True
-    )
-
-
 def test_the_command_exits_with_2_and_one_line():
-    done = run("pipelines.tokenize", "--input", "x", "--vocab", "no/such", "--output", "y")
+    done = subprocess.run(
+        [sys.executable, "-m", *"pipelines.inspect --data no/such".split()],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("pipelines.tokenize: --vocab: no/such does not exist")
+    assert done.stderr.startswith("pipelines.inspect: --data: no/such does not exist")
     assert done.stderr.count("\n") == 1
 
 
-def test_print_config():
-    done = run("pipelines.mask", "--input", "a", "--output", "b", "--copies", "2", "--print_config")
-    assert done.returncode == 0
-    assert yaml.safe_load(done.stdout)["mask"]["copies"] == 2
+def test_print_config(capsys):
+    arguments = "--input a --output b --copies 2 --print_config".split()
+    run_command(MaskStageConfig, never, stage="mask", module="pipelines.mask", argv=arguments)
+    assert yaml.safe_load(capsys.readouterr().out)["mask"]["copies"] == 2
+
+
+def never(config: MaskStageConfig, options: RunOptions) -> None:
+    raise AssertionError("it only prints")
