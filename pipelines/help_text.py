@@ -46,9 +46,10 @@ class GroupedFields(DataclassWrapper):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Adds them to the parser: what must be chosen first, what has no heading last."""
         headings = list(dict.fromkeys(_heading(wrapped.field) for wrapped in self.fields))
+        required_first = sorted(self.fields, key=lambda wrapped: not _is_required(wrapped.field))
         for heading in sorted(headings, key=_rank):
             group = parser.add_argument_group(heading)
-            for wrapped in self.fields:
+            for wrapped in required_first:
                 if _heading(wrapped.field) == heading:
                     settings = wrapped.arg_options
                     if "choices" not in settings:
@@ -135,10 +136,7 @@ def _heading(field: dataclasses.Field[Any]) -> str:
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
-    """True for a field without default, also where the config itself says what is missing."""
-    return field.default is dataclasses.MISSING or (
-        _heading(field) == CHOOSE and field.default in ("", ())
-    )
+    return field.default is dataclasses.MISSING or bool(field.metadata.get("required"))
 
 
 def _rank(heading: str) -> int:

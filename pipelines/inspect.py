@@ -19,6 +19,7 @@ from pipelines.documents.blocks import read_blocks
 from pipelines.documents.formats import InputFormat
 from pipelines.documents.line_ranges import FileRange
 from pipelines.errors import UserError
+from pipelines.options import CHOOSE, option
 from pipelines.records.codec import record_layout
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
 from pipelines.records.shards import ShardReader, local_copy
@@ -26,37 +27,44 @@ from pipelines.records.tf_example import parsing_schema
 from pipelines.stage import print_summary
 from pipelines.text.vocabulary_source import load_vocabulary
 
+_SAMPLE = "comparing ids"
+
 
 @dataclass(frozen=True, kw_only=True)
 class InspectConfig:
     """Look into what the stages made: --data DIR verifies an output, --tokenizer DIR --sample FILES
     compares ids with KerasHub and Transformers.
+
+    Example: --data runs/rows
     """
 
-    data: str | None = None
-    """The output of a stage (rows, examples, …), local or gs://…"""
+    data: str | None = option(None, group=CHOOSE, metavar="DIR")
+    """The output of a stage (rows, examples, …), local or gs://…, to be verified."""
 
-    tokenizer: str | None = None
-    """A vocab.txt, or a folder with one: the output of pipelines.vocab or pipelines.tokenize."""
+    tokenizer: str | None = option(None, group=CHOOSE, metavar="PATH")
+    """A vocab.txt, or a folder with one (the output of pipelines.vocab or pipelines.tokenize), to
+    compare ids with; needs --sample."""
 
-    sample: tuple[str, ...] = ()
-    """With --tokenizer: files, folders or glob patterns of documents to compare ids on."""
+    sample: tuple[str, ...] = option((), group=_SAMPLE, metavar="PATH")
+    """Files, folders or glob patterns of documents to compare ids on."""
 
-    documents: int = 1000
-    """With --sample: how many documents to compare, from the beginning of each file in turn."""
+    documents: int = option(1000, group=_SAMPLE)
+    """How many documents to compare, from the beginning of each file in turn."""
 
-    input_format: Literal["auto", "text", "jsonl", "parquet", "wikiextractor"] = "auto"
-    """With --sample: as for pipelines.tokenize."""
+    input_format: Literal["auto", "text", "jsonl", "parquet", "wikiextractor"] = option(
+        "auto", group=_SAMPLE
+    )
+    """As for pipelines.tokenize."""
 
-    text_field: str = "text"
-    """With --sample: the field (jsonl) or column (parquet) that holds the text."""
+    text_field: str = option("text", group=_SAMPLE, metavar="NAME")
+    """The field (jsonl) or column (parquet) that holds the text."""
 
-    lowercase: bool | None = None
-    """With --tokenizer: fold case; default: as the vocabulary's manifest says, else true unless it
+    lowercase: bool | None = option(None, group=_SAMPLE)
+    """Fold case; default: as the vocabulary's manifest says, else true unless it
     has upper-case pieces."""
 
-    strip_accents: bool | None = None
-    """With --tokenizer: remove accents; default: as the manifest says, else the same as lowercase."""
+    strip_accents: bool | None = option(None, group=_SAMPLE)
+    """Remove accents; default: as the manifest says, else the same as lowercase."""
 
     def check(self) -> None:
         """Raises UserError unless the options ask for something."""

@@ -39,21 +39,23 @@ class EvaluateConfig:
     """Measure a fine-tuned preset on labelled texts.
 
     Prints the figures and the confusion matrix; with --output also writes metrics.json.
+
+    Example: --preset runs/sentiment --data test.jsonl
     """
 
-    preset: str = option("", group=CHOOSE, decides=False)
+    preset: str = option("", group=CHOOSE, decides=False, metavar="DIR", required=True)
     """An output of trainer.finetune, or the preset folder in it."""
-    data: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="PATH")
+    data: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="PATH", required=True)
     """Labelled texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz); or an output
     of pipelines.tokenize --packing examples (its validation part, if it has one)."""
     output: str = option("", group=CHOOSE, decides=False, metavar="DIR")
     """Folder to write metrics.json to; empty: only print."""
 
-    text_field: str = option("", group=_FIELDS)
+    text_field: str = option("", group=_FIELDS, metavar="NAME")
     """Field of the text; empty: as in fine-tuning."""
-    text_pair_field: str = option("", group=_FIELDS)
+    text_pair_field: str = option("", group=_FIELDS, metavar="NAME")
     """Field of the second text; empty: as in fine-tuning."""
-    label_field: str = option("", group=_FIELDS)
+    label_field: str = option("", group=_FIELDS, metavar="NAME")
     """Field of the label; empty: as in fine-tuning."""
 
     batch_size: int = option(64, group="speed", decides=False)

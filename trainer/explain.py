@@ -17,6 +17,7 @@ import numpy as np
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
+from pipelines.options import CHOOSE, option
 from trainer.data.batches import Batch, BatchMaker
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
@@ -34,12 +35,14 @@ class ExplainConfig:
 
     Losses are those of the checkpoint nearest to the step, without dropout; with --replay they are
     those that the step itself had.
+
+    Example: --run runs/bert --step 1000 --output step.html
     """
 
-    run: str
+    run: str = option(group=CHOOSE, metavar="DIR")
     """The output folder of a pretraining run, finished or not."""
 
-    step: int
+    step: int = option(group=CHOOSE)
     """Which step, counted from 1 as in metrics.jsonl."""
 
     rows: int = 8
@@ -48,7 +51,7 @@ class ExplainConfig:
     replay: bool = False
     """Compute the step again from the nearest checkpoint before it, and compare with the log."""
 
-    output: str | None = None
+    output: str | None = option(None, metavar="FILE")
     """Also write everything as a page that a browser shows (.html)."""
 
 

@@ -60,7 +60,10 @@ _say = partial(say, "export")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Publish a finished run as a KerasHub preset and, if asked, a Hugging Face directory."""
+    """Publish a finished run as a KerasHub preset and, if asked, a Hugging Face directory.
+
+    Example: --run runs/bert --output runs/preset
+    """
 
     run: str = option(group=CHOOSE, metavar="DIR")
     """The output folder of trainer.pretrain (also at gs://) or trainer.finetune."""

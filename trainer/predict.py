@@ -38,7 +38,7 @@ class PredictConfig:
     Example: --preset runs/sentiment --texts "What a film!" "Two hours I want back."
     """
 
-    preset: str = option("", group=CHOOSE)
+    preset: str = option("", group=CHOOSE, metavar="DIR", required=True)
     """An output of trainer.finetune, or the preset folder in it."""
     data: tuple[str, ...] = option((), group=CHOOSE, metavar="PATH")
     """Texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz)."""
@@ -48,9 +48,9 @@ class PredictConfig:
     """File to write: .jsonl, .csv, .tsv or .parquet, with text, label and every class's probability (or
     value); in .tsv tabs and ends of lines within a text become spaces. Empty: standard output."""
 
-    text_field: str = option("", group=_FIELDS)
+    text_field: str = option("", group=_FIELDS, metavar="NAME")
     """Field of the text; empty: as in fine-tuning."""
-    text_pair_field: str = option("", group=_FIELDS)
+    text_pair_field: str = option("", group=_FIELDS, metavar="NAME")
     """Field of the second text; empty: as in fine-tuning."""
 
     batch_size: int = option(64, group="speed")

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
+from pipelines.options import CHOOSE, option
 from trainer.data.batches import BatchMaker
 from trainer.data.dataset import TRAIN, VALIDATION
 from trainer.pretraining.checkpoints import Checkpoints
@@ -33,12 +34,15 @@ _ROWS = 4
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Write a page about a pretraining run, finished or not: curves, sample predictions, data and
-    config."""
+    config.
 
-    run: str
+    Example: --run runs/bert
+    """
+
+    run: str = option(group=CHOOSE, metavar="DIR")
     """The output folder of the run."""
 
-    output: str | None = None
+    output: str | None = option(None, metavar="FILE")
     """The page to write; default: report.html in the run's folder."""
 
 

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import open_content
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key, uniform
+from pipelines.options import CHOOSE, deciding_fields, option
 from pipelines.records.manifest import Manifest, finish_output, prepare_output
 from pipelines.stage import print_summary
 
@@ -39,21 +40,24 @@ CONTINUES, OTHER = "continues", "other"
 
 @dataclass(frozen=True, kw_only=True)
 class DemoTaskConfig(CorpusConfig):
-    """Make train.jsonl and validation.jsonl for fine-tuning from any text."""
+    """Make train.jsonl and validation.jsonl for fine-tuning from any text.
 
-    output: str
+    Example: --input corpus/*.txt --output runs/task
+    """
+
+    output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write."""
 
-    label_field: str = "label"
+    label_field: str = option("label", group="the task", metavar="NAME")
     """The field with the label; null, empty and -1 count as unlabelled."""
 
-    max_examples: int = 8000
+    max_examples: int = option(8000, group="the task")
     """At most so many examples, chosen by content."""
 
-    validation_fraction: float = 0.15
+    validation_fraction: float = option(0.15, group="the task", metavar="RATE")
     """Share of the documents held out, chosen by content."""
 
-    seed: int = 0
+    seed: int = option(0, group="the task")
     """Decides the choice, the pairs and the split."""
 
 
@@ -128,7 +132,7 @@ def make_task(config: DemoTaskConfig, options: RunOptions) -> None:
         raise UserError(f"--validation_fraction {config.validation_fraction}: between 0 and 1")
     found = config.match_input()
     inputs = {"files": describe_inputs(found)}
-    deciding = {k: v for k, v in asdict(config).items() if k not in ("input", "output")}
+    deciding = deciding_fields(config)
     if options.dry_run:
         print(f"would write {files.join(config.output, 'train.jsonl')} and validation.jsonl")
         return

@@ -24,6 +24,7 @@ from launch.quickstart_corpus.docstring_sources import (
 from pipelines.documents.near_duplicates import HASHES, SHINGLE, group_signatures
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, mix, purpose_key
+from pipelines.options import CHOOSE, option
 
 # What the libraries are called in examples and in prose, besides their import names.
 _ALIASES = {
@@ -47,15 +48,17 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 @dataclasses.dataclass(frozen=True)
 class DocstringsConfig:
-    """Makes a corpus and a classification task from the docstrings of installed packages.
+    """Make a corpus and a classification task from the docstrings of installed packages.
 
     Writes corpus.jsonl (text, source), train.jsonl and validation.jsonl (text, label, source) and
     manifest.json.
+
+    Example: --output runs/docstrings
     """
 
-    output: str = ""
+    output: str = option("", group=CHOOSE, metavar="DIR", required=True)
     """Folder to write to."""
-    folders: tuple[str, ...] = ()
+    folders: tuple[str, ...] = option((), metavar="DIR")
     """Folders of packages to read; default: this Python's site-packages and standard library."""
     max_bytes: int = 30_000_000
     """Most bytes of text in the corpus: small packages whole, large ones share the rest."""

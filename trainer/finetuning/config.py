@@ -27,15 +27,17 @@ class FinetuneConfig:
     """Fine-tune a preset to classify texts or pairs of texts, or to give them numbers.
 
     Optimizer: AdamW, linear warm-up, then linear decay to zero.
+
+    Example: --preset runs/preset --train train.jsonl --output runs/sentiment --learning_rate 1e-4
     """
 
-    preset: str = option("", group=CHOOSE, decides=False)
+    preset: str = option("", group=CHOOSE, decides=False, metavar="PRESET", required=True)
     """What to start from: an output of trainer.export, a KerasHub or Hugging Face preset (folder or
     name)."""
-    train: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="PATH")
+    train: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="PATH", required=True)
     """Training examples: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz), or an
     output of pipelines.tokenize --packing examples."""
-    output: str = option("", group=CHOOSE, decides=False, metavar="DIR")
+    output: str = option("", group=CHOOSE, decides=False, metavar="DIR", required=True)
     """Folder to write to."""
     task: Literal["classification", "regression"] = option("classification", group=CHOOSE)
     """Whether labels are the names of classes or numbers."""
@@ -45,16 +47,16 @@ class FinetuneConfig:
     epochs: int = option(3, group=CHOOSE)
     """Passes over the training examples (at most, with --early_stopping); small data needs more."""
 
-    text_field: str = option("text", group=_DATA)
+    text_field: str = option("text", group=_DATA, metavar="NAME")
     """Field of the text; in a table without a header the number of its column, from 1."""
-    text_pair_field: str = option("", group=_DATA)
+    text_pair_field: str = option("", group=_DATA, metavar="NAME")
     """Field of a second text, for tasks on pairs."""
-    label_field: str = option("label", group=_DATA)
+    label_field: str = option("label", group=_DATA, metavar="NAME")
     """Field of the label."""
     validation: tuple[str, ...] = option((), group=_DATA, decides=False, metavar="PATH")
     """Validation examples, named likewise; without them the validation part of --train, if it is such
     an output with one, else --validation_fraction of the training examples."""
-    validation_fraction: float = option(0.1, group=_DATA)
+    validation_fraction: float = option(0.1, group=_DATA, metavar="RATE")
     """Share of the training examples to validate with where --validation is not given."""
     seq_length: int | None = option(None, group=_DATA)
     """Most tokens of a text (or pair) that are used, special tokens included; default 128, or what an
@@ -62,9 +64,9 @@ class FinetuneConfig:
 
     batch_size: int = option(32, group=_TRAINING)
     """Examples in a step; lower it if memory runs out."""
-    warmup_fraction: float = option(0.1, group=_TRAINING)
+    warmup_fraction: float = option(0.1, group=_TRAINING, metavar="RATE")
     """Share of the steps in which the learning rate rises from zero to --learning_rate."""
-    dropout: float | None = option(None, group=_TRAINING)
+    dropout: float | None = option(None, group=_TRAINING, metavar="RATE")
     """Dropout rate in training; default: the preset's (0.1 before the last layer)."""
     dtype: Literal["float32", "mixed_bfloat16"] = option("float32", group=_TRAINING)
     """What training computes with: mixed_bfloat16 is faster on GPUs and TPUs. Weights, validation and

@@ -32,6 +32,8 @@ class PretrainConfig(MaskConfig):
     on where it was and gives the same weights.
 
     SIGTERM and Ctrl-C write a checkpoint first; after SIGTERM the exit status is 75: start again.
+
+    Example: --data runs/rows --output runs/bert --model bert_mini --epochs 10 --learning_rate 1e-3
     """
 
     data: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="DIR")
