@@ -169,7 +169,7 @@ def _add_general_options(parser: Parser, stage: str, *, beam: bool, publishes: b
 
 
 def say(stage: str, text: str) -> None:
-    """Tells people, on standard error, how a stage goes on."""
+    """Prints a line about a stage's progress to standard error."""
     print(f"{stage}: {text}", file=sys.stderr, flush=True)
 
 

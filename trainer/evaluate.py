@@ -1,4 +1,4 @@
-"""``python -m trainer.evaluate``: how right a fine-tuned preset is on labelled data.
+"""``python -m trainer.evaluate``: the scores of a fine-tuned preset on labelled data.
 
 The data are labelled texts, or an output of ``pipelines.tokenize --packing examples``. Runs on JAX
 without TensorFlow installed.

@@ -54,7 +54,6 @@ from trainer.finetuning.run import (
     RunResult,
     TaskData,
     load_fresh,
-    put_weights,
     restart_seed,
 )
 from trainer.finetuning.scores import score_each_class
@@ -111,7 +110,7 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     load = partial(load_fresh, config, preprocessor, len(classes))
     classifier = load(config.seed, "float32")
     finished = FinishedRestarts(output, asked, inputs)
-    if overwrite:  # Only now that nothing is wrong with what was asked for.
+    if overwrite:  # Only now that the new run is known to be possible.
         prepare_output(config.output, asked, inputs, overwrite=True, stage="finetune")
         finished.remove()
     remove_remains(output)
@@ -139,7 +138,7 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
 
     # ------------------------------------------------------------------------------- Publish
     best = max(results, key=lambda result: config.quality(result.figures))
-    put_weights(classifier, best.weights)
+    classifier.set_weights(best.weights)
     if len(results) > 1:
         _say(
             f"published: the run with the best {config.chosen_metric}; being chosen by these very "
@@ -177,7 +176,7 @@ def _prepare_reading(config: FinetuneConfig, sources: list[Source]) -> tuple[Any
     preprocessor = BertTextClassifierPreprocessor.from_preset(preset_folder(config.preset))
     fields = Fields(config.text_field, config.text_pair_field, config.label_field)
     length = config.seq_length or _SEQ_LENGTH
-    for source in reversed(sources):  # what the training examples say comes last and holds
+    for source in reversed(sources):  # the training examples have the last word
         if source.dataset is None:
             continue
         check_dataset(source, preprocessor, config.seq_length)

@@ -1,7 +1,7 @@
 """Texts encoded once up front, and batches of few different lengths made of them.
 
-So that short texts cost little and few shapes are compiled, batches hold texts of like length and
-have one of eight lengths.
+A batch holds texts of similar length and is padded to one of eight lengths: short texts cost little,
+and few shapes are compiled.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class EncodedTexts:
 
     ``tokens`` has a list for each: [CLS] first [SEP], or [CLS] first [SEP] second [SEP], of at most
     ``seq_length`` ids. ``first_lengths`` int64[n] says how many of them are [CLS] first [SEP];
-    ``cut`` bool[n] which texts were longer and have lost their end.
+    ``cut`` bool[n] which texts were too long and lost their end.
     """
 
     tokens: Ragged
@@ -39,7 +39,7 @@ class EncodedTexts:
 
     @property
     def truncated(self) -> int:
-        """How many texts have lost their end."""
+        """How many texts lost their end."""
         return int(self.cut.sum())
 
     @property
@@ -139,7 +139,7 @@ def run_model(model: Any, encoded: EncodedTexts, batch_size: int) -> NDArray[np.
 
 
 def describe_truncation(encoded: EncodedTexts) -> str:
-    """A clause for people, or nothing."""
+    """A clause for the line about the texts; empty where all fit."""
     if not encoded.truncated:
         return ""
     count, share = encoded.truncated, encoded.truncated / len(encoded)

@@ -1,8 +1,8 @@
 """Labelled examples for fine-tuning and evaluating, from raw texts or from an encoded dataset.
 
-Examples stand in the order of their content, so that what is learned depends neither on the order of
-files and lines nor on whether they were encoded before; and the part to validate with is chosen by
-content, near-duplicates on one side.
+Examples are sorted by their content, so that what is learned depends neither on the order of files
+and lines nor on whether the texts were encoded before. The validation part is chosen by content too,
+and near-duplicates stay together.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Source:
         return self.names[0]
 
     def fingerprint(self) -> list[Any]:
-        """What identifies the examples, wherever they lie."""
+        """What identifies the examples, in whatever folder they are."""
         if self.dataset is not None:
             return ["dataset", self.dataset.fingerprint]
         return fingerprints(files.match(self.names, self.flag))
@@ -117,7 +117,7 @@ def check_dataset(source: Source, preprocessor: Any, seq_length: int | None) -> 
 
 @dataclass(frozen=True)
 class Examples:
-    """n encoded examples with their ids uint64[n], labels as found, and where each came from.
+    """n encoded examples with their ids uint64[n], labels as read, and where each came from.
 
     ``texts`` are the raw texts, if they were read; ``dropped`` counts examples without any text.
     """
@@ -157,7 +157,7 @@ def read_examples(
 
     ``split`` is what to take of a dataset that has both. ``preprocessor`` encodes texts; for a dataset
     it must have the dataset's length and be what the dataset was made with. ``check`` looks at labels
-    and places while they stand in their files' order, so that it finds the first bad one.
+    and places in the order of the files, so that it reports the first bad one.
     """
     if source.dataset is None:
         examples = _encode_files(source, fields, preprocessor, drop_empty)
@@ -212,12 +212,12 @@ def _read_dataset(folder: str, manifest: Manifest, split: str, flag: str) -> Exa
 
 
 def split_off(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
-    """(training, validation): a part chosen by content; texts nearly the same stay on one side.
+    """(training, validation): a part chosen by content, near-duplicates together.
 
     Raises UserError if one of them is empty.
     """
     group = group_signatures(sign_token_rows(examples.encoded.tokens))
-    # Examples stand in the order of their ids: the first of a group has the smallest.
+    # Examples are sorted by id: the first of a group has the smallest.
     keys = examples.ids[group]
     chosen = uniform(fold(purpose_key(seed, "fine-tuning validation"), keys)) < fraction
     if chosen.all() or not chosen.any():

@@ -1,6 +1,6 @@
-"""What ``trainer.finetune`` leaves behind: the preset, its figures, and the texts it was judged by.
+"""What ``trainer.finetune`` leaves behind: the preset, its figures, and the texts it was validated on.
 
-Restarts that are done are kept on the disk until all are: a killed command goes on with the next.
+Finished restarts are kept on disk until all are done: a killed command continues with the next.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _RESTARTS = "restarts.unfinished"
 class FinishedRestarts:
     """Restarts under the folder ``output``, each a file of weights, outputs, figures and history.
 
-    They are of use only to the same data, preset and options (how many restarts there are to be
-    aside) on the same backend: to what was asked for with ``asked`` and ``inputs``.
+    They are only found again for the same options ``asked`` (except the number of restarts), the
+    same ``inputs`` and the same backend.
     """
 
     def __init__(self, output: Path, asked: Mapping[str, Any], inputs: Any) -> None:
@@ -70,12 +70,12 @@ class FinishedRestarts:
             return None  # There is none, or it is damaged: running it again gives the same.
 
     def remove(self) -> None:
-        """Once all are published, or are to be run anew."""
+        """Deletes all of them: they are published, or all shall run again."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def write_epoch(history: IO[str], restart: int, seed: int, epoch: dict[str, Any]) -> None:
-    """Adds a line to the open history file, for who follows it."""
+    """Adds a line to the history, at once, so that it can be followed."""
     history.write(json.dumps({"restart": restart, "seed": seed, **epoch}) + "\n")
     history.flush()
 

@@ -54,7 +54,7 @@ def _flat(prediction: Prediction) -> dict[str, Any]:
 
 
 def _split(cell: str) -> list[str]:
-    """What stands between tabs and ends of lines, be it nothing."""
+    """The pieces between tabs and line ends, empty ones included."""
     return cell.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "\n").split("\n")
 
 

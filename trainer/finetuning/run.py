@@ -65,8 +65,8 @@ def load_fresh(
 ) -> Any:
     """The preset as a classifier with a fresh last layer (and fresh weights, if so asked).
 
-    It takes encoded texts: ``preprocessor`` is only compared with it. Raises UserError if the two do
-    not fit.
+    It takes encoded texts. Raises UserError if the vocabulary or length of ``preprocessor``, which
+    encodes them, is more than the preset has.
     """
     import keras
 
@@ -91,10 +91,10 @@ def load_fresh(
 
 
 class Finetuning:
-    """A classifier made ready to be trained, from any number of beginnings, and compiled only once.
+    """A classifier that is compiled once and trained any number of times, each from fresh weights.
 
     ``judged`` gives the validation figures: the classifier itself, or its float32 twin where it is
-    trained in another dtype, so that figures and published preset belong together.
+    trained in another dtype, so that the figures are those of the published preset.
     """
 
     def __init__(
@@ -125,11 +125,11 @@ class Finetuning:
         )
 
     def begin_with(self, fresh: Any) -> None:
-        """Makes the classifier what ``fresh``, one of the same architecture, is: as never trained."""
+        """Resets the classifier to ``fresh``, of the same architecture, and the optimizer to zero."""
         for variable, value in zip(self.classifier.variables, fresh.variables, strict=True):
             variable.assign(value)
         for variable in self._model.optimizer.variables:
-            variable.assign(np.zeros(variable.shape))  # Step and moments all begin there.
+            variable.assign(np.zeros(variable.shape))
 
     def run(self, seed: int, note: Callable[[dict[str, Any], float], None]) -> RunResult:
         """Trains the classifier; leaves ``judged`` with the weights of the epoch it returns.
@@ -144,9 +144,10 @@ class Finetuning:
             began = time.perf_counter()
             loss = _train_epoch(self._model, data, config, seed, epoch)
             rate = len(data.train) / (time.perf_counter() - began)
-            weights = _weights(self.classifier)
+            # Copies: the backend may give its own buffers.
+            weights = [np.array(array) for array in self.classifier.get_weights()]
             if self.judged is not self.classifier:
-                put_weights(self.judged, weights)
+                self.judged.set_weights(weights)
             outputs = run_model(self._judge, data.validation, 2 * config.batch_size)
             figures = score(data.classes, data.validation_labels, outputs)
             history.append({"epoch": epoch, "train_loss": loss, "validation": figures})
@@ -157,26 +158,14 @@ class Finetuning:
             elif best is not None and epoch - best.epoch >= config.early_stopping:
                 break
         assert best is not None
-        put_weights(self.judged, best.weights)
+        self.judged.set_weights(best.weights)
         return best
-
-
-def put_weights(classifier: Any, weights: list[NDArray[Any]]) -> None:
-    """Gives a classifier of the same architecture the weights that a run kept."""
-    for variable, value in zip(classifier.trainable_variables, weights, strict=True):
-        variable.assign(value)
-
-
-def _weights(classifier: Any) -> list[NDArray[Any]]:
-    from keras import ops
-
-    return [np.array(ops.convert_to_numpy(v)) for v in classifier.trainable_variables]
 
 
 def epoch_batches(
     lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """The batches of an epoch: every row once, in an order of its own, alike in length."""
+    """The batches of an epoch: every row once, in an order of its own, of similar lengths."""
     key = fold(purpose_key(seed, "fine-tuning order"), epoch)
     order = np.argsort(fold(key, 0, np.arange(len(lengths))), kind="stable")
     batches = batches_by_length(lengths, order, batch_size, _POOL)
@@ -186,7 +175,7 @@ def epoch_batches(
 def _train_epoch(
     model: Any, data: TaskData, config: FinetuneConfig, seed: int, epoch: int
 ) -> float:
-    """One pass; returns the mean loss of an example. Raises UserError if it is no number."""
+    """One pass; returns the mean loss of an example. Raises UserError if it is not finite."""
     total = 0.0
     size, labels = config.batch_size, data.train_labels
     batches = epoch_batches(data.train.lengths, size, seed, epoch - 1)
@@ -196,7 +185,7 @@ def _train_epoch(
             filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
             weights = (np.arange(size) < len(rows)).astype(np.float32)
             inputs = data.train.batch(rows, size)
-            model.reset_metrics()  # So that every backend tells this batch's loss, over ``size``.
+            model.reset_metrics()  # Else some backends give the mean loss of all batches so far.
             loss = float(model.train_on_batch(inputs, labels[filled], sample_weight=weights))
             if not math.isfinite(loss):
                 raise UserError(

@@ -1,7 +1,7 @@
 """How good predictions are: the usual figures for classes and for numbers.
 
-Where a figure is undefined (a constant, a class nobody has or was given) it is 0.0, as in the
-scripts of GLUE, so that a report never holds NaN.
+Where a figure is undefined (constant values, a class that never occurs) it is 0.0, as in the scripts
+of GLUE, so that a report never holds NaN.
 """
 
 from __future__ import annotations

@@ -67,9 +67,9 @@ def load_finetuned(preset: str) -> tuple[Any, Any, FinetunedTask]:
 def first_token_classifier(classifier: Any) -> Any:
     """The classifier as a model that computes its last layer for the first token alone.
 
-    Only the vector of [CLS] is classified: the outputs are the same for half of the work of a
-    BERT-tiny, an eighth less of a BERT-medium's. The layers are the classifier's own, not copies.
-    Dropout draws as many numbers as it drops, so with dropout the two differ in what is dropped.
+    Only the vector of [CLS] is classified, so the outputs are the same; it saves half of a
+    BERT-tiny's work and an eighth of a BERT-medium's. The layers are the classifier's own, not
+    copies. Dropout in the last layer draws fewer numbers here, so the two drop different values.
     """
     import keras
 
@@ -85,7 +85,7 @@ def first_token_classifier(classifier: Any) -> Any:
 
 
 def fingerprints(infos: Sequence[files.FileInfo]) -> list[list[Any]]:
-    """[size, SHA-256] of files, to recognise them wherever they lie."""
+    """[size, SHA-256] of files: what identifies them in whatever folder they are."""
     return [[info.size, file_sha256(info.path)] for info in infos]
 
 
