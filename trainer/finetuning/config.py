@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 
-_DATA, _TRAINING, _RUNS = "data", "training", "several runs"
+_DATA, _TRAINING, _RUNS = "data", "training", "seed and restarts"
 _MISSING = {
     "preset": "name what to start from, an output of trainer.export",
     "train": "name files with labelled texts",
