@@ -28,8 +28,8 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from pipelines import files
 from pipelines.errors import UserError
+from pipelines.remote import uses_emulator
 
 _DISK_FULL = re.compile(r"\[Errno (28|122)\]")
 _LOCAL_RUNNERS = (
@@ -52,7 +52,7 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
         if not any(argument.startswith("--direct_num_workers") for argument in beam_args):
             direct.direct_num_workers = 0
     options.view_as(SetupOptions).save_main_session = False
-    if files.uses_emulator():
+    if uses_emulator():
         options.view_as(GoogleCloudOptions).no_auth = True
     return options
 

@@ -1,39 +1,29 @@
-"""Files, local or on any filesystem that Beam knows (``gs://`` …), behind one handful of verbs.
+"""Files, local or at ``scheme://`` (``gs://`` …), behind one handful of verbs.
 
-Local paths use the standard library alone, and gs:// needs gcsfs alone where Beam is not at work
-anyway, so that the trainer needs no Beam. What is published appears whole or not at all: it is
-written under a unique temporary name beside its final place and renamed.
+Local paths use the standard library alone; others go through ``pipelines.remote``. What is published
+appears whole or not at all: it is written under a unique temporary name beside its final place and
+renamed.
 """
 
 from __future__ import annotations
 
-import atexit
 import glob
-import importlib.util
 import os
 import re
 import shutil
-import sys
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from pipelines import gcs
+from pipelines import remote
 from pipelines.errors import UserError
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _TEMPORARY = ".incomplete-"
-_UNREACHABLE = "cannot be reached"
-_HTTP_REASONS = (
-    (r"\b401\b|Unauthorized", "no credentials"),
-    (r"\b403\b|Forbidden", "no permission"),
-    (r"\b404\b|NotFound", "not found"),
-    (r"CredentialsError|RefreshError|credentials cannot be refreshed", "no credentials"),
-    (r"ClientConnector|ConnectionError|Cannot connect|Timeout", _UNREACHABLE),
-)
 
 
 @dataclass(frozen=True, order=True)
@@ -50,61 +40,6 @@ def is_remote(path: str) -> bool:
     return bool(_SCHEME.match(path))
 
 
-def _uses_gcsfs(path: str) -> bool:
-    """True where gcsfs is there and Beam, which takes seconds to import, is not in use."""
-    return (
-        path.startswith("gs://")
-        and "apache_beam" not in sys.modules
-        and importlib.util.find_spec("gcsfs") is not None
-    )
-
-
-def _beam_filesystems() -> Any:
-    try:
-        from apache_beam.io.filesystems import FileSystems
-    except ImportError:
-        raise UserError(
-            "files that are not local need Beam, or gs:// gcsfs; pip install 'bertmill[gcp]'"
-        ) from None
-    if uses_emulator() and FileSystems._pipeline_options is None:
-        from apache_beam.options.pipeline_options import PipelineOptions
-
-        FileSystems.set_options(PipelineOptions(["--no_auth"]))
-    return FileSystems
-
-
-def uses_emulator() -> bool:
-    """True if gs:// stands for a storage emulator, which knows no credentials."""
-    return bool(os.environ.get("STORAGE_EMULATOR_HOST"))
-
-
-@contextmanager
-def _remote_errors(path: str) -> Iterator[None]:
-    """Turns what a filesystem says of a wrong bucket, scheme or permission into one line."""
-    try:
-        yield
-    except (UserError, FileNotFoundError):
-        raise
-    except Exception as error:
-        if "Unable to get filesystem" in str(error):
-            scheme = path.split("://")[0]
-            raise UserError(
-                f"{path}: nothing installed can read {scheme}://; for gs:// pip install "
-                "'bertmill[gcp]'"
-            ) from None
-        # Beam and the stores' own libraries share no class of errors, but all speak HTTP.
-        reason = " ".join(str(error).split())
-        for sign, meaning in _HTTP_REASONS:
-            if re.search(sign, f"{type(error).__name__} {reason}"):
-                check = (
-                    "check the network"
-                    if meaning == _UNREACHABLE
-                    else "check the bucket's name and your credentials"
-                )
-                raise UserError(f"{path}: {meaning} ({reason[:150]}); {check}") from None
-        raise
-
-
 def join(folder: str, *names: str) -> str:
     """A path below ``folder``."""
     return (
@@ -116,25 +51,15 @@ def join(folder: str, *names: str) -> str:
 
 def open_read(path: str) -> IO[bytes]:
     """Opens a file for reading bytes as they are stored (nothing is decompressed)."""
-    if _uses_gcsfs(path):
-        with _remote_errors(path):
-            return gcs.open_read(path)
-    if is_remote(path):
-        from apache_beam.io.filesystem import CompressionTypes
-
-        with _remote_errors(path):
-            return _beam_filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    return open(path, "rb")
+    return remote.open_read(path) if is_remote(path) else open(path, "rb")
 
 
 def download(path: str, local: str) -> None:
-    """Copies a remote file to a local one (not atomically)."""
-    if _uses_gcsfs(path):
-        with _remote_errors(path):
-            gcs.download(path, local)
+    """Copies a file to a local one (not atomically)."""
+    if is_remote(path):
+        remote.download(path, local)
     else:
-        with open_read(path) as source, open(local, "wb") as target:
-            shutil.copyfileobj(source, target, 8 << 20)
+        shutil.copyfile(path, local)
 
 
 @contextmanager
@@ -144,8 +69,6 @@ def local_file(path: str) -> Iterator[str]:
     if not is_remote(path):
         yield path
         return
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, path.rsplit("/", 1)[-1])
         download(path, local)
@@ -160,12 +83,7 @@ def read_bytes(path: str) -> bytes:
 
 def exists(path: str) -> bool:
     """True if there is a file (or a local folder) at ``path``."""
-    if not is_remote(path):
-        return os.path.exists(path)
-    with _remote_errors(path):
-        if _uses_gcsfs(path):
-            return gcs.exists(path)
-        return bool(_beam_filesystems().exists(path))
+    return remote.exists(path) if is_remote(path) else os.path.exists(path)
 
 
 def make_folder(path: str) -> None:
@@ -186,12 +104,8 @@ def make_folder(path: str) -> None:
 def delete(paths: Iterable[str]) -> None:
     """Deletes files; missing ones are no error."""
     for path in paths:
-        if _uses_gcsfs(path):
-            with _remote_errors(path):
-                gcs.delete(path)
-        elif is_remote(path):
-            if exists(path):
-                _beam_filesystems().delete([path])
+        if is_remote(path):
+            remote.delete(path)
         else:
             Path(path).unlink(missing_ok=True)
 
@@ -215,26 +129,11 @@ def publish(path: str) -> Iterator[str]:
         finally:
             Path(temporary).unlink(missing_ok=True)
         return
-    import tempfile
-
     with tempfile.TemporaryDirectory() as local:
         temporary = os.path.join(local, f"{unique}-{path.rsplit('/', 1)[-1]}")
         yield temporary
         # An object appears only when its upload is complete, under its final name at once.
-        if _uses_gcsfs(path):
-            with _remote_errors(path):
-                try:
-                    return gcs.upload(temporary, path)
-                except FileNotFoundError:
-                    raise UserError(
-                        f"{path}: not found; check the bucket's name and your credentials"
-                    ) from None
-        with (
-            _remote_errors(path),
-            open(temporary, "rb") as source,
-            _beam_filesystems().create(path, mime_type="application/octet-stream") as target,
-        ):
-            shutil.copyfileobj(source, target, 8 << 20)
+        remote.upload(temporary, path)
 
 
 def publish_bytes(path: str, data: bytes) -> None:
@@ -279,8 +178,6 @@ def temporary_folder(folder: str) -> str:
 
     Whoever makes it removes it; ``delete_temporaries`` does if the process was killed.
     """
-    import tempfile
-
     if is_remote(folder):
         return tempfile.mkdtemp(prefix="bertmill-")
     return tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder)
@@ -288,47 +185,11 @@ def temporary_folder(folder: str) -> str:
 
 def names_in(folder: str) -> list[str]:
     """The names of the files directly in a folder; [] if there is none."""
-    if _uses_gcsfs(folder):
-        with _remote_errors(folder):
-            return gcs.names_in(folder)
     if is_remote(folder):
-        with _remote_errors(folder):
-            (result,) = _beam_filesystems().match([join(folder, "*")])
-        return [entry.path.rsplit("/", 1)[-1] for entry in result.metadata_list]
+        return remote.names_in(folder)
     return (
         [path.name for path in Path(folder).iterdir() if path.is_file()] if exists(folder) else []
     )
-
-
-_held_locks: dict[str, IO[bytes]] = {}
-
-
-def lock_folder(folder: str) -> None:
-    """Claims a local folder for writing until this process ends, however it ends.
-
-    Raises UserError if another process holds it. Object stores have no locks: there, the last of
-    two runs to finish wins, shard by shard checked against its manifest.
-    """
-    if is_remote(folder) or folder in _held_locks:
-        return
-    import fcntl
-
-    file = open(os.path.join(folder, ".lock"), "wb")  # noqa: SIM115 - held until the end
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UserError(
-            f"--output: another process is writing to {folder}; wait for it or choose another folder"
-        ) from None
-    _held_locks[folder] = file
-
-
-@atexit.register
-def _release_folders() -> None:
-    for folder, file in _held_locks.items():
-        Path(folder, ".lock").unlink(missing_ok=True)
-        file.close()
 
 
 def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
@@ -356,20 +217,13 @@ def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
 
 
 def _remote_infos(pattern: str) -> list[FileInfo]:
-    tried = [pattern]
     if not any(c in pattern for c in "*?["):
-        tried.append(join(pattern, "**"))  # a folder
-    for attempt in tried:
-        with _remote_errors(pattern):
-            (result,) = _beam_filesystems().match([attempt])
-        infos = [
-            FileInfo(entry.path, entry.size_in_bytes, entry.last_updated_in_seconds or 0.0)
-            for entry in result.metadata_list
-            if attempt == pattern == entry.path or _is_visible(entry.path)
-        ]
-        if infos:
-            return infos
-    return []
+        if info := remote.file_info(pattern):
+            return [FileInfo(pattern, *info)]
+        listing = remote.files_below(pattern)
+    else:
+        listing = remote.files_like(pattern)
+    return [FileInfo(path, *info) for path, info in listing.items() if _is_visible(path)]
 
 
 def _is_visible(path: str) -> bool:

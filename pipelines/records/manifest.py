@@ -17,6 +17,7 @@ from typing import Any
 
 from pipelines import files
 from pipelines.errors import UserError
+from pipelines.folder_lock import lock_folder
 from pipelines.records.codec import Field, Schema
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import ShardInfo, ShardReader, local_copy
@@ -134,7 +135,7 @@ def prepare_output(
     if not overwrite and _holds(folder, asked):
         return True
     files.make_folder(folder)
-    files.lock_folder(folder)
+    lock_folder(folder)
     # Another process may have finished while we took the lock.
     if not overwrite and _holds(folder, asked):
         return True

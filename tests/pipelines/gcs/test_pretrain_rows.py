@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import gcs
+from pipelines import files
 from pipelines.command import RunOptions
 from pipelines.records.manifest import read_manifest
 from pipelines.tokenize.config import TokenizeConfig
@@ -66,7 +66,7 @@ def remote(bucket, many_shards) -> str:
     """The same rows in the bucket."""
     for path in sorted(many_shards.iterdir()):
         if path.name != ".lock":
-            gcs.upload(str(path), f"{bucket}/rows/{path.name}")
+            files.publish_bytes(f"{bucket}/rows/{path.name}", path.read_bytes())
     return f"{bucket}/rows"
 
 
@@ -176,12 +176,11 @@ def test_a_bad_object_in_mid_run_is_named(many_shards, remote, compiled, tmp_pat
     whole = many_shards / shards[next(j for j in second if j not in first)].name
     path, content = f"{remote}/{whole.name}", whole.read_bytes()
     if damage == "missing":
-        gcs.delete(path)
+        files.delete([path])
     else:
         half = len(content) // 2
         wrong = content[:half] + (b"" if damage == "truncated" else bytes(len(content) - half))
-        (tmp_path / "wrong").write_bytes(wrong)
-        gcs.upload(str(tmp_path / "wrong"), path)
+        files.publish_bytes(path, wrong)
     options = {"data": remote, "output": tmp_path / "run", "cache_dir": tmp_path / "cache"}
     options |= {"shard_window": _WINDOW, "checkpoint_every": 1000}
     said = run(compiled, check=2, **options)
@@ -197,7 +196,7 @@ def test_a_bad_object_in_mid_run_is_named(many_shards, remote, compiled, tmp_pat
     assert 0 < len(done) < 60
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     assert checkpoint.name == f"step-{len(done):08d}.npz"
-    gcs.upload(str(whole), path)
+    files.publish_bytes(path, content)
     assert f"going on after step {len(done)}" in run(compiled, **options)
     assert len(losses(tmp_path / "run")) == 60
 

@@ -1,0 +1,53 @@
+"""Files at scheme:// through fsspec, on its filesystem in memory; gs:// is tested in gcs/."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from pipelines import files
+from pipelines.errors import UserError
+
+pytest.importorskip("fsspec")
+
+
+@pytest.fixture
+def folder() -> str:
+    return f"memory://{uuid.uuid4().hex}"
+
+
+def test_what_is_published_is_found_and_deleted(folder):
+    files.publish_bytes(f"{folder}/a/b.txt", b"hello")
+    files.publish_bytes(f"{folder}/c.txt", b"xy")
+    files.publish_bytes(f"{folder}/.hidden", b"")
+    sizes = {info.path: info.size for info in files.match([folder])}
+    assert sizes == {f"{folder}/a/b.txt": 5, f"{folder}/c.txt": 2}
+    assert [info.path for info in files.match([f"{folder}/*.txt"])] == [f"{folder}/c.txt"]
+    assert [info.path for info in files.match([f"{folder}/.hidden"])] == [f"{folder}/.hidden"]
+    assert sorted(files.names_in(folder)) == [".hidden", "c.txt"]
+    assert files.exists(f"{folder}/c.txt")
+    assert not files.exists(folder)
+    assert files.read_bytes(f"{folder}/a/b.txt") == b"hello"
+    files.delete([f"{folder}/c.txt", f"{folder}/none"])
+    assert not files.exists(f"{folder}/c.txt")
+
+
+def test_nothing_appears_where_writing_fails(folder):
+    with pytest.raises(ValueError, match="broken"), files.publish(f"{folder}/a"):
+        raise ValueError("broken")
+    assert files.names_in(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nosuch://place/*.txt", "nosuch://place.*: nothing installed can read nosuch://"),
+        ("memory://none/*", "--input: no file matches 'memory://none/.*'"),
+        ("memory://none/a", "--input: no such file: 'memory://none/a'"),
+    ],
+)
+def test_wrong_places_are_named_in_one_line(path, message):
+    with pytest.raises(UserError, match=message) as caught:
+        files.match([path])
+    assert "\n" not in str(caught.value)
