@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import runpy
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,13 +15,32 @@ import pytest
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=_ROOT, capture_output=True, text=True
-    )
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stderr: str
 
 
-def assert_one_line(done: subprocess.CompletedProcess[str], module: str, *parts: str) -> None:
+def run(module: str, *arguments: str) -> Done:
+    """Runs ``python -m MODULE ARGUMENTS``: the pipelines in this process, which has Beam loaded."""
+    if not module.startswith("pipelines."):
+        command = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+        return Done(done.returncode, done.stderr)
+    said = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stderr(said),
+        pytest.raises(SystemExit) as stopped,
+    ):
+        patch.setattr(sys, "argv", [module, *arguments])
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    return Done(int(stopped.value.code or 0), said.getvalue())
+
+
+def assert_one_line(done: Done, module: str, *parts: str) -> None:
     assert done.returncode == 2, done.stderr
     # Lines before the last one tell what the stage was about to do.
     *before, last = done.stderr.strip().split("\n")

@@ -18,8 +18,8 @@ class CorpusConfig:
     """Where the documents are and how they stand in the files."""
 
     input: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="FILE")
-    """Files, folders or glob patterns, local or on any Beam filesystem (gs://…); .gz, .bz2 and
-    .zst are decompressed."""
+    """Files, folders or glob patterns, local or on any filesystem of fsspec (gs://, s3:// …);
+    .gz, .bz2 and .zst are decompressed."""
 
     input_format: Literal["auto", "text", "jsonl", "parquet", "wikiextractor"] = option(
         "auto", group=READING
