@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions, parse_command
+from pipelines.command import RunOptions, parse_command, run_command
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -21,6 +23,7 @@ from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.plan import plan_run
+from trainer.pretraining.startup import with_lean_keras
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Runs the command where importing these fails, as where they are not installed.
@@ -64,14 +67,41 @@ def environment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(environment):
-    def start(check=0, blocked=(), **options):
+    """Runs the command to its end: in a process of its own where modules are ``blocked``, else here."""
+
+    def run(check=0, blocked=(), **options):
+        if not blocked:
+            return run_here(check, **options)
         done = subprocess.run(
             command(blocked, **options), cwd=_ROOT, env=environment, capture_output=True, text=True
         )
         assert done.returncode == check, done.stderr
         return done.stderr
 
-    return start
+    return run
+
+
+def run_here(check, **options):
+    import keras
+
+    from trainer.pretrain import pretrain
+
+    keras.utils.clear_session()
+    said, status = io.StringIO(), 0
+    arguments = command(**options)[3:]
+    with contextlib.redirect_stderr(said):
+        try:
+            run_command(
+                PretrainConfig,
+                with_lean_keras(pretrain),
+                stage="pretrain",
+                module="trainer.pretrain",
+                argv=arguments,
+            )
+        except SystemExit as end:
+            status = end.code
+    assert status == check, said.getvalue()
+    return said.getvalue()
 
 
 @pytest.fixture(scope="module")
