@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import socket
 import subprocess
@@ -9,7 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,40 @@ def storage_emulator() -> Iterator[str]:
         changed.undo()
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def pretrain_here() -> Callable[..., str]:
+    """``pretrain_here(status, **options)``: ``python -m trainer.pretrain`` in this process, for tests
+    that need none of their own. Returns what it said on standard error."""
+
+    def run(status: int = 0, **options: object) -> str:
+        import keras
+
+        from pipelines.command import run_command
+        from trainer.pretrain import pretrain
+        from trainer.pretraining.config import PretrainConfig
+        from trainer.pretraining.startup import with_lean_keras
+
+        flags = [f"--{name}={value}" for name, value in options.items()]
+        said, ended = io.StringIO(), 0
+        # As in a process of its own, layers are numbered from the first.
+        keras.utils.clear_session()
+        with contextlib.redirect_stderr(said):
+            try:
+                run_command(
+                    PretrainConfig,
+                    with_lean_keras(pretrain),
+                    stage="pretrain",
+                    module="trainer.pretrain",
+                    argv=flags,
+                )
+            except SystemExit as end:
+                ended = int(end.code or 0)
+        assert ended == status, said.getvalue()
+        return said.getvalue()
+
+    return run
 
 
 def _wait_until_up(process: subprocess.Popen, address: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import signal
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions, parse_command, run_command
+from pipelines.command import RunOptions, parse_command
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -23,7 +21,6 @@ from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.plan import plan_run
-from trainer.pretraining.startup import with_lean_keras
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Runs the command where importing these fails, as where they are not installed.
@@ -66,12 +63,12 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(environment):
+def run(environment, pretrain_here):
     """Runs the command to its end: in a process of its own where modules are ``blocked``, else here."""
 
     def run(check=0, blocked=(), **options):
         if not blocked:
-            return run_here(check, **options)
+            return pretrain_here(check, **options)
         done = subprocess.run(
             command(blocked, **options), cwd=_ROOT, env=environment, capture_output=True, text=True
         )
@@ -79,29 +76,6 @@ def run(environment):
         return done.stderr
 
     return run
-
-
-def run_here(check, **options):
-    import keras
-
-    from trainer.pretrain import pretrain
-
-    keras.utils.clear_session()
-    said, status = io.StringIO(), 0
-    arguments = command(**options)[3:]
-    with contextlib.redirect_stderr(said):
-        try:
-            run_command(
-                PretrainConfig,
-                with_lean_keras(pretrain),
-                stage="pretrain",
-                module="trainer.pretrain",
-                argv=arguments,
-            )
-        except SystemExit as end:
-            status = end.code
-    assert status == check, said.getvalue()
-    return said.getvalue()
 
 
 @pytest.fixture(scope="module")
