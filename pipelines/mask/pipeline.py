@@ -23,7 +23,6 @@ from pipelines.command import RunOptions
 from pipelines.mask.config import MaskConfig, MaskStageConfig
 from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.mask.replace_tokens import MaskCounts
-from pipelines.records.codec import schema_of
 from pipelines.records.dense_rows import dense_rows
 from pipelines.records.manifest import Manifest, check_balance, read_manifest
 from pipelines.records.ragged import Columns, Ragged, concatenate, offsets_of
@@ -113,8 +112,7 @@ class _MaskShard(beam.DoFn):
         config = self._config
         with local_copy(config.input, element.rows) as path:
             examples, counts = mask_shard(path, element, self._rows, config, self._vocabulary)
-        schema = schema_of(examples)
-        info = write_shard(config.output, element.name, examples, schema, config.format)
+        info, schema = write_shard(config.output, element.name, [examples], config.format)
         yield Report(counts, element.split, info, schema)
 
 
@@ -156,7 +154,7 @@ def _plan(
         block = reader.read(np.arange(min(_SAMPLED_ROWS, len(reader))))
         length = rows.facts["seq_length"]
         examples, _ = mask_columns(block, vocabulary, config, seq_length=length, copy=0)
-        written = write_shard(folder, "sample", examples, schema_of(examples), config.format)
+        written, _ = write_shard(folder, "sample", [examples], config.format)
         seconds = time.thread_time() - began
     number = sum(item.rows.records for item in work)
     scale = number / max(written.records, 1)

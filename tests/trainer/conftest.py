@@ -109,12 +109,8 @@ def write_rows(
         cuts = np.array_split(np.arange(count), number)
         splits[split] = tuple(
             write_shard(
-                str(folder),
-                shard_name(split, i, number, format),
-                take(columns, rows),
-                schema_of(columns),
-                format,
-            )
+                str(folder), shard_name(split, i, number, format), [take(columns, rows)], format
+            )[0]
             for i, rows in enumerate(cuts)
         )
     save_vocabulary(str(folder), vocabulary)
