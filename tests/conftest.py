@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
@@ -19,6 +20,13 @@ from hypothesis import HealthCheck, settings
 
 # The backend of what the tests run in their own process, whichever of them is first.
 os.environ.setdefault("KERAS_BACKEND", "jax")
+
+# What JAX compiles for one test it finds again for the next, in the processes that tests start too.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _COMPILED = tempfile.TemporaryDirectory(prefix="bertmill-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # No test asserts a time, generated ones neither: machines are slow when they are busy.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
