@@ -6,8 +6,8 @@ handled here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class Tokenizer(PreprocessingLayer):
     """Base class; ``Tokenizer.from_preset`` infers the class from the preset."""
 
     presets = BUILTIN_PRESETS
-    _special_tokens: ClassVar[dict[str, str]] = {}  # attribute to token; instances have their own
+    _special_tokens: Mapping[str, str] = {}  # attribute to token; instances have their own
     sequence_length: int | None = None
 
     def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
