@@ -20,8 +20,10 @@ from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import join_cluster
 from trainer.pretraining.config import PretrainConfig
-from trainer.pretraining.metrics import DivergedError, Meter, MetricsLog, Progress
+from trainer.pretraining.meter import DivergedError, Meter
+from trainer.pretraining.metrics import MetricsLog
 from trainer.pretraining.plan import plan_run
+from trainer.pretraining.progress import Progress
 from trainer.pretraining.publish import describe_device, publish_run
 from trainer.pretraining.startup import restart_with_huge_pages, with_lean_keras
 from trainer.pretraining.step_groups import group_batches

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from trainer.pretraining.metrics import NEXT_SENTENCE_VALUES
+from trainer.pretraining.meter import NEXT_SENTENCE_VALUES
 from trainer.pretraining.step import State, dropout_states, sum_names
 
 
