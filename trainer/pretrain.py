@@ -129,7 +129,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
                     "epoch": round(done * config.batch_size / rows, 6),
                     "seconds": round(seconds(), 3),
                     **figures,
-                    **plan.describe_use(batch, figures["rows_per_second"], cluster),
+                    **plan.utilization(batch, figures["rows_per_second"], cluster),
                     "learning_rate": float(schedule(batch.step)),
                     **(evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
                 }

@@ -242,7 +242,7 @@ def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.pretraining_model import PretrainingModel
     from trainer.models.sizes import dimensions_of
-    from trainer.pretraining.flops import describe_use, peak_tflops, training_flops
+    from trainer.pretraining.flops import peak_tflops, training_flops, utilization
     from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
     from trainer.pretraining.step import JaxTrainStep
 
@@ -290,7 +290,7 @@ def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict
         "ms": 1e3 * seconds,
         "tokens_per_s": rows * length / seconds,
         "real_tokens_per_s": real / seconds,
-        **describe_use(rows / seconds, flops, peak_tflops(jax.devices()[0].device_kind)),
+        **utilization(rows / seconds, flops, peak_tflops(jax.devices()[0].device_kind)),
         "bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes,
         "flops_model": rows * flops,
         "flops_xla": cost.get("flops"),
