@@ -49,7 +49,7 @@ class EventEncoder:
         """The first record of every event file."""
         return _as_record(self._event(wall_time=self._began, file_version=_VERSION))
 
-    def __call__(self, line: Mapping[str, Any]) -> bytes:
+    def encode(self, line: Mapping[str, Any]) -> bytes:
         """A logged step as a record."""
         event = self._event(wall_time=self._began + line.get("seconds", 0.0), step=line["step"])
         for name, value in line.items():

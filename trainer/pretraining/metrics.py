@@ -27,15 +27,15 @@ class MetricsLog:
         kept = [line for line in read_metrics(output) if line["step"] <= done]
         self._path = files.join(output, METRICS)
         self._lines = GrowingFile(self._path, b"".join(map(_encode_line, kept)))
-        self._encode_event = EventEncoder(began=time.time() - seconds)
-        events = b"".join([self._encode_event.header(), *map(self._encode_event, kept)])
+        self._encoder = EventEncoder(began=time.time() - seconds)
+        events = b"".join([self._encoder.header(), *map(self._encoder.encode, kept)])
         self._events = GrowingFile(new_event_file(output), events)
 
     def write(self, line: dict[str, Any]) -> None:
         """Adds one object. Raises UserError if there is no room for it."""
         try:
             self._lines.write(_encode_line(line))
-            self._events.write(self._encode_event(line))
+            self._events.write(self._encoder.encode(line))
         except OSError as error:
             raise UserError(
                 f"{self._path} could not be written ({error.strerror or error}); make room and run "
