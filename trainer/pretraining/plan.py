@@ -247,9 +247,7 @@ def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
             f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
         )
     config.check_masking(
-        vocabulary_size=vocabulary.size,
-        mask_token_id=vocabulary.mask_id,
-        seq_length=seq_length,
+        vocabulary_size=vocabulary.size, mask_token_id=vocabulary.mask_id, seq_length=seq_length
     )
     masked = [dataset.folder for dataset in datasets if dataset.is_masked]
     usual = MaskConfig(seed=config.seed).masking()
