@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pipelines import files
 from pipelines.check_parity import compare_with_peers
 from pipelines.command import RunOptions, run_command
 from pipelines.documents.blocks import read_blocks
-from pipelines.documents.formats import InputFormat
+from pipelines.documents.formats import Format, InputFormat
 from pipelines.documents.line_ranges import FileRange
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
@@ -51,13 +51,11 @@ class InspectConfig:
     documents: int = option(1000, group=_SAMPLE)
     """How many documents to compare, from the beginning of each file in turn."""
 
-    input_format: Literal["auto", "text", "jsonl", "parquet", "wikiextractor"] = option(
-        "auto", group=_SAMPLE
-    )
+    input_format: Format = option("auto", group=_SAMPLE)
     """As for pipelines.tokenize."""
 
     text_field: str = option("text", group=_SAMPLE, metavar="NAME")
-    """The field (jsonl) or column (parquet) that holds the text."""
+    """The field (jsonl) or column (csv, tsv, parquet) that holds the text."""
 
     lowercase: bool | None = option(None, group=_SAMPLE)
     """Fold case; default: as the vocabulary's manifest says, else true unless it

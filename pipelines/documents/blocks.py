@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import files
+from pipelines.documents.bad_record import BadRecord
 from pipelines.documents.filter import load_filter
-from pipelines.documents.formats import BadRecord, InputFormat, read_records, resolve_format
+from pipelines.documents.formats import InputFormat, read_records, resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import split_extension
 from pipelines.errors import UserError

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pipelines import files
 from pipelines.documents.filter import load_filter
-from pipelines.documents.formats import InputFormat
+from pipelines.documents.formats import Format, InputFormat
 from pipelines.options import CHOOSE, option
 
 READING = "how the input is read"
@@ -21,13 +21,12 @@ class CorpusConfig:
     """Files, folders or glob patterns, local or on any filesystem of fsspec (gs://, s3:// …);
     .gz, .bz2 and .zst are decompressed."""
 
-    input_format: Literal["auto", "text", "jsonl", "parquet", "wikiextractor"] = option(
-        "auto", group=READING
-    )
+    input_format: Format = option("auto", group=READING)
     """auto goes by the extension, else by how the file begins."""
 
     text_field: str = option("text", group=READING, metavar="NAME")
-    """The field (jsonl) or column (parquet) that holds the text."""
+    """The field (jsonl) or column (csv, tsv, parquet) that holds the text; a number for a column of
+    a table without a header."""
 
     document_boundary: Literal["line", "blank_line", "file"] = option("line", group=READING)
     """What separates documents in plain text: each line, a blank line, or only the end of the

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipelines.documents.open_content import open_content
+from pipelines.documents.open_content import open_content, refuse_other_content
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class FileRange:
     end: int | None = None
 
 
-def read_lines(where: FileRange) -> Iterator[tuple[int, int, bytes]]:
-    """(byte offset, line number within the range from 1, line without its end) of each line."""
+def read_lines(where: FileRange) -> Iterator[tuple[int, bytes]]:
+    """(line number within the range from 1, line without its end) of each line.
+
+    Raises UserError for a file that begins like an archive.
+    """
     with open_content(where.path) as content:
         position = where.start
         if where.start:
@@ -38,9 +41,10 @@ def read_lines(where: FileRange) -> Iterator[tuple[int, int, bytes]]:
             number += 1
             text = line[:-1] if line.endswith(b"\n") else line
             text = text[:-1] if text.endswith(b"\r") else text
-            if position == 0 and text.startswith(b"\xef\xbb\xbf"):
-                text = text[3:]
-            yield position, number, text
+            if position == 0:
+                refuse_other_content(where.path, text)
+                text = text.removeprefix(b"\xef\xbb\xbf")
+            yield number, text
             position += len(line)
 
 

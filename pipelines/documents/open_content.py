@@ -5,14 +5,27 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import lzma
+import re
 import zlib
-from typing import IO, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 from pipelines import files
 from pipelines.errors import UserError
 
 _COMPRESSIONS = (".gz", ".bz2", ".zst")
+# How files begin that are something else than their names say.
+_SIGNATURES = {
+    rb"\x1f\x8b\x08": "compressed with gzip; name it .gz",
+    rb"BZh[1-9]1AY&SY": "compressed with bzip2; name it .bz2",
+    rb"\x28\xb5\x2f\xfd": "compressed with zstd; name it .zst",
+    rb"\xfd7zXZ\x00": "compressed with xz; compress it with gzip, bzip2 or zstd instead",
+    rb"PK\x03\x04": "an archive (zip); unpack it",
+    rb"7z\xbc\xaf\x27\x1c": "an archive (7z); unpack it",
+    rb"(?s)(?=.{257}ustar)[^\x00]{1,256}\x00": "an archive (tar); unpack it",
+    rb"ARROW1\x00": "an Arrow file; convert it to Parquet",
+}
 
 
 def split_extension(path: str) -> tuple[str, str]:
@@ -36,70 +49,34 @@ def open_content(path: str, raw: IO[bytes] | None = None) -> IO[bytes]:
     if compression == ".bz2":
         return bz2.BZ2File(raw)
     if compression == ".zst":
-        return io.BufferedReader(_ZstdFrames(raw), 1 << 20)
+        import pyarrow as pa
+
+        # Unlike zstandard's own reader, Arrow's notices a truncated file.
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"), 1 << 20)
     return raw
 
 
-class _ZstdFrames(io.RawIOBase):
-    """The content of zstd frames; unlike zstandard's own reader it notices a truncated file."""
+def refuse_other_content(path: str, head: bytes) -> None:
+    """Raises UserError if decompressed content begins like an archive or like compressed data.
 
-    def __init__(self, raw: IO[bytes]):
-        import zstandard
-
-        self._raw = raw
-        self._decompressor = zstandard.ZstdDecompressor()
-        self._frame = self._decompressor.decompressobj()
-        self._inside = False
-        self._ready = memoryview(b"")
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            chunk = self._rest or self._raw.read(1 << 17)
-            if not chunk:
-                if self._inside:
-                    raise EOFError("the file ends inside a zstd frame")
-                return 0
-            if self._frame.eof:
-                self._frame = self._decompressor.decompressobj()
-            self._ready = memoryview(self._frame.decompress(chunk))
-            self._rest = self._frame.unused_data if self._frame.eof else b""
-            self._inside = not self._frame.eof
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+    ``head``: the first 512 bytes, or a first line, which those formats do not break earlier.
+    """
+    for signature, kind in _SIGNATURES.items():
+        if re.match(signature, head):
+            raise UserError(f"{path}: this is no text but {kind}")
 
 
-class named_errors:  # noqa: N801 - a context manager, used like a function
+@contextmanager
+def named_errors(path: str) -> Iterator[None]:
     """Turns the many errors of damaged or unreadable files into one line with the file's name."""
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, UserError | GeneratorExit):
-            return
-        damaged: tuple[type[BaseException], ...] = (EOFError, zlib.error, lzma.LZMAError)
-        with_zstd = type(error).__name__ in ("ZstdError", "ArrowInvalid", "BadGzipFile")
-        if isinstance(error, damaged) or with_zstd:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{self.path}: damaged or truncated ({reason}); fetch or make the file again"
-            ) from None
-        if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError):
-            raise UserError(f"{self.path}: cannot be read: {error.strerror}") from None
-        if isinstance(error, OSError):
-            raise UserError(
-                f"{self.path}: cannot be read or is damaged ({' '.join(str(error).split())})"
-            ) from None
+    try:
+        yield
+    except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (EOFError, zlib.error, OSError) as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"{path}: cannot be read or is damaged ({reason})") from None
+        raise UserError(
+            f"{path}: damaged or truncated ({reason}); fetch or make the file again"
+        ) from None

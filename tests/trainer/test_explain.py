@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -15,13 +16,33 @@ from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.records.shards import ShardReader
 from trainer.explain import ExplainConfig, explain
+from trainer.pretrain import pretrain
 from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.metrics import read_metrics
+
+_CONFIG = PretrainConfig(
+    data=("",),
+    output="",
+    num_layers=1,
+    num_heads=2,
+    hidden_dim=16,
+    intermediate_dim=32,
+    dropout=0.0,
+    batch_size=8,
+    steps=20,
+    learning_rate=0.01,
+    log_every=1,
+    checkpoint_every=7,
+    mask_selection_rate=0.3,
+)
 
 
 @pytest.fixture(scope="module")
-def run(finished_run) -> str:
-    return str(finished_run)
+def run(make_rows, tmp_path_factory) -> str:
+    output = str(tmp_path_factory.mktemp("run"))
+    pretrain(dataclasses.replace(_CONFIG, data=(str(make_rows()),), output=output), RunOptions())
+    return output
 
 
 def test_a_replayed_step_has_the_logged_loss(run, capsys):
@@ -47,22 +68,23 @@ def test_rows_are_those_in_the_shards(run, make_rows):
     assert len(explained.rows) == 8
     assert explained.weights_of == 14
     assert explained.replayed_loss is None
-    for row, origin in zip(explained.rows, explained.origins, strict=True):
+    for row in explained.rows:
         assert row.copy == 1  # 50 rows, so step 9 of 8 is in the second epoch
         reader = ShardReader(
-            f"{folder}/{origin.shard}",
-            shards[origin.shard],
+            f"{folder}/{row.origin.shard}",
+            shards[row.origin.shard],
             manifest.schema,
             manifest.facts["format"],
         )
-        columns = reader.read(np.array([origin.record]))
+        columns = reader.read(np.array([row.origin.record]))
         assert columns["row_id"].tolist() == [row.row_id]
-        assert columns["doc_ids"].values.tolist() == origin.doc_ids
-        assert row.masks
+        assert columns["doc_ids"].values.tolist() == row.origin.doc_ids
+        targets = {mask.position: mask.target for mask in row.masks}
+        assert targets
         restored = [
-            token.mask.target if token.mask else token.seen
-            for tokens in row.documents
-            for token in tokens
+            targets.get(position, piece)
+            for document in row.documents
+            for position, piece in document
         ]
         assert restored == [vocabulary[token] for token in columns["token_ids"].values]
         lengths = [len(document) for document in row.documents]

@@ -14,10 +14,13 @@ from pipelines.errors import UserError
 
 
 def class_names(labels: Iterable[Any]) -> list[str]:
-    """The names of the classes that occur: in the order of their numbers if all are integers."""
+    """The names of the classes that occur: in the order of their numbers if all are integers.
+
+    Names of one number ("1", "01", "+1") stand in the order of their text.
+    """
     names = {as_class_name(label) for label in labels}
     try:
-        return sorted(names, key=int)
+        return sorted(names, key=lambda name: (int(name), name))
     except ValueError:
         return sorted(names)
 

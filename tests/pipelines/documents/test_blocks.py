@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
+import lzma
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +23,10 @@ from pipelines.errors import UserError
 from pipelines.files import match
 
 TEXTS = ["One document.", "Zwei Wörter\u0085und ein NEL", "三\u2028 lines?", "a\ttab"]
+
+
+def compress_zstd(data: bytes) -> bytes:
+    return pa.compress(data, codec="zstd", asbytes=True)
 
 
 def read_texts(path: Path, **options) -> list[str]:
@@ -50,15 +57,12 @@ def as_jsonl(texts) -> bytes:
         ("", lambda data: data),
         (".gz", gzip.compress),
         (".bz2", bz2.compress),
-        (".zst", zstandard.ZstdCompressor().compress),
+        (".zst", compress_zstd),
         # several members or frames one after the other, as parallel compressors write them
         (".gz", lambda data: gzip.compress(data[:40]) + gzip.compress(data[40:])),
         (
             ".zst",
-            lambda data: (
-                zstandard.ZstdCompressor().compress(data[:40])
-                + zstandard.ZstdCompressor().compress(data[40:])
-            ),
+            lambda data: compress_zstd(data[:40]) + compress_zstd(data[40:]),
         ),
     ],
 )
@@ -74,10 +78,118 @@ def test_parquet(tmp_path):
     path = tmp_path / "corpus.parquet"
     pq.write_table(pa.table({"text": TEXTS, "n": [1, 2, 3, 4]}), path)
     assert read_texts(path) == TEXTS
-    with pytest.raises(UserError, match=r"no column 'body' \(columns: text, n\)"):
+    with pytest.raises(UserError, match=r"no column 'body' \(there are text, n\)"):
         read_texts(path, text_field="body")
     with pytest.raises(UserError, match="holds int64, not text"):
         read_texts(path, text_field="n")
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_parquet_holds_text_in_several_types(tmp_path, kind):
+    path = tmp_path / "corpus.parquet"
+    pq.write_table(pa.table({"text": pa.array(TEXTS).cast(kind)}), path)
+    assert read_texts(path) == TEXTS
+
+
+def test_parquet_with_bytes_that_are_no_text(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    bad = pa.array([b"one", b"caf\xe9", b"three"]).view(pa.string())
+    pq.write_table(pa.table({"text": bad}), path)
+    with pytest.raises(UserError, match=r"row 2: not valid UTF-8 \(byte 0xe9") as error:
+        read_texts(path)
+    assert "\n" not in str(error.value)
+    assert read_texts(path, on_bad_record="drop") == ["one", "three"]
+    assert total_counts(path, on_bad_record="drop")["documents_dropped_invalid_utf8"] == 1
+
+
+def test_parquet_with_two_columns_of_one_name(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    columns = [pa.array(["a"]), pa.array(["b"]), pa.array(["c"])]
+    pq.write_table(pa.table(columns, names=["text", "text", "body"]), path)
+    with pytest.raises(UserError, match=r"corpus.parquet: 2 columns 'text'; rename all but one"):
+        read_texts(path)
+    assert read_texts(path, text_field="body") == ["c"]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_tables_give_the_column_of_the_text(tmp_path, ending):
+    compress = gzip.compress if ending else bytes
+    path = tmp_path / f"corpus.csv{ending}"
+    path.write_bytes(compress(b'id,text\n1,"two\nlines, one ""text"""\n2,b\n'))
+    assert read_texts(path) == ['two\nlines, one "text"', "b"]
+    path = tmp_path / f"corpus.tsv{ending}"
+    path.write_bytes(compress(b'text\tlabel\r\n"a\t0\r\nb\t1\r\n'))
+    assert read_texts(path) == ['"a', "b"]
+    assert read_texts(path, text_field="2") == ["label", "0", "1"]
+    assert len(read_texts(path, input_format="text")) == 3
+    with pytest.raises(UserError, match=r"corpus.tsv.*:1: no column 'body' \(there are text, la"):
+        read_texts(path, text_field="body", on_bad_record="drop")
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason", "message"),
+    [
+        ("a.csv", b"caf\xe9,1", "invalid_utf8", "not valid UTF-8 .byte 0xe9"),
+        ("a.tsv", b"caf\xe9\t1", "invalid_utf8", "not valid UTF-8 .byte 0xe9"),
+        ("a.csv", b"a,b,c", "wrong_columns", "3 columns, the first line has 2"),
+    ],
+)
+def test_bad_rows_of_tables(tmp_path, name, row, reason, message):
+    path = tmp_path / name
+    good = b"%s\t1\n" if name.endswith("tsv") else b"%s,1\n"
+    path.write_bytes(good % b"text" + good % b"one" + row + b"\n" + good % b"two")
+    with pytest.raises(UserError, match=rf"{name}:3: {message}"):
+        read_texts(path)
+    assert read_texts(path, on_bad_record="drop") == ["one", "two"]
+    assert total_counts(path, on_bad_record="drop")[f"documents_dropped_{reason}"] == 1
+
+
+def test_fields_that_nobody_reads_may_hold_anything_of_json(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    path.write_bytes(
+        b'{"text": "fine", "score": NaN}\n{"text": "good", "x": "\\ud800"}\n'
+        b'{"text": "a\\ud800b"}\n{"text": "\\ud83d\\ude00"}\n'
+    )
+    assert read_texts(path) == ["fine", "good", "a\ufffdb", "\U0001f600"]
+
+
+def tar(data: bytes) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        info = tarfile.TarInfo("corpus.txt")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return content.getvalue()
+
+
+def zipped(data: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("corpus.txt", data)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("corpus.tar.gz", gzip.compress(tar(b"text\n" * 9)), r"an archive \(tar\); unpack it"),
+        ("corpus.txt", tar(b"text\n" * 9), r"an archive \(tar\); unpack it"),
+        ("corpus.zip", zipped(b"text\n" * 9), r"an archive \(zip\); unpack it"),
+        ("corpus.csv", zipped(b"text\n" * 9), r"an archive \(zip\); unpack it"),
+        ("corpus.xz", lzma.compress(b"text\n"), "compressed with xz"),
+        ("corpus.jsonl", gzip.compress(b'{"text": "a"}\n'), "compressed with gzip; name it .gz"),
+        ("corpus.txt", bz2.compress(b"text\n", 1), "compressed with bzip2; name it .bz2"),
+        ("corpus.txt", compress_zstd(b"text\n"), "compressed with zstd; name it .zst"),
+    ],
+)
+@pytest.mark.parametrize("on_bad_record", ["fail", "drop"])
+def test_archives_and_wrong_endings_are_recognised(tmp_path, name, data, message, on_bad_record):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=f"{name}: this is no text but {message}"):
+        read_texts(path, on_bad_record=on_bad_record)
 
 
 def test_wikiextractor(tmp_path):
@@ -137,10 +249,10 @@ def test_large_files_are_cut_and_errors_still_name_the_line(tmp_path, monkeypatc
 BAD_LINES = [
     (b'{"text": "caf\xe9"}', "invalid_utf8", "not valid UTF-8 .byte 0xe9"),
     (b'{"text": "a"', "invalid_json", "not valid JSON"),
-    (b'{"body": "a", "id": 3}', "missing_field", r"no field 'text' \(fields: body, id\)"),
-    (b'{"text": 7}', "not_text", "field 'text' holds int, not text"),
-    (b'["a"]', "invalid_json", "expected a JSON object"),
-    (b'{"text": "\\ud800"}', "invalid_json", "not valid JSON"),
+    (b'{"body": "a", "id": 3}', "missing_field", r"no field 'text' \(there are body, id\)"),
+    (b'{"text": 7}', "not_text", "field 'text' holds 7, not text"),
+    (b'["a"]', "invalid_json", "not a JSON object"),
+    (b"[" * 100_000, "invalid_json", "not valid JSON"),
 ]
 
 
@@ -183,7 +295,7 @@ def test_damaged_files_are_named(tmp_path, name, data):
 def test_a_truncated_zst_is_not_taken_for_a_short_one(tmp_path):
     path = tmp_path / "a.jsonl.zst"
     data = as_jsonl([f"document number {i} of many" for i in range(20_000)])
-    path.write_bytes(zstandard.ZstdCompressor().compress(data)[:-500])
+    path.write_bytes(compress_zstd(data)[:-500])
     with pytest.raises(UserError, match="damaged or truncated"):
         read_texts(path)
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,11 @@ from trainer.finetuning.labels import class_names, encode_labels
 # Line ends of Unicode, a quotation mark, a comma: all part of the text.
 TEXTS = ['He said "no", and left\u2028 at once.\u0085', "Straße, 東京 😀", "plain"]
 LABELS = ["bad", "good", "bad"]
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+}
 
 
 def read(path: Path | str, **fields: str) -> LabelledTexts:
@@ -40,15 +48,17 @@ def write_all_formats(folder: Path) -> dict[str, Path]:
         "utf-8",
     )
     pq.write_table(pa.Table.from_pylist(rows), paths["parquet"])
-    for name in ("jsonl", "csv", "tsv"):
-        paths[f"{name}.gz"] = folder / f"data.{name}.gz"
-        paths[f"{name}.gz"].write_bytes(gzip.compress(paths[name].read_bytes()))
+    for name in ("jsonl", "csv", "tsv", "parquet"):
+        for ending, compress in COMPRESSIONS.items():
+            paths[name + ending] = folder / f"data.{name}{ending}"
+            paths[name + ending].write_bytes(compress(paths[name].read_bytes()))
     return paths
 
 
-@pytest.mark.parametrize("name", ["jsonl", "csv", "tsv", "parquet", "jsonl.gz", "csv.gz", "tsv.gz"])
-def test_every_format_gives_the_same(tmp_path: Path, name: str) -> None:
-    path = write_all_formats(tmp_path)[name]
+@pytest.mark.parametrize("ending", ["", *COMPRESSIONS])
+@pytest.mark.parametrize("name", ["jsonl", "csv", "tsv", "parquet"])
+def test_every_format_gives_the_same(tmp_path: Path, name: str, ending: str) -> None:
+    path = write_all_formats(tmp_path)[name + ending]
     data = read(path)
     assert data.texts == TEXTS
     assert data.labels == LABELS
@@ -96,23 +106,37 @@ def test_csv_rows_over_several_lines_keep_their_place(tmp_path: Path) -> None:
     [
         ("x.jsonl", b'{"text": "a", "label": 1}\n{"text": "a", \n', r"x\.jsonl:2: not valid JSON"),
         ("x.jsonl", b'{"text": "a", "label": 1}\n\n[1]\n', r"x\.jsonl:3: not a JSON object"),
-        ("x.jsonl", b'{"text": "\xff"}\n', r"x\.jsonl:1: invalid UTF-8 \(byte 11 of the line\)"),
+        (
+            "x.jsonl",
+            b'{"text": "\xff"}\n',
+            r"x\.jsonl:1: not valid UTF-8 \(byte 0xff at position 10",
+        ),
         (
             "x.jsonl",
             b'{"txt": "a", "label": 1}\n',
-            r":1: .*'text'.*; did you mean txt; set --text_f",
+            r":1: .*'text'.*; did you mean txt; name it with --text_f",
         ),
-        ("x.jsonl", b'{"text": "a", "lable": 1}\n', r"did you mean lable; set --label_field"),
-        ("x.jsonl", b'{"text": 5, "label": 1}\n', r":1: field 'text' must be a text, found 5"),
+        (
+            "x.jsonl",
+            b'{"text": "a", "lable": 1}\n',
+            r"did you mean lable; name it with --label_field",
+        ),
+        ("x.jsonl", b'{"text": 5, "label": 1}\n', r":1: field 'text' holds 5, not text"),
         ("x.jsonl", b'{"text": "a", "label": null}\n', r":1: .*'label' holds no label but null"),
         ("x.jsonl", b"\n", "no examples in"),
         ("x.tsv", b"text\tlabel\na\tb\nc\n", r"x\.tsv:3: 1 columns, the first line has 2"),
-        ("x.tsv", b"text\tLabel\na\tb\n", r"x\.tsv:2: .*did you mean Label"),
+        ("x.tsv", b"text\tLabel\na\tb\n", r"x\.tsv:1: .*did you mean Label"),
         ("x.csv", b'text,label\n"a,b\n', r"x\.csv:2: not valid CSV"),
-        ("x.csv", b"text,label\na,\xff\n", r"x\.csv:.*invalid UTF-8"),
+        ("x.csv", b"text,label\na,\xff\n", r"x\.csv:2: not valid UTF-8"),
         ("x.parquet", b"PAR1 no", "not a valid Parquet file"),
-        ("x.jsonl.gz", b"plain text", "not a whole gzip file"),
-        ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 50)[:-9], "not a whole gzip file"),
+        ("x.jsonl.gz", b"plain text", "damaged or truncated"),
+        (
+            "x.jsonl.gz",
+            gzip.compress(b'{"text": "a", "label": 1}\n' * 50)[:-9],
+            "damaged or truncated",
+        ),
+        ("x.jsonl.gz", gzip.compress(b"{}" * 99)[:10] + b"no deflate", "damaged or truncated"),
+        ("x.jsonl", b'{"text": "a", "label": NaN}\n', r":1: .*'label' holds no label but NaN"),
         ("x.doc", b"", r"unknown kind of file; name it \.jsonl"),
     ],
 )
@@ -132,7 +156,8 @@ def test_no_match(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "name"), [(1, "1"), (1.0, "1"), (0.5, "0.5"), (True, "true"), (" a ", "a")]
+    ("label", "name"),
+    [(1, "1"), (1.0, "1"), (0.5, "0.5"), (True, "true"), (" a ", "a"), (Decimal("1.00"), "1")],
 )
 def test_labels_as_names(label: Any, name: str) -> None:
     assert as_class_name(label) == name
@@ -141,6 +166,32 @@ def test_labels_as_names(label: Any, name: str) -> None:
 def test_classes_are_in_the_order_of_numbers_or_names() -> None:
     assert class_names([10, 9, "1", 9]) == ["1", "9", "10"]
     assert class_names(["b", "10", "9"]) == ["10", "9", "b"]
+    # Several names of one number: one order for ever.
+    assert class_names(["2", "1_0", "1", "10", "+1", "01"]) == ["+1", "01", "1", "2", "10", "1_0"]
+
+
+def test_labels_that_are_bytes_surrogates_or_large_numbers(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": b"pos"}, {"text": "b", "label": b"neg"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    assert read(tmp_path / "x.parquet").labels == ["pos", "neg"]
+    rows[1]["label"] = b"\xff"
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet: row 2: not valid UTF-8"):
+        read(tmp_path / "x.parquet")
+    (tmp_path / "x.jsonl").write_text(
+        '{"text": "\\ud800", "label": "\\ud800", "x": NaN}\n'
+        '{"text": "b", "label": 123456789012345678901234567890}\n'
+    )
+    data = read(tmp_path / "x.jsonl")
+    assert data.texts == ["\ufffd", "b"]
+    assert data.labels == ["\ufffd", 123456789012345678901234567890]
+
+
+def test_nan_as_a_label_in_parquet(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": 1.0}, {"text": "b", "label": float("nan")}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=r"x\.parquet: row 2: .*'label' holds no label but NaN"):
+        read(tmp_path / "x.parquet")
 
 
 def test_class_ids_and_labels_never_seen(tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""The rows of tables as records of named fields: csv, tsv and Parquet.
+
+``wanted`` are the columns to read, by the options that name them. A table without one of them, or
+with two of one name, raises UserError.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipelines.documents.bad_record import BadRecord, invalid_utf8, no_such_name
+from pipelines.documents.line_ranges import FileRange, read_lines
+from pipelines.documents.open_content import open_content, refuse_other_content, split_extension
+from pipelines.errors import UserError
+
+Record = Mapping[str, Any]
+
+csv.field_size_limit(2**31 - 1)
+
+
+def read_table(
+    path: str, kind: str, wanted: Mapping[str, str]
+) -> Iterator[tuple[int, Record | BadRecord]]:
+    """(line, row) of each row of a csv or tsv file: by the names in the first one; or all rows, by
+    the numbers of their columns from 1, where all names ``wanted`` are numbers."""
+    numbered = all(name.isdecimal() for name in wanted.values())
+    header: list[str] = []
+    for number, row in (_csv_rows if kind == "csv" else _tsv_rows)(path):
+        if isinstance(row, BadRecord):
+            if not header:
+                raise UserError(str(row))
+            yield number, row
+            continue
+        if not header:
+            header = [str(i) for i in range(1, len(row) + 1)] if numbered else row
+            _check_columns(header, wanted, f"{path}:{number}")
+            if not numbered:
+                continue
+        if len(row) == len(header):
+            yield number, dict(zip(header, row, strict=True))
+        else:
+            yield (
+                number,
+                BadRecord(
+                    "wrong_columns",
+                    f"{path}:{number}: {len(row)} columns, the first line has {len(header)}; correct "
+                    "the line (a csv field that holds commas needs quotation marks)",
+                ),
+            )
+
+
+def _check_columns(names: Sequence[str], wanted: Mapping[str, str], place: str) -> None:
+    for option, name in wanted.items():
+        if name not in names:
+            raise UserError(f"{place}: no column {no_such_name(name, option, names)}")
+        if names.count(name) > 1:
+            raise UserError(f"{place}: {names.count(name)} columns {name!r}; rename all but one")
+
+
+def _tsv_rows(path: str) -> Iterator[tuple[int, list[str] | BadRecord]]:
+    # As GLUE writes them: no quoting, so that a line is a row and a quotation mark a character.
+    for number, line in read_lines(FileRange(path)):
+        try:
+            text = line.decode().rstrip("\r")
+        except UnicodeDecodeError as error:
+            yield number, invalid_utf8(error, f"{path}:{number}")
+            continue
+        if text:
+            yield number, text.split("\t")
+
+
+def _csv_rows(path: str) -> Iterator[tuple[int, list[str] | BadRecord]]:
+    with open_content(path) as content:
+        buffered: Any = content
+        if not hasattr(content, "peek"):  # a remote file
+            buffered = io.BufferedReader(buffered)
+        refuse_other_content(path, buffered.peek(512))
+        # Bytes that are no UTF-8 are kept as surrogates, to be found in their row.
+        text = io.TextIOWrapper(buffered, "utf-8-sig", "surrogateescape", newline="")
+        reader = csv.reader(text, strict=True)
+        while True:
+            number = reader.line_num + 1
+            try:
+                row = next(reader)
+                "".join(row).encode("utf-8", "surrogateescape").decode()
+            except StopIteration:
+                return
+            except csv.Error as error:
+                # Where the next row begins is unknown: this is no single record to drop.
+                raise UserError(
+                    f"{path}:{number}: not valid CSV ({error}); correct the line"
+                ) from None
+            except UnicodeDecodeError as error:
+                yield number, invalid_utf8(error, f"{path}:{number}")
+            else:
+                if row:
+                    yield number, row
+
+
+def read_parquet(path: str, wanted: Mapping[str, str]) -> Iterator[tuple[int, Record | BadRecord]]:
+    """(number from 1, the wanted fields) of each row of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_content(path) as content:
+        # Parquet is read from its end, which only a file that is not compressed lets us do.
+        in_place = not split_extension(path)[1] and content.seekable()
+        try:
+            table = pq.ParquetFile(content if in_place else io.BytesIO(content.read()))
+            _check_columns(table.schema_arrow.names, wanted, path)
+            for option, name in wanted.items():
+                kind = table.schema_arrow.field(name).type
+                if option != "label_field" and not _is_text(kind):
+                    raise UserError(
+                        f"{path}: column {name!r} holds {kind}, not text; name another with --{option}"
+                    )
+            number = 0
+            columns = list(dict.fromkeys(wanted.values()))
+            for batch in table.iter_batches(batch_size=1024, columns=columns):
+                for record in _decode_rows(batch, path, number):
+                    number += 1
+                    yield number, record
+        except pa.ArrowException as error:
+            reason = str(error).split("\n")[0][:120]
+            raise UserError(
+                f"{path}: damaged or not a valid Parquet file ({reason}); make it again"
+            ) from None
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a column of this Arrow type holds text, written out or as a dictionary."""
+    return str(getattr(kind, "value_type", kind)) in ("string", "large_string", "string_view")
+
+
+def _decode_rows(batch: Any, path: str, before: int) -> list[Record | BadRecord]:
+    """The rows of a Parquet batch, one by one where they hold text that is no UTF-8."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if len(batch) == 1:
+            return [invalid_utf8(error, f"{path}: row {before + 1}")]
+        rows = (_decode_rows(batch.slice(i, 1), path, before + i) for i in range(len(batch)))
+        return [row for one in rows for row in one]
