@@ -26,88 +26,72 @@ class RoadSummaryConfig:
     """The folder that holds the stages' outputs, such as runs/quickstart."""
 
 
-Run = Mapping[str, Any]
-
-
-def _docstrings(manifest: Manifest, run: Run) -> str:
+def _rows_full(manifest: Manifest) -> float:
+    """The share of all positions in rows that hold a token."""
     counts = manifest.counts
-    return (
-        f"{counts['docstrings_corpus']:,} docstrings of {len(manifest.facts['corpus_documents'])} "
-        f"packages, {manifest.facts['corpus_bytes'] / 1e6:.1f} MB"
-    )
+    tokens = counts["tokens_out"] + counts["special_tokens"]
+    return tokens / (counts["rows"] * manifest.facts["seq_length"])
 
 
-def _demo_task(manifest: Manifest, run: Run) -> str:
-    return f"{manifest.counts['train']:,} examples: {manifest.facts['kind']}"
-
-
-def _vocab(manifest: Manifest, run: Run) -> str:
-    return (
-        f"{manifest.facts['size']:,} pieces from {manifest.counts['distinct_words']:,} words, "
-        f"{run['megabytes_per_second']:.1f} MB/s"
-    )
-
-
-def _tokenize(manifest: Manifest, run: Run) -> str:
-    counts, length = manifest.counts, manifest.facts["seq_length"]
-    fill = (counts["tokens_out"] + counts["special_tokens"]) / (counts["rows"] * length)
-    return (
-        f"{counts['rows']:,} rows of {length}, {fill:.1%} full, "
-        f"{run['megabytes_per_second']:.1f} MB/s"
-    )
-
-
-def _mask(manifest: Manifest, run: Run) -> str:
-    return f"{manifest.counts['examples']:,} examples, {run['examples_per_second']:,} a second"
-
-
-def _pretrain(manifest: Manifest, run: Run) -> str:
+def _masked_words_right(manifest: Manifest) -> str:
     metrics = manifest.facts["metrics"]
-    text = f"{manifest.counts['steps']:,} steps, {run['rows_per_second']:,.0f} rows/s"
-    if "validation_accuracy" in metrics:
-        text += f", masked words right: {metrics['validation_accuracy']:.1%} (held out)"
-    return text
+    if "validation_accuracy" not in metrics:
+        return ""
+    return f", masked words right: {metrics['validation_accuracy']:.1%} (held out)"
 
 
-def _export(manifest: Manifest, run: Run) -> str:
-    return "preset for KerasHub and Transformers, reloaded and compared"
-
-
-def _finetune(manifest: Manifest, run: Run) -> str:
-    start = "random weights" if manifest.config["from_scratch"] else "pretrained"
-    return f"from {start}: {_describe_metrics(manifest.facts['metrics'])} (held out)"
-
-
-def _describe_metrics(metrics: Run) -> str:
+def _scores(manifest: Manifest) -> str:
+    metrics = manifest.facts["metrics"]
     if "accuracy" in metrics:
         return f"accuracy {metrics['accuracy']:.1%}"
     return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
 
 
-_SENTENCES: dict[str, Callable[[Manifest, Run], str]] = {
-    "docstrings": _docstrings,
-    "demo_task": _demo_task,
-    "vocab": _vocab,
-    "tokenize": _tokenize,
-    "mask": _mask,
-    "pretrain": _pretrain,
-    "export": _export,
-    "finetune": _finetune,
+# What each stage made, from its manifest and its run.json.
+_SENTENCES: dict[str, Callable[[Manifest, Mapping[str, Any]], str]] = {
+    "docstrings": lambda manifest, run: (
+        f"{manifest.counts['docstrings_corpus']:,} docstrings of "
+        f"{len(manifest.facts['corpus_documents'])} packages, "
+        f"{manifest.facts['corpus_bytes'] / 1e6:.1f} MB"
+    ),
+    "demo_task": lambda manifest, run: (
+        f"{manifest.counts['train']:,} examples: {manifest.facts['kind']}"
+    ),
+    "vocab": lambda manifest, run: (
+        f"{manifest.facts['size']:,} pieces from {manifest.counts['distinct_words']:,} words, "
+        f"{run['megabytes_per_second']:.1f} MB/s"
+    ),
+    "tokenize": lambda manifest, run: (
+        f"{manifest.counts['rows']:,} rows of {manifest.facts['seq_length']}, "
+        f"{_rows_full(manifest):.1%} full, {run['megabytes_per_second']:.1f} MB/s"
+    ),
+    "mask": lambda manifest, run: (
+        f"{manifest.counts['examples']:,} examples, {run['examples_per_second']:,} examples/s"
+    ),
+    "pretrain": lambda manifest, run: (
+        f"{manifest.counts['steps']:,} steps, {run['rows_per_second']:,.0f} rows/s"
+        f"{_masked_words_right(manifest)}"
+    ),
+    "export": lambda manifest, run: "preset for KerasHub and Transformers, reloaded and compared",
+    "finetune": lambda manifest, run: (
+        f"from {'random weights' if manifest.config['from_scratch'] else 'pretrained'}: "
+        f"{_scores(manifest)} (held out)"
+    ),
 }
 
 
 def summarize_road(config: RoadSummaryConfig, options: RunOptions) -> None:
     """Prints the table and the next command to type. UserError if nothing is finished there."""
     rows = []
-    folder = Path(config.folder)
-    found = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
-    for path in found:
-        manifest = read_manifest(str(path.parent))
-        run = read_run(str(path.parent))
+    manifests = Path(config.folder).glob(f"*/{MANIFEST}")
+    for path in sorted(manifests, key=lambda path: path.stat().st_mtime):
+        output = str(path.parent)
+        manifest, run = read_manifest(output), read_run(output)
         if manifest.stage in _SENTENCES:
-            seconds = f"{run['seconds']:,.0f} s" if "seconds" in run else ""
+            # As exact as the stages tell it themselves.
+            seconds = f"{run['seconds']:,.1f} s" if "seconds" in run else ""
             sentence = _SENTENCES[manifest.stage](manifest, run)
-            rows.append([manifest.stage, sentence, seconds, str(path.parent)])
+            rows.append([manifest.stage, sentence, seconds, output])
     if not rows:
         raise UserError(f"--folder: no finished stage below {config.folder}")
     print(tabulate(rows, ["stage", "what was made", "took", "where"], colalign=["left"] * 4))

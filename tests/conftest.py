@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,13 @@ from hypothesis import HealthCheck, settings
 
 # The backend of what the tests run in their own process, whichever of them is first.
 os.environ.setdefault("KERAS_BACKEND", "jax")
+
+# What JAX compiles for one test it finds again for the next, in the processes that tests start too.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _COMPILED = tempfile.TemporaryDirectory(prefix="bertmill-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # No test asserts a time, generated ones neither: machines are slow when they are busy.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -57,6 +67,40 @@ def storage_emulator() -> Iterator[str]:
         changed.undo()
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def pretrain_here() -> Callable[..., str]:
+    """``pretrain_here(status, **options)``: ``python -m trainer.pretrain`` in this process, for tests
+    that need none of their own. Returns what it said on standard error."""
+
+    def run(status: int = 0, **options: object) -> str:
+        import keras
+
+        from pipelines.command import run_command
+        from trainer.pretrain import pretrain
+        from trainer.pretraining.config import PretrainConfig
+        from trainer.pretraining.startup import with_lean_keras
+
+        flags = [f"--{name}={value}" for name, value in options.items()]
+        said, ended = io.StringIO(), 0
+        # As in a process of its own, layers are numbered from the first.
+        keras.utils.clear_session()
+        with contextlib.redirect_stderr(said):
+            try:
+                run_command(
+                    PretrainConfig,
+                    with_lean_keras(pretrain),
+                    stage="pretrain",
+                    module="trainer.pretrain",
+                    argv=flags,
+                )
+            except SystemExit as end:
+                ended = int(end.code or 0)
+        assert ended == status, said.getvalue()
+        return said.getvalue()
+
+    return run
 
 
 def _wait_until_up(process: subprocess.Popen, address: str) -> None:

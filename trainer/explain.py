@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +17,11 @@ from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
-from trainer.data.batches import Batch, BatchMaker
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.explain_pages import ExplainedRow, ExplainedStep, as_html, as_text
+from trainer.pretraining.explained_step import ExplainedStep, as_html, as_text
 from trainer.pretraining.metrics import read_metrics
-from trainer.pretraining.plan import PretrainPlan, plan_again
+from trainer.pretraining.plan import plan_again
 from trainer.pretraining.predictions import predict_rows
 from trainer.pretraining.startup import with_lean_keras
 
@@ -40,19 +38,22 @@ class ExplainConfig:
     """
 
     run: str = option(group=CHOOSE, metavar="DIR")
-    """The output folder of a pretraining run, finished or not."""
+    """The --output of trainer.pretrain, finished or not, local or gs://. Its data must lie where
+    the run read it."""
 
     step: int = option(group=CHOOSE)
-    """Which step, counted from 1 as in metrics.jsonl."""
+    """Which step, counted from 1 as in metrics.jsonl: one whose loss stands out there, say."""
 
     rows: int = 8
-    """Rows to show; 0: all of the batch."""
+    """Rows of the batch to show, from its first; 0: all."""
 
     replay: bool = False
-    """Compute the step again from the nearest checkpoint before it, and compare with the log."""
+    """Compute the step again from the nearest checkpoint before it, and compare with the log: for
+    the losses of the step itself, and to see that the run can be repeated. Takes the time of the
+    steps in between."""
 
     output: str | None = option(None, metavar="FILE")
-    """Also write everything as a page that a browser shows (.html)."""
+    """Also write everything as a page (.html), in colours; default: text on the terminal only."""
 
 
 def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
@@ -70,10 +71,10 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
     batch = maker.train_batch(config.step - 1)
     logged = {line["step"]: line["loss"] for line in read_metrics(config.run)}
     model, train_step, _ = plan.build(cluster)
-    readable = [0, *checkpoints.steps()]
+    starts = [0, *checkpoints.steps()]
     replayed = None
     if config.replay:
-        begin = max(step for step in readable if step < config.step)
+        begin = max(step for step in starts if step < config.step)
         if begin:
             train_step.load(checkpoints.load(begin)[0])
         _say(f"replaying steps {begin + 1:,} to {config.step:,}")
@@ -83,11 +84,11 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
         replayed = float(np.asarray(train_step.run(config.step - 1, batch.arrays))[0])
         weights_of = config.step - 1
     else:
-        weights_of = min(readable, key=lambda step: (abs(step - config.step + 1), step))
+        weights_of = min(starts, key=lambda step: (abs(step - config.step + 1), step))
         if weights_of:
             train_step.load(checkpoints.load(weights_of)[0])
             train_step.update_model()
-    shown = len(batch.row) if config.rows == 0 else min(config.rows, len(batch.row))
+    count = min(config.rows or len(batch.row), len(batch.row))
     explained = ExplainedStep(
         run=config.run,
         step=config.step,
@@ -95,7 +96,8 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
         weights_of=weights_of,
         logged_loss=logged.get(config.step),
         replayed_loss=replayed,
-        rows=_explain_rows(batch, maker, plan, model, shown),
+        rows=predict_rows(model, batch, plan.datasets[0].vocabulary, count),
+        origins=maker.find_origins(batch)[:count],
     )
     print(as_text(explained))
     if config.output:
@@ -106,23 +108,6 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
 
 def _say(text: str) -> None:
     print(f"explain: {text}", file=sys.stderr, flush=True)
-
-
-def _explain_rows(
-    batch: Batch, maker: BatchMaker, plan: PretrainPlan, model: Any, shown: int
-) -> list[ExplainedRow]:
-    origins = maker.find_origins(batch)
-    predicted = predict_rows(model, batch.arrays, plan.datasets[0].vocabulary, shown)
-    return [
-        ExplainedRow(
-            row_id=int(batch.row_id[i]),
-            copy=int(batch.epoch[i]),
-            origin=origins[i],
-            documents=row.documents,
-            masks=row.masks,
-        )
-        for i, row in enumerate(predicted)
-    ]
 
 
 if __name__ == "__main__":

@@ -109,11 +109,9 @@ def export(config: ExportConfig, options: RunOptions) -> None:
     else:
         trained = load_finetuned_run(config.run)
     for flag, folder in missing.items():
-        write = _write_preset if flag == "output" else _write_huggingface
         try:
             with files.publish_folder(folder) as temporary:
-                differences, usage = write(temporary, folder, trained, config.run, manifest)
-                _finish(temporary, trained, config.run, manifest, differences, usage)
+                _write(temporary, flag, folder, trained, config.run, manifest)
         except OSError as error:
             raise UserError(f"{folder} could not be written ({error.strerror or error})") from None
         _say(f"wrote {folder}")
@@ -150,31 +148,31 @@ def _read_inputs(folder: str) -> Any:
         return None
 
 
-def _write_preset(
-    path: str, output: str, trained: TrainedModel, run: str, manifest: Manifest
-) -> tuple[dict[str, float], str]:
-    """Writes the preset to ``path``; returns what comparing it gave, and how to load ``output``."""
-    trained.task.save_to_preset(path)
-    description = Path(run) / PRESET_FOLDER / TASK_FILE
-    if manifest.stage == "finetune" and description.exists():
-        shutil.copyfile(description, Path(path) / TASK_FILE)
-    loaded = type(trained.task).from_preset(path)
-    return trained.compare(loaded, TOLERANCE, output), _PRESET_USAGE.format(output=output)
+def _write(
+    path: str, flag: str, output: str, trained: TrainedModel, run: str, manifest: Manifest
+) -> None:
+    """Writes what is to become ``output`` to ``path``, loads it again and compares it."""
+    if flag == "output":
+        trained.task.save_to_preset(path)
+        description = Path(run) / PRESET_FOLDER / TASK_FILE
+        if manifest.stage == "finetune" and description.exists():
+            shutil.copyfile(description, Path(path) / TASK_FILE)
+        tolerance, usage = TOLERANCE, _PRESET_USAGE
+    else:
+        from trainer.presets.huggingface import save_huggingface
+
+        save_huggingface(trained.task, trained.tokenizer, path, trained.next_sentence_head)
+        tolerance, usage = _huggingface_tolerance(manifest), _HUGGINGFACE_USAGE
+    differences = trained.compare(type(trained.task).from_preset(path), tolerance, output)
+    _finish(path, trained, run, manifest, differences, usage.format(output=output))
 
 
-def _write_huggingface(
-    path: str, output: str, trained: TrainedModel, run: str, manifest: Manifest
-) -> tuple[dict[str, float], str]:
-    """As ``_write_preset``, for Hugging Face's directory."""
-    from trainer.presets.huggingface import load_huggingface, save_huggingface
-
-    save_huggingface(trained.task, trained.tokenizer, path, trained.next_sentence_head)
-    tolerance = TOLERANCE
-    if manifest.stage == "pretrain":
-        portable = manifest.facts.get("head") == PORTABLE_HEAD
-        tolerance = _PORTABLE_HEAD_TOLERANCE if portable else _PLAIN_HEAD_TOLERANCE
-    differences = trained.compare(load_huggingface(path), tolerance, output)
-    return differences, _HUGGINGFACE_USAGE.format(output=output)
+def _huggingface_tolerance(manifest: Manifest) -> float:
+    """How far the head's outputs may be from those of the trained model."""
+    if manifest.stage == "finetune":
+        return TOLERANCE
+    portable = manifest.facts.get("head") == PORTABLE_HEAD
+    return _PORTABLE_HEAD_TOLERANCE if portable else _PLAIN_HEAD_TOLERANCE
 
 
 def _finish(

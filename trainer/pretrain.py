@@ -8,49 +8,28 @@ step s trains on ``step_rows(s - 1)``. Runs on JAX without TensorFlow; KERAS_BAC
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 import time
-
-import numpy as np
 
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
-from pipelines.records.manifest import MANIFEST, Manifest, finish_output, prepare_output
-from pipelines.text.vocabulary_source import save_vocabulary
-from trainer.data.batches import BatchMaker
+from pipelines.records.manifest import MANIFEST, prepare_output
 from trainer.data.prefetch import Prefetcher
 from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import join_cluster
 from trainer.pretraining.config import PretrainConfig
-from trainer.pretraining.metrics import (
-    DivergedError,
-    Meter,
-    MetricsLog,
-    Progress,
-    read_metrics,
-)
-from trainer.pretraining.plan import PORTABLE_HEAD, plan_run
+from trainer.pretraining.meter import DivergedError, Meter
+from trainer.pretraining.metrics import MetricsLog
+from trainer.pretraining.plan import plan_run
+from trainer.pretraining.progress import Progress
+from trainer.pretraining.publish import describe_device, publish_run
 from trainer.pretraining.startup import restart_with_huge_pages, with_lean_keras
 from trainer.pretraining.step_groups import group_batches
 from trainer.pretraining.stop_signals import StopSignals
 from trainer.pretraining.validation import evaluate
-from trainer.report import write_report
-from trainer.run_folder import REPORT, SAMPLE, WEIGHTS, check_same_run, claim_folder
-
-_SAMPLE_ROWS = 8
-_FINAL_METRICS = (
-    "loss",
-    "mean_loss",
-    "mean_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "next_sentence_accuracy",
-    "validation_next_sentence_accuracy",
-)
+from trainer.run_folder import check_same_run, claim_folder
 
 
 def pretrain(config: PretrainConfig, options: RunOptions) -> None:
@@ -61,14 +40,14 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     # ---------------------------------------------------------------------------------- Data
     plan = plan_run(config)
     steps, rows = plan.steps, plan.rows
-    vocabulary, facts = plan.datasets[0].vocabulary, plan.datasets[0].manifest.facts
     cluster = join_cluster(config.model_parallel, distributed=config.distributed, seed=config.seed)
     check_devices(config, cluster.devices)
     say = _say_so if cluster.is_first else _say_nothing
     maker = plan.batch_maker(cluster)
     say(
-        f"{rows:,} rows of {facts['seq_length']} tokens, {steps:,} steps of {config.batch_size} "
-        f"({steps * config.batch_size / rows:.2f} epochs), vocabulary of {vocabulary.size:,}"
+        f"{rows:,} rows of {plan.datasets[0].seq_length} tokens, {steps:,} steps of "
+        f"{config.batch_size} ({steps * config.batch_size / rows:.2f} epochs), vocabulary of "
+        f"{plan.datasets[0].vocabulary.size:,}"
     )
     if options.dry_run:
         say(f"would write {files.join(config.output, MANIFEST)}")
@@ -111,7 +90,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     stop = StopSignals()
-    say(f"{model.count_params():,} parameters, {keras.config.backend()} on {_device()}")
+    say(f"{model.count_params():,} parameters, {keras.config.backend()} on {describe_device()}")
 
     def seconds() -> float:
         return seconds_before + time.time() - started
@@ -150,7 +129,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
                     "epoch": round(done * config.batch_size / rows, 6),
                     "seconds": round(seconds(), 3),
                     **figures,
-                    **plan.describe_use(batch, figures["rows_per_second"], cluster),
+                    **plan.utilization(batch, figures["rows_per_second"], cluster),
                     "learning_rate": float(schedule(batch.step)),
                     **(evaluate(train_step, maker, config.eval_steps) if evaluates else {}),
                 }
@@ -186,47 +165,10 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
 
     # ----------------------------------------------------------------------------------- End
     train_step.update_model()
-    if not cluster.is_first:
-        cluster.wait_for_all("published")
-        return
-    with files.publish(files.join(config.output, WEIGHTS)) as temporary:
-        model.save_weights(temporary)
-    _save_sample(config.output, maker)
-    write_report(files.join(config.output, REPORT), config.output, plan, model, maker, steps)
-    save_vocabulary(config.output, vocabulary)
-    final = read_metrics(config.output)[-1]
-    manifest = Manifest(
-        stage="pretrain",
-        config=deciding,
-        counts={
-            "steps": steps,
-            "rows_seen": steps * config.batch_size,
-            **({"skipped_rows": plan.skipped.count} if plan.skipped else {}),
-        },
-        facts={
-            "model": plan.dimensions,
-            "head": PORTABLE_HEAD,
-            **({"next_sentence": True} if plan.next_sentence else {}),
-            "vocabulary": facts["vocabulary"],
-            "lowercase": facts["lowercase"],
-            "strip_accents": facts["strip_accents"],
-            "seq_length": facts["seq_length"],
-            "packing": facts["packing"],
-            "metrics": {name: final[name] for name in _FINAL_METRICS if name in final},
-        },
-    )
-    run = {
-        "seconds": round(seconds(), 2),
-        "rows_per_second": round(steps * config.batch_size / seconds(), 1),
-        "command": shlex.join(["python", "-m", "trainer.pretrain", *sys.argv[1:]]),
-        "data": plan.folders,
-        "device": _device(),
-        "backend": keras.config.backend(),
-        "keras": keras.__version__,
-    }
-    finish_output(config.output, manifest, {}, run)
+    if cluster.is_first:
+        publish_run(plan, maker, model, seconds())
     cluster.wait_for_all("published")
-    say(f"finished in {run['seconds']:,} s: {config.output}")
+    say(f"finished in {seconds():,.2f} s: {config.output}")
 
 
 def _say_so(text: str) -> None:
@@ -239,22 +181,6 @@ def _say_nothing(text: str) -> None:
 
 def _is_due(done: int, every: int | None) -> bool:
     return every is not None and done % every == 0
-
-
-def _save_sample(output: str, maker: BatchMaker) -> None:
-    """Publishes some masked rows, validation rows where there are any: to try the model on."""
-    batch = maker.validation_batch(0) if maker.validation_steps else maker.train_batch(0)
-    with files.publish(files.join(output, SAMPLE)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **{name: array[:_SAMPLE_ROWS] for name, array in batch.arrays.items()})
-
-
-def _device() -> str:
-    if os.environ["KERAS_BACKEND"] == "jax":
-        import jax
-
-        devices = jax.devices()
-        return f"{len(devices)} {devices[0].device_kind}"
-    return "its default device"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ folder: curves from metrics.jsonl, sample predictions from the newest checkpoint
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -21,14 +22,16 @@ from trainer.data.batches import BatchMaker
 from trainer.data.dataset import TRAIN, VALIDATION
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
+from trainer.pretraining.curves import draw_curves
 from trainer.pretraining.metrics import read_metrics
-from trainer.pretraining.page import Report, ReportedData, as_page
+from trainer.pretraining.page import as_words, render
 from trainer.pretraining.plan import PretrainPlan, plan_again
 from trainer.pretraining.predictions import predict_rows
 from trainer.pretraining.startup import with_lean_keras
 from trainer.run_folder import REPORT
 
-_ROWS = 4
+# Rows whose predictions are shown.
+_SAMPLE_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +43,12 @@ class ReportConfig:
     """
 
     run: str = option(group=CHOOSE, metavar="DIR")
-    """The output folder of the run."""
+    """The --output of trainer.pretrain, local or gs://. It needs at least one checkpoint, and the
+    data where the run read it."""
 
     output: str | None = option(None, metavar="FILE")
-    """The page to write; default: report.html in the run's folder."""
+    """The page to write (.html); default: report.html in the run's folder. Give another to keep the
+    page of an earlier state."""
 
 
 def report(config: ReportConfig, options: RunOptions) -> None:
@@ -68,42 +73,30 @@ def write_report(
     """Publishes the page about the run in folder ``run``; ``model`` has the weights after ``done``
     steps. Its sample is of validation rows, where the data has any."""
     batch = maker.validation_batch(0) if maker.validation_steps else maker.train_batch(0)
-    count = min(_ROWS, len(batch.row))
-    weights = plan.weights or repeat(None)
+    rows = min(_SAMPLE_ROWS, len(batch.row))
     lines = read_metrics(run)
-    page = as_page(
-        Report(
-            run=run,
-            done=done,
-            steps=plan.steps,
-            summary=_summarise(lines, plan, model.count_params()),
-            lines=lines,
-            rows=predict_rows(model, batch.arrays, plan.datasets[0].vocabulary, count),
-            data=[
-                ReportedData(
-                    folder=folder,
-                    fingerprint=dataset.manifest.fingerprint,
-                    weight=weight,
-                    rows=dataset.rows(TRAIN),
-                    validation_rows=dataset.rows(VALIDATION),
-                    facts={"stage": dataset.manifest.stage, **dataset.manifest.facts},
-                )
-                for folder, dataset, weight in zip(
-                    plan.folders, plan.datasets, weights, strict=False
-                )
-            ],
-            config=plan.deciding() | {"output": run},
-        )
+    page = render(
+        "report.html.j2",
+        run=run,
+        state="finished" if done >= plan.steps else f"after {done:,} steps",
+        summary=_summarize(lines, plan, model.count_params()),
+        charts=draw_curves(lines),
+        rows=predict_rows(model, batch, plan.datasets[0].vocabulary, rows),
+        data=_describe_data(plan),
+        config=plan.deciding() | {"output": run},
     )
     files.publish_bytes(path, page.encode())
 
 
-def _summarise(lines: list[dict[str, Any]], plan: PretrainPlan, parameters: int) -> dict[str, str]:
+def _summarize(
+    lines: Sequence[Mapping[str, Any]], plan: PretrainPlan, parameters: int
+) -> dict[str, str]:
     """The figures that stand first on the page, by name."""
+    batch_size = plan.config.batch_size
     summary = {
         "model": f"{plan.config.model}, {parameters:,} parameters",
-        "steps": f"{plan.steps:,} of {plan.config.batch_size:,} rows "
-        f"({plan.steps * plan.config.batch_size / plan.rows:.2f} epochs of {plan.rows:,} rows)",
+        "steps": f"{plan.steps:,} of {batch_size:,} rows "
+        f"({plan.steps * batch_size / plan.rows:.2f} epochs of {plan.rows:,} rows)",
     }
     if not lines:
         return summary
@@ -119,6 +112,23 @@ def _summarise(lines: list[dict[str, Any]], plan: PretrainPlan, parameters: int)
     if "seconds" in last:
         summary["time"] = f"{tqdm.format_interval(last['seconds'])} up to step {last['step']:,}"
     return summary
+
+
+def _describe_data(plan: PretrainPlan) -> list[tuple[Any, ...]]:
+    """For each dataset its folder, training and validation rows, weight, fingerprint and facts."""
+    weights = plan.weights or repeat(None)
+    return [
+        (
+            folder,
+            f"{dataset.rows(TRAIN):,}",
+            f"{dataset.rows(VALIDATION):,}",
+            weight,
+            dataset.manifest.fingerprint,
+            f"stage: {dataset.manifest.stage}, "
+            + ", ".join(f"{name}: {as_words(v)}" for name, v in dataset.manifest.facts.items()),
+        )
+        for folder, dataset, weight in zip(plan.folders, plan.datasets, weights, strict=False)
+    ]
 
 
 if __name__ == "__main__":

@@ -23,11 +23,10 @@ from pipelines.command import RunOptions
 from pipelines.mask.config import MaskConfig, MaskStageConfig
 from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.mask.replace_tokens import MaskCounts
-from pipelines.records.codec import schema_of
 from pipelines.records.dense_rows import dense_rows
-from pipelines.records.manifest import Manifest, check_balance, read_manifest
+from pipelines.records.manifest import Manifest, check_balance, open_shard, read_manifest
 from pipelines.records.ragged import Columns, Ragged, concatenate, offsets_of
-from pipelines.records.shards import ShardInfo, ShardReader, local_copy, shard_name, write_shard
+from pipelines.records.shards import ShardInfo, ShardReader, shard_name, write_shard
 from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import check_vocabulary, load_vocabulary, save_vocabulary
@@ -62,10 +61,9 @@ def plan_work(rows: Manifest, config: MaskStageConfig) -> list[Work]:
 
 
 def mask_shard(
-    path: str, work: Work, rows: Manifest, config: MaskStageConfig, vocabulary: Vocabulary
+    reader: ShardReader, work: Work, rows: Manifest, config: MaskStageConfig, vocabulary: Vocabulary
 ) -> tuple[Columns, Counter[str]]:
-    """The examples of one copy of the shard at the local ``path``, and their counts."""
-    reader = ShardReader(path, work.rows, rows.schema, rows.facts["format"])
+    """The examples of one copy of a shard, and their counts."""
     parts, total = [], MaskCounts()
     for start in range(0, max(1, len(reader)), _BLOCK_ROWS):
         block = reader.read(np.arange(start, min(start + _BLOCK_ROWS, len(reader))))
@@ -111,10 +109,9 @@ class _MaskShard(beam.DoFn):
 
     def process(self, element: Work) -> Iterator[Report]:
         config = self._config
-        with local_copy(config.input, element.rows) as path:
-            examples, counts = mask_shard(path, element, self._rows, config, self._vocabulary)
-        schema = schema_of(examples)
-        info = write_shard(config.output, element.name, examples, schema, config.format)
+        with open_shard(config.input, self._rows, element.rows) as reader:
+            examples, counts = mask_shard(reader, element, self._rows, config, self._vocabulary)
+        info, schema = write_shard(config.output, element.name, [examples], config.format)
         yield Report(counts, element.split, info, schema)
 
 
@@ -150,13 +147,15 @@ def _plan(
 ) -> Plan:
     """What would be written, estimated from a sample of rows."""
     sampled = max(work, key=lambda item: item.rows.records)
-    with local_copy(config.input, sampled.rows) as path, tempfile.TemporaryDirectory() as folder:
+    with (
+        open_shard(config.input, rows, sampled.rows) as reader,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         began = time.thread_time()
-        reader = ShardReader(path, sampled.rows, rows.schema, rows.facts["format"])
         block = reader.read(np.arange(min(_SAMPLED_ROWS, len(reader))))
         length = rows.facts["seq_length"]
         examples, _ = mask_columns(block, vocabulary, config, seq_length=length, copy=0)
-        written = write_shard(folder, "sample", examples, schema_of(examples), config.format)
+        written, _ = write_shard(folder, "sample", [examples], config.format)
         seconds = time.thread_time() - began
     number = sum(item.rows.records for item in work)
     scale = number / max(written.records, 1)

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.errors import UserError
-from pipelines.records.codec import Schema, decode_records, encode_records
+from pipelines.records.codec import Schema, decode_records, encode_records, schema_of
 from pipelines.records.ragged import Columns
 from pipelines.records.tf_example import decode_examples, encode_examples
 from pipelines.records.tfrecord import TFRecordReader, write_tfrecord
@@ -70,22 +71,24 @@ def file_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def write_shard(folder: str, name: str, columns: Columns, schema: Schema, format: str) -> ShardInfo:
-    """Writes all rows as one shard ``folder/name`` and returns its entry for the manifest."""
-    return write_shard_parts(folder, name, [columns], schema, format)
-
-
-def write_shard_parts(
+def write_shard(
     folder: str,
     name: str,
     parts: Iterable[Columns],
-    schema: Schema,
     format: str,
     write: WriteRecords | None = None,
-) -> ShardInfo:
-    """Like ``write_shard``, with the rows coming part by part, written by ``write``."""
+) -> tuple[ShardInfo, Schema]:
+    """Writes the shard ``folder/name`` of rows that come in at least one part.
+
+    ``write``: what writes the file; default ``write_records``. Returns the shard's entry for the
+    manifest and the schema of its records, that of the first part.
+    """
+    remaining = iter(parts)
+    first = next(remaining)
+    schema = schema_of(first)
     with files.publish(files.join(folder, name)) as temporary:
-        return replace((write or write_records)(temporary, parts, schema, format), name=name)
+        info = (write or write_records)(temporary, chain([first], remaining), schema, format)
+    return replace(info, name=name), schema
 
 
 def write_records(path: str, parts: Iterable[Columns], schema: Schema, format: str) -> ShardInfo:

@@ -146,6 +146,11 @@ class Vocabulary:
         return {token: i for i, token in enumerate(self.tokens)}
 
     @cached_property
+    def longest(self) -> int:
+        """Characters of the longest piece, its suffix indicator included."""
+        return max(map(len, self.tokens))
+
+    @cached_property
     def is_continuation(self) -> NDArray[np.bool_]:
         """bool[size]: which pieces continue a word, that is, begin with the suffix indicator."""
         mark = self.suffix_indicator
@@ -156,7 +161,11 @@ class Vocabulary:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the pieces, each with a "\\n": that of the file as usually written."""
-        return hashlib.sha256("".join(f"{t}\n" for t in self.tokens).encode()).hexdigest()
+        return hashlib.sha256(self.as_file()).hexdigest()
+
+    def as_file(self) -> bytes:
+        """The content of its vocab.txt."""
+        return "".join(f"{token}\n" for token in self.tokens).encode()
 
     @cached_property
     def _hash(self) -> int:

@@ -72,8 +72,7 @@ def is_vocabulary_file(path: str) -> bool:
 
 def save_vocabulary(folder: str, vocabulary: Vocabulary) -> None:
     """Publishes ``vocab.txt`` in a stage's output, so that each output is complete in itself."""
-    data = "".join(f"{token}\n" for token in vocabulary.tokens).encode()
-    files.publish_bytes(files.join(folder, VOCABULARY_FILE), data)
+    files.publish_bytes(files.join(folder, VOCABULARY_FILE), vocabulary.as_file())
 
 
 def check_vocabulary(folder: str, vocabulary: Vocabulary, manifest: Manifest) -> None:

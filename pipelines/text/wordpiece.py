@@ -7,8 +7,6 @@ more than ``MAX_WORD_CHARACTERS``, is one [UNK]. The limit is Hugging Face's; Go
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.words import MAX_WORD_CHARACTERS, split_words
 
@@ -40,32 +38,30 @@ class WordIds(dict[str, tuple[int, ...]]):
     def __missing__(self, word: str) -> tuple[int, ...]:
         if len(self) >= _MAX_KNOWN_WORDS:
             self.clear()
-        self[word] = ids = self._split(word)
+        unknown = (self._vocabulary.unk_id,)
+        ids: tuple[int, ...] = unknown
+        if len(word) <= MAX_WORD_CHARACTERS:
+            ids = split_word(word, self._vocabulary, unknown)
+        self[word] = ids
         return ids
 
     def __reduce__(self) -> tuple[type[WordIds], tuple[Vocabulary]]:
         return WordIds, (self._vocabulary,)
 
-    @cached_property
-    def _longest(self) -> int:
-        """Characters of the longest piece, its suffix indicator included."""
-        return max(map(len, self._vocabulary.tokens))
 
-    def _split(self, word: str) -> tuple[int, ...]:
-        unknown = (self._vocabulary.unk_id,)
-        if len(word) > MAX_WORD_CHARACTERS:
+def split_word(word: str, vocabulary: Vocabulary, unknown: tuple[int]) -> tuple[int, ...]:
+    """The ids of the pieces of a word, longest first; ``unknown`` where they cannot cover it."""
+    index, mark, longest = vocabulary.index, vocabulary.suffix_indicator, vocabulary.longest
+    ids: list[int] = []
+    start = 0
+    while start < len(word):
+        prefix = mark if start else ""
+        for end in range(min(len(word), start + longest), start, -1):
+            piece = index.get(prefix + word[start:end])
+            if piece is not None:
+                break
+        else:
             return unknown
-        index, mark = self._vocabulary.index, self._vocabulary.suffix_indicator
-        ids: list[int] = []
-        start = 0
-        while start < len(word):
-            prefix = mark if start else ""
-            for end in range(min(len(word), start + self._longest), start, -1):
-                piece = index.get(prefix + word[start:end])
-                if piece is not None:
-                    break
-            else:
-                return unknown
-            ids.append(piece)
-            start = end
-        return tuple(ids)
+        ids.append(piece)
+        start = end
+    return tuple(ids)

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines import files
 from pipelines.documents.sample import sample_input
-from pipelines.records.codec import schema_of, token_dtype
+from pipelines.records.codec import token_dtype
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
 from pipelines.text.vocabulary import Vocabulary
@@ -51,7 +51,7 @@ def estimate_run(
         documents = StoredDocuments([file.append(table) for table in tables])
         file.close()
         for number, (rows, _) in enumerate(build_shard(documents, config, vocabulary)):
-            written = write_shard(folder, f"{number}", rows, schema_of(rows), config.format)
+            written, _ = write_shard(folder, f"{number}", [rows], config.format)
             counts.update(rows=written.records, bytes_out=written.bytes)
     seconds = time.thread_time() - began
     stored = counts["tokens_in"] * np.dtype(token_dtype(vocabulary.size)).itemsize

@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -20,7 +19,6 @@ from pipelines import files
 from pipelines.documents.blocks import DocumentBlock
 from pipelines.documents.read_documents import LabelledBlock
 from pipelines.errors import UserError
-from pipelines.records.codec import schema_of
 from pipelines.records.ragged import (
     Columns,
     concatenate,
@@ -29,7 +27,7 @@ from pipelines.records.ragged import (
     ragged_column,
     take,
 )
-from pipelines.records.shards import write_records, write_shard_parts
+from pipelines.records.shards import write_records, write_shard
 from pipelines.records.writer_process import write_records_apart
 from pipelines.stage import Report
 from pipelines.text.vocabulary import Vocabulary
@@ -157,13 +155,8 @@ class WriteShard(beam.DoFn):
                 yield rows
 
         with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
-            parts = count(build_shard(_store(blocks, folder), config, vocabulary))
-            first = next(parts)
-            schema = schema_of(first)
-            rows = chain([first], parts)
-            info = write_shard_parts(
-                config.output, shard.name, rows, schema, config.format, self._write
-            )
+            rows = count(build_shard(_store(blocks, folder), config, vocabulary))
+            info, schema = write_shard(config.output, shard.name, rows, config.format, self._write)
         yield Report(counts, shard.split, info, schema, labels)
 
 

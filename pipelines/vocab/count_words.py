@@ -17,17 +17,23 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.documents.blocks import DocumentBlock
 from pipelines.documents.read_documents import check_reading
 from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.records.manifest import check_balance
-from pipelines.records.ragged import offsets_of
+from pipelines.records.ragged import Ragged
 from pipelines.stage import Report, add_counts
 from pipelines.text.words import is_too_long, separate_words
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.word_counts import WordCounts
-from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_frequent
+from pipelines.vocab.word_counts import (
+    WordCounts,
+    WordTable,
+    add_tables,
+    cut_by_word,
+    most_frequent,
+)
 
 # A worker hands its counts on when it holds this many distinct words.
 _FLUSH_WORDS = 2_000_000
@@ -37,7 +43,7 @@ class _CountWords(beam.DoFn):
     """DocumentBlock -> (partition, WordTable), at the latest once per bundle; tagged 'reports'."""
 
     def __init__(self, lowercase: bool, strip_accents: bool, held_out_fraction: float):
-        self._split = partial(separate_words, lowercase=lowercase, strip_accents=strip_accents)
+        self._separate = partial(separate_words, lowercase=lowercase, strip_accents=strip_accents)
         self._held_out_fraction = held_out_fraction
 
     def start_bundle(self) -> None:
@@ -48,7 +54,7 @@ class _CountWords(beam.DoFn):
         counts = Counter(element.counts)
         counts["documents_out"] = len(element)
         if len(element):
-            words = self._split(np.frombuffer(element.text, np.uint8), element.offsets).split()
+            words = self._separate(np.frombuffer(element.text, np.uint8), element.offsets).split()
             self._words.update(words)
             counts["words_in"] = len(words)
             counts += self._count_held_out(element)
@@ -59,16 +65,12 @@ class _CountWords(beam.DoFn):
     def _count_held_out(self, block: DocumentBlock) -> Counter[str]:
         """Counts the words of the block's held-out documents once more, apart."""
         bits = fold(purpose_key(0, "held-out documents"), block.doc_ids)
-        texts = [
-            block.text[block.offsets[i] : block.offsets[i + 1]]
-            for i in np.flatnonzero(bernoulli(bits, self._held_out_fraction)).tolist()
-        ]
-        if not texts:
+        held_out = np.flatnonzero(bernoulli(bits, self._held_out_fraction))
+        if not len(held_out):
             return Counter()
-        offsets = offsets_of(np.array([len(text) for text in texts], np.int64))
-        words = self._split(np.frombuffer(b"".join(texts), np.uint8), offsets).split()
-        self._held_out.update(words)
-        return Counter(documents_held_out=len(texts), bytes_held_out=int(offsets[-1]))
+        texts = Ragged(np.frombuffer(block.text, np.uint8), block.offsets).take(held_out)
+        self._held_out.update(self._separate(texts.values, texts.offsets).split())
+        return Counter(documents_held_out=len(texts), bytes_held_out=len(texts.values))
 
     def _cut(self) -> Iterator[Any]:
         too_long = [word for word in self._words if is_too_long(word)]
@@ -80,19 +82,12 @@ class _CountWords(beam.DoFn):
         self.start_bundle()
 
     def finish_bundle(self) -> Iterator[Any]:
-        from apache_beam.transforms.window import GlobalWindow
-        from apache_beam.utils.windowed_value import WindowedValue
-
-        window = GlobalWindow()
-
-        def windowed(value: Any) -> Any:
-            return WindowedValue(value, window.max_timestamp(), (window,))
-
-        for part in self._cut():
-            if isinstance(part, beam.pvalue.TaggedOutput):
-                yield beam.pvalue.TaggedOutput(part.tag, windowed(part.value))
+        for output in self._cut():
+            if isinstance(output, beam.pvalue.TaggedOutput):
+                value = GlobalWindows.windowed_value(output.value)
+                yield beam.pvalue.TaggedOutput(output.tag, value)
             else:
-                yield windowed(part)
+                yield GlobalWindows.windowed_value(output)
 
 
 class _AddUp(beam.DoFn):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.vocab.piece_tree import PieceTree
+from pipelines.vocab.select_words import nth_highest
 from pipelines.vocab.split_by_pieces import count_word_stops
 
 
@@ -39,7 +40,7 @@ def keep_pieces(
     for _ in range(num_iterations - 1):
         counts = plain_counts.copy()
         np.add.at(counts, tree.remainder_leaf, count_word_stops(tree, last))
-        for level in tree.levels_from_longest():
+        for level in tree.levels_from_longest:
             continued = np.flatnonzero(tree.continued[level]) + level.start
             np.add.at(counts, tree.parent[continued], counts[continued])
         last, left = _keep_longest_first(tree, may_keep, counts, threshold)
@@ -62,7 +63,7 @@ def search_threshold(
     counts = tree.counts[is_new]
     too_high = int(counts.max(initial=0)) + 1
     if 0 < number <= len(counts):
-        too_high = int(np.partition(counts, len(counts) - number)[len(counts) - number]) + 1
+        too_high = nth_highest(counts, number) + 1
 
     def keep(threshold: int) -> KeptPieces:
         return keep_pieces(tree, may_keep, threshold, num_iterations)
@@ -92,7 +93,7 @@ def _keep_longest_first(
     other piece only what those below it take. Returns bool[N] and the counts left, int64[N].
     """
     taken = np.zeros_like(counts)
-    for level in tree.levels_from_longest():
+    for level in tree.levels_from_longest:
         is_kept = (counts[level] - taken[level] >= threshold) & may_keep[level]
         np.add.at(taken, tree.parent[level], np.where(is_kept, counts[level], taken[level]))
     left = counts - taken

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.vocab.keep_pieces import keep_pieces, search_threshold
-from pipelines.vocab.piece_tree import PieceTree, build_tree, find_remainders
+from pipelines.vocab.keep_pieces import KeptPieces, keep_pieces, search_threshold
+from pipelines.vocab.piece_tree import PieceTree, Remainders, build_tree, find_remainders
 from pipelines.vocab.prune_pieces import count_uses, prune_pieces
-from pipelines.vocab.select_words import SelectedWords, select_words
+from pipelines.vocab.select_words import SelectedWords, nth_highest, select_words
 
 # Pruning begins with what a threshold keeps that gives three times the pieces asked for. The
 # rarest pieces say little about text not seen: they join only where there are too few others.
@@ -43,7 +43,22 @@ class LearnedVocabulary:
     alphabet_dropped: list[str]
     words_cut: dict[str, int]
     occurrences_cut: dict[str, int]
-    reason_smaller: str | None = None
+    reason_smaller: str | None
+
+    @staticmethod
+    def of(
+        words: SelectedWords, tokens: list[str], threshold: int, reason_smaller: str | None
+    ) -> LearnedVocabulary:
+        """What was learned from these words."""
+        return LearnedVocabulary(
+            tokens=tokens,
+            threshold=threshold,
+            alphabet=words.alphabet,
+            alphabet_dropped=words.alphabet_dropped,
+            words_cut=words.words_cut,
+            occurrences_cut=words.occurrences_cut,
+            reason_smaller=reason_smaller,
+        )
 
 
 def check_reserved_tokens(reserved_tokens: Sequence[str]) -> None:
@@ -111,27 +126,13 @@ def learn_wordpiece(
             f"and {len(alphabet)} characters, plain and continued: give {len(fixed)} or more, "
             "or lower max_unique_chars"
         )
-    remainders = find_remainders(selected)
-
-    def grow(threshold: int) -> _Candidates:
-        tree = build_tree(remainders, threshold)
-        return _name_candidates(tree, reserved_tokens, suffix_indicator)
-
-    choose = _choose_shortest if prune else _choose_commonest
-    threshold, pieces = choose(grow, selected, suffix_indicator, room, num_iterations)
-    return LearnedVocabulary(
-        tokens=fixed + pieces,
-        threshold=threshold,
-        alphabet=alphabet,
-        alphabet_dropped=selected.alphabet_dropped,
-        words_cut=selected.words_cut,
-        occurrences_cut=selected.occurrences_cut,
-        reason_smaller=(
-            f"the words hold only {len(fixed) + len(pieces)} different pieces"
-            if len(pieces) < room
-            else None
-        ),
+    learner = _Learner(
+        find_remainders(selected), reserved_tokens, suffix_indicator, room, num_iterations
     )
+    threshold, pieces = learner.choose_shortest() if prune else learner.choose_commonest()
+    tokens = fixed + pieces
+    reason = f"the words hold only {len(tokens)} different pieces" if len(pieces) < room else None
+    return LearnedVocabulary.of(selected, tokens, threshold, reason)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class _Candidates:
     may_keep: NDArray[np.bool_]
     is_new: NDArray[np.bool_]
 
-    def number_new(self, among: NDArray[np.bool_]) -> int:
+    def count_new(self, among: NDArray[np.bool_]) -> int:
         """How many of these pieces would be new tokens."""
         return int((among & self.is_new).sum())
 
@@ -154,71 +155,73 @@ class _Candidates:
         if number <= 0:
             return []
         if number < len(pieces):
-            last = np.partition(counts[pieces], len(pieces) - number)[len(pieces) - number]
-            pieces = pieces[counts[pieces] >= last]
+            pieces = pieces[counts[pieces] >= nth_highest(counts[pieces], number)]
         tokens = self.tree.tokens(pieces, self.suffix_indicator)
         ordered = sorted(zip((-counts[pieces]).tolist(), tokens, strict=True))
         return [token for _, token in ordered[:number]]
 
 
-def _name_candidates(
-    tree: PieceTree, reserved_tokens: Sequence[str], suffix_indicator: str
-) -> _Candidates:
-    """Marks what may become a token of its own."""
-    may_keep = ~tree.plain_beginning_with(suffix_indicator)
-    is_new = may_keep & (tree.length > 1)
-    is_new[tree.find_tokens(reserved_tokens, suffix_indicator)] = False
-    return _Candidates(tree, suffix_indicator, may_keep, is_new)
+@dataclass(frozen=True)
+class _Learner:
+    """Chooses ``room`` pieces of words; each way gives a threshold and them in their order."""
 
+    remainders: Remainders
+    reserved_tokens: Sequence[str]
+    suffix_indicator: str
+    room: int
+    num_iterations: int
 
-def _choose_commonest(
-    grow: Callable[[int], _Candidates],
-    words: SelectedWords,
-    suffix_indicator: str,
-    room: int,
-    num_iterations: int,
-) -> tuple[int, list[str]]:
-    """The pieces that the published algorithm gives the highest counts, and its threshold."""
-    found = grow(_sufficient_threshold(words, suffix_indicator, room))
-    kept = search_threshold(found.tree, found.may_keep, found.is_new, room, num_iterations)
-    pieces = found.top(kept.last & found.is_new, kept.counts, room)
-    others = found.is_new & ~kept.last
-    return kept.threshold, pieces + found.top(others, found.tree.counts, room - len(pieces))
+    def choose_commonest(self) -> tuple[int, list[str]]:
+        """The pieces that the published algorithm gives the highest counts, and its threshold."""
+        candidates = self._grow(self._sufficient_threshold(self.room))
+        kept = self._search(candidates, self.room)
+        pieces = candidates.top(kept.last & candidates.is_new, kept.counts, self.room)
+        others = candidates.is_new & ~kept.last
+        pieces += candidates.top(others, candidates.tree.counts, self.room - len(pieces))
+        return kept.threshold, pieces
 
+    def choose_shortest(self) -> tuple[int, list[str]]:
+        """The pieces that shorten the words most, by use, and the threshold of the candidates."""
+        room, wanted = self.room, _CANDIDATES * self.room
+        candidates = self._grow(max(self._sufficient_threshold(wanted), _RAREST_CANDIDATE))
+        kept = self._search(candidates, wanted)
+        while candidates.count_new(kept.ever) < _FEWEST_CANDIDATES * room and kept.threshold > 2:
+            candidates = self._grow(2) if candidates.tree.threshold > 2 else candidates
+            kept = self._keep(candidates, kept.threshold - 1)
+        if candidates.count_new(kept.ever) < room:
+            candidates = self._grow(1)
+            kept = self._keep(candidates, kept.threshold)
+        tree, is_new = candidates.tree, candidates.is_new
+        chosen = prune_pieces(tree, kept.ever & is_new, room)
+        pieces = candidates.top(chosen, count_uses(tree, chosen), room)
+        whole_words = is_new & ~chosen & tree.whole_words()
+        pieces += candidates.top(whole_words, tree.counts, room - len(pieces))
+        others = is_new & ~chosen & ~whole_words
+        pieces += candidates.top(others, tree.counts, room - len(pieces))
+        return kept.threshold, pieces
 
-def _choose_shortest(
-    grow: Callable[[int], _Candidates],
-    words: SelectedWords,
-    suffix_indicator: str,
-    room: int,
-    num_iterations: int,
-) -> tuple[int, list[str]]:
-    """The pieces that shorten the words most, by use, and the threshold of the candidates."""
-    wanted = _CANDIDATES * room
-    found = grow(max(_sufficient_threshold(words, suffix_indicator, wanted), _RAREST_CANDIDATE))
-    kept = search_threshold(found.tree, found.may_keep, found.is_new, wanted, num_iterations)
-    while found.number_new(kept.ever) < _FEWEST_CANDIDATES * room and kept.threshold > 2:
-        found = grow(2) if found.tree.threshold > 2 else found
-        kept = keep_pieces(found.tree, found.may_keep, kept.threshold - 1, num_iterations)
-    if found.number_new(kept.ever) < room:
-        found = grow(1)
-        kept = keep_pieces(found.tree, found.may_keep, kept.threshold, num_iterations)
-    tree = found.tree
-    chosen = prune_pieces(tree, kept.ever & found.is_new, room)
-    pieces = found.top(chosen, count_uses(tree, chosen), room)
-    whole_words = found.is_new & ~chosen & tree.whole_words()
-    pieces += found.top(whole_words, tree.counts, room - len(pieces))
-    others = found.is_new & ~chosen & ~whole_words
-    return kept.threshold, pieces + found.top(others, tree.counts, room - len(pieces))
+    def _grow(self, threshold: int) -> _Candidates:
+        tree = build_tree(self.remainders, threshold)
+        may_keep = ~tree.plain_beginning_with(self.suffix_indicator)
+        is_new = may_keep & (tree.length > 1)
+        is_new[tree.find_tokens(self.reserved_tokens, self.suffix_indicator)] = False
+        return _Candidates(tree, self.suffix_indicator, may_keep, is_new)
 
+    def _keep(self, candidates: _Candidates, threshold: int) -> KeptPieces:
+        return keep_pieces(candidates.tree, candidates.may_keep, threshold, self.num_iterations)
 
-def _sufficient_threshold(words: SelectedWords, suffix_indicator: str, number: int) -> int:
-    """A threshold that surely keeps ``number`` pieces, from the counts of whole words alone.
+    def _search(self, candidates: _Candidates, number: int) -> KeptPieces:
+        return search_threshold(
+            candidates.tree, candidates.may_keep, candidates.is_new, number, self.num_iterations
+        )
 
-    What is taken off a word's count never exceeds the occurrences of longer words, so every word
-    that occurs as often as the threshold is kept. 1, sure or not, where there are fewer words.
-    """
-    counts = words.counts[(words.lengths > 1) & ~words.beginning_with(suffix_indicator)]
-    if number == 0 or len(counts) < number:
-        return 1
-    return int(np.partition(counts, len(counts) - number)[len(counts) - number])
+    def _sufficient_threshold(self, number: int) -> int:
+        """A threshold that surely keeps ``number`` pieces, from the counts of whole words alone.
+
+        What is taken off a word's count never exceeds the occurrences of longer words, so every
+        word that occurs as often as the threshold is kept. 1, sure or not, where there are fewer
+        words.
+        """
+        words = self.remainders.words
+        counts = words.counts[(words.lengths > 1) & ~words.beginning_with(self.suffix_indicator)]
+        return 1 if number == 0 or len(counts) < number else nth_highest(counts, number)

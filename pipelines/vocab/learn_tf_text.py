@@ -87,19 +87,9 @@ def learn_tf_text(
             lower = threshold + 1
         else:
             upper = threshold - 1
-    return LearnedVocabulary(
-        tokens=_list_tokens(named, is_kept, left, reserved_tokens, joiner),
-        threshold=threshold,
-        alphabet=selected.alphabet,
-        alphabet_dropped=selected.alphabet_dropped,
-        words_cut=selected.words_cut,
-        occurrences_cut=selected.occurrences_cut,
-        reason_smaller=(
-            f"the search for a threshold ended at {threshold}, which leaves {size} tokens"
-            if size < vocab_size
-            else None
-        ),
-    )
+    tokens = _list_tokens(named, is_kept, left, reserved_tokens, joiner)
+    reason = f"the search for a threshold ended at {threshold}, which leaves {size} tokens"
+    return LearnedVocabulary.of(selected, tokens, threshold, reason if size < vocab_size else None)
 
 
 @dataclass(frozen=True)

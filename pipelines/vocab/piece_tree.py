@@ -70,12 +70,9 @@ class PieceTree:
     word_leaf: NDArray[np.int32]
     remainder_leaf: NDArray[np.int32]
 
+    @cached_property
     def levels_from_longest(self) -> list[slice]:
         """The ids of all pieces of the same length, longest first, down to two characters."""
-        return self._levels
-
-    @cached_property
-    def _levels(self) -> list[slice]:
         bounds = self.first.tolist()
         return [slice(*pair) for pair in reversed(list(pairwise(bounds))[2:])]
 
@@ -124,14 +121,14 @@ class PieceTree:
 
     def find_tokens(self, tokens: Iterable[str], suffix_indicator: str) -> list[int]:
         """The ids of all pieces that read as one of these vocabulary entries."""
-        found = [self.find(token, continued=False) for token in tokens]
+        pieces = [self.find(token, continued=False) for token in tokens]
         if suffix_indicator:
-            found += [
+            pieces += [
                 self.find(token.removeprefix(suffix_indicator), continued=True)
                 for token in tokens
                 if token.startswith(suffix_indicator)
             ]
-        return [piece for piece in found if piece is not None]
+        return [piece for piece in pieces if piece is not None]
 
     def plain_beginning_with(self, prefix: str) -> NDArray[np.bool_]:
         """Marks the plain pieces longer than ``prefix`` that begin with it, bool[N]."""
@@ -139,7 +136,7 @@ class PieceTree:
         piece = self.find(prefix, continued=False)
         if piece is not None:
             marked[piece] = True
-            for level in reversed(self.levels_from_longest()):
+            for level in reversed(self.levels_from_longest):
                 marked[level] |= marked[self.parent[level]]
             marked[piece] = False
         return marked

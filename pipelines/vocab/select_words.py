@@ -159,6 +159,11 @@ def select_words(
     )
 
 
+def nth_highest(counts: NDArray[np.int64], number: int) -> int:
+    """The count that ``number`` of these reach, counted from the highest, 1 being the first."""
+    return int(np.partition(counts, len(counts) - number)[len(counts) - number])
+
+
 def _code_points(words: Sequence[str]) -> NDArray[np.uint32]:
     """All characters of all words, one after the other."""
     return np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -177,7 +182,7 @@ def _commonest(
     chosen = np.zeros(len(words), np.bool_)
     if limit <= 0:
         return chosen
-    last = np.partition(counts[kept], number - limit)[number - limit]
+    last = nth_highest(counts[kept], limit)
     chosen |= kept & (counts > last)
     tied = np.flatnonzero(kept & (counts == last))
     first_tied = sorted(tied.tolist(), key=words.__getitem__)[: limit - int(chosen.sum())]

@@ -20,7 +20,7 @@ def longest_kept(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int3
     Single characters count as kept: learners always have all of them.
     """
     longest = np.arange(len(is_kept), dtype=np.int32)
-    for level in reversed(tree.levels_from_longest()):
+    for level in reversed(tree.levels_from_longest):
         longest[level] = np.where(is_kept[level], longest[level], longest[tree.parent[level]])
     return longest
 

@@ -1,15 +1,19 @@
-"""Counted words as a file, so that several vocabularies can be learned after counting once.
+"""Words and how often they occur: tables that add up in any order, and the file that keeps a sum.
 
-Line 1 is JSON: what the words were counted from and how, what was read, and the checksum of the
-rest. Every other line is ``word<TAB>occurrences<TAB>of these held out``, most frequent first.
+Beside each count stands how much of it comes from the held-out sample, so that a vocabulary can be
+judged by text that another one was learned without. In tables a word is its UTF-8.
+
+In the file line 1 is JSON: what the words were counted from and how, what was read, and the checksum
+of the rest. Every other line is ``word<TAB>occurrences<TAB>of these held out``, most frequent first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +24,67 @@ from pipelines import files
 from pipelines.errors import UserError
 
 _KIND = "bertmill word counts 1"
+# Tables are cut by the word's checksum, so that many workers can add them up.
+PARTITIONS = 16
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """n distinct words: ``text`` holds them in UTF-8, one a line; ``counts`` int64[n] are their
+    occurrences, ``held_out`` int64[n] those of them in the held-out sample."""
+
+    text: bytes
+    counts: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+    @staticmethod
+    def of(words: list[bytes], counts: Counter[bytes], held_out: Counter[bytes]) -> WordTable:
+        """A table of the given words, which hold no line ends."""
+        number = len(words)
+        return WordTable(
+            b"\n".join(words),
+            np.fromiter(map(counts.__getitem__, words), np.int64, number),
+            np.fromiter(map(held_out.__getitem__, words), np.int64, number),
+        )
+
+    def words(self) -> list[bytes]:
+        """The words."""
+        return self.text.split(b"\n") if len(self.counts) else []
+
+
+def cut_by_word(counts: Counter[bytes], held_out: Counter[bytes]) -> dict[int, WordTable]:
+    """The counted words, cut into up to ``PARTITIONS`` tables by the word alone."""
+    partitions: dict[int, list[bytes]] = {}
+    for word in counts:
+        partitions.setdefault(zlib.crc32(word) % PARTITIONS, []).append(word)
+    return {i: WordTable.of(words, counts, held_out) for i, words in partitions.items()}
+
+
+def add_tables(tables: Iterable[WordTable]) -> tuple[Counter[bytes], Counter[bytes]]:
+    """The sum of all tables: occurrences, and those of them that are held out."""
+    total: Counter[bytes] = Counter()
+    held_out: Counter[bytes] = Counter()
+    for table in tables:
+        words = table.words()
+        _add(total, words, table.counts)
+        sampled = np.flatnonzero(table.held_out)
+        _add(held_out, [words[i] for i in sampled.tolist()], table.held_out[sampled])
+    return total, held_out
+
+
+def _add(total: Counter[bytes], words: list[bytes], counts: NDArray[np.int64]) -> None:
+    if not total:
+        total.update(dict(zip(words, counts.tolist(), strict=True)))
+        return
+    for word, count in zip(words, counts.tolist(), strict=True):
+        total[word] += count
+
+
+def most_frequent(counts: Counter[bytes], limit: int, min_count: int = 1) -> list[bytes]:
+    """Up to ``limit`` words, the most frequent ones, by (count, word); none below ``min_count``."""
+    enough = (item for item in counts.items() if item[1] >= min_count)
+    ranked = sorted(enough, key=lambda item: (-item[1], item[0]))
+    return [word for word, _ in ranked[:limit]]
 
 
 @dataclass(frozen=True)
@@ -60,15 +125,16 @@ def load_word_counts(path: str, origin: Mapping[str, Any]) -> WordCounts:
         head = json.loads(line)
         if head["kind"] != _KIND:
             raise ValueError(head["kind"])
-        found, totals = dict(head["origin"]), dict(head["totals"])
+        counted_from, totals = dict(head["origin"]), dict(head["totals"])
         number, checksum = int(head["words"]), head["sha256"]
     except (ValueError, KeyError, TypeError):
         raise _damaged(path, "its first line is not that of a word-count file") from None
     if hashlib.sha256(body).hexdigest() != checksum:
         raise _damaged(path, "its words do not match their checksum")
     asked = json.loads(json.dumps(origin))
-    if found != asked:
-        changed = [name for name in sorted({*found, *asked}) if found.get(name) != asked.get(name)]
+    if counted_from != asked:
+        names = sorted({*counted_from, *asked})
+        changed = [name for name in names if counted_from.get(name) != asked.get(name)]
         raise UserError(
             f"--word_counts: {path} holds the counts of something else "
             f"({', '.join(changed)} changed); name another file or add --overwrite"

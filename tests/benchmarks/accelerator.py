@@ -8,9 +8,9 @@ in bfloat16, over random packed rows that are made on the host and copied each t
 
 Forms: ``dropout`` makes probabilities explicit and drops some, as training does by default;
 ``explicit`` does so without dropping any; ``chosen`` is what ``trainer.layers.attention`` takes
-here; ``xla``, ``cudnn``, ``splash`` and ``triton`` (JAX's Pallas kernel) are asked for by name. One
-that the device does not have is reported and passed over. Before the times, every form is compared
-with explicit probabilities in float32.
+here; ``xla``, ``cudnn`` and ``splash`` are asked for by name. One that the device does not have is
+reported and passed over. Before the times, every form is compared with explicit probabilities in
+float32.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import numpy as np
 
 _WORDS = 30_522
-_FORMS = ("dropout", "explicit", "chosen", "xla", "cudnn", "splash", "triton")
+_FORMS = ("dropout", "explicit", "chosen", "xla", "cudnn", "splash")
 _SIZES = ("bert_tiny", "bert_small", "bert_base", "bert_large")
 _TOKENS = 65_536  # at most in a step
 _COLUMNS = ("model", "rows", "form", "ms", "tokens/s", "real/s", "TFLOP/s", "MFU", "GB", "loss")
@@ -42,7 +42,7 @@ def main() -> None:
     )
     parser.add_argument("--model", nargs="+", default=_SIZES, help="size names")
     parser.add_argument("--seq_length", nargs="+", type=int, default=(128, 512))
-    parser.add_argument("--form", nargs="+", default=_FORMS[:5], choices=_FORMS)
+    parser.add_argument("--form", nargs="+", default=_FORMS[:4], choices=_FORMS)
     parser.add_argument("--batch_size", type=int, help="default: by the device's memory")
     parser.add_argument("--steps", type=int, default=20, help="timed steps of each")
     parser.add_argument("--json", type=Path, help="also write the results here")
@@ -140,20 +140,11 @@ def _splash(query: Any, key: Any, value: Any, *, scale: float, **ids: Any) -> An
     return attend_by_splash(query, key, value, ids["key_ids"], ids["query_ids"], scale)
 
 
-def _triton(query: Any, key: Any, value: Any, *, scale: float, **ids: Any) -> Any:
-    """Pallas' kernel for GPUs, where all positions are queries; else cuDNN's."""
-    from jax.experimental.pallas.ops.gpu import attention
-
-    if query.shape[1] != key.shape[1]:
-        return _dense("cudnn")(query, key, value, scale=scale, **ids)
-    return attention.mha(query, key, value, ids["key_ids"], sm_scale=scale)
-
-
 def attention_form(form: str) -> Callable[..., Any]:
     """The function of that name, with the arguments of ``trainer.layers.attention.attend``."""
     from trainer.layers.attention import attend
 
-    named = {"chosen": attend, "dropout": attend, "splash": _splash, "triton": _triton}
+    named = {"chosen": attend, "dropout": attend, "splash": _splash}
     return named.get(form) or _dense(form)
 
 
@@ -202,14 +193,14 @@ def check_form(form: str) -> dict[str, Any]:
 
 
 def rows_that_fit(model: str, length: int, device: Any) -> int:
-    """A power of two of rows whose activations fill less than half of the device's memory."""
+    """A power of two of rows whose activations fill at most 60 % of the device's memory."""
     from trainer.models.sizes import dimensions_of
 
     limit = (device.memory_stats() or {}).get("bytes_limit", 2e9)
     sizes = dimensions_of(model)
     # Some 20 arrays of 16 bits as wide as the hidden vectors are kept for each layer.
     bytes_per_row = 40 * length * sizes["num_layers"] * sizes["hidden_dim"]
-    rows = min(0.4 * limit / bytes_per_row, _TOKENS / length)
+    rows = min(0.6 * limit / bytes_per_row, _TOKENS / length)
     return 1 << max(int(np.log2(rows)), 0)
 
 
@@ -251,7 +242,7 @@ def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.pretraining_model import PretrainingModel
     from trainer.models.sizes import dimensions_of
-    from trainer.pretraining.flops import describe_use, peak_tflops, training_flops
+    from trainer.pretraining.flops import peak_tflops, training_flops, utilization
     from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
     from trainer.pretraining.step import JaxTrainStep
 
@@ -299,7 +290,7 @@ def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict
         "ms": 1e3 * seconds,
         "tokens_per_s": rows * length / seconds,
         "real_tokens_per_s": real / seconds,
-        **describe_use(rows / seconds, flops, peak_tflops(jax.devices()[0].device_kind)),
+        **utilization(rows / seconds, flops, peak_tflops(jax.devices()[0].device_kind)),
         "bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes,
         "flops_model": rows * flops,
         "flops_xla": cost.get("flops"),

@@ -109,12 +109,8 @@ def write_rows(
         cuts = np.array_split(np.arange(count), number)
         splits[split] = tuple(
             write_shard(
-                str(folder),
-                shard_name(split, i, number, format),
-                take(columns, rows),
-                schema_of(columns),
-                format,
-            )
+                str(folder), shard_name(split, i, number, format), [take(columns, rows)], format
+            )[0]
             for i, rows in enumerate(cuts)
         )
     save_vocabulary(str(folder), vocabulary)
@@ -171,3 +167,35 @@ def make_examples(tmp_path_factory) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished_run(make_rows, tmp_path_factory) -> Path:
+    """A finished pretraining run of 20 steps, all logged, with checkpoints after 14 and 20; without
+    dropout, so that the losses of its rows make up those of its steps. Not to be written to."""
+    pytest.importorskip("keras")
+    from pipelines.command import RunOptions
+    from trainer.pretrain import pretrain
+    from trainer.pretraining.config import PretrainConfig
+    from trainer.pretraining.startup import with_lean_keras
+
+    output = tmp_path_factory.mktemp("finished")
+    config = PretrainConfig(
+        data=(str(make_rows()),),
+        output=str(output),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        dropout=0.0,
+        batch_size=8,
+        steps=20,
+        learning_rate=0.01,
+        log_every=1,
+        eval_every=10,
+        checkpoint_every=7,
+        mask_selection_rate=0.3,
+        peak_tflops=1.0,
+    )
+    with_lean_keras(pretrain)(config, RunOptions())
+    return output

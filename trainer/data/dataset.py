@@ -155,21 +155,21 @@ class RowReader:
         Of examples, copy ``epoch`` modulo copies is read. Raises DamagedShardError (a UserError)
         that names the shard if one is missing or damaged.
         """
-        shard, place = self._locate(rows, epochs)
-        order = np.lexsort((place, shard))
+        shard, record = self._locate(rows, epochs)
+        order = np.lexsort((record, shard))
         numbers, starts = np.unique(shard[order], return_index=True)
-        parts = [
-            self._read_shard(int(number), place[chosen])
+        tables = [
+            self._read_shard(int(number), record[chosen])
             for number, chosen in zip(numbers, np.split(order, starts[1:]), strict=True)
         ]
-        return concatenate_at(parts, order)
+        return concatenate_at(tables, order)
 
     def locate(self, rows: NDArray[np.int64], epochs: NDArray[np.int64]) -> list[tuple[str, int]]:
         """The shard's file name and the record's number in it, of each of the given rows."""
-        shard, place = self._locate(rows, epochs)
+        shard, record = self._locate(rows, epochs)
         return [
-            (self._shards[number].name, record)
-            for number, record in zip(shard.tolist(), place.tolist(), strict=True)
+            (self._shards[number].name, within)
+            for number, within in zip(shard.tolist(), record.tolist(), strict=True)
         ]
 
     def shards_of(self, rows: NDArray[np.int64], epochs: NDArray[np.int64]) -> list[int]:
@@ -189,19 +189,19 @@ class RowReader:
         self, rows: NDArray[np.int64], epochs: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         shard = np.searchsorted(self._ends, rows, side="right")
-        place = rows - np.concatenate([[0], self._ends])[shard]
-        return shard + epochs % self._copies * len(self._ends), place
+        record = rows - np.concatenate([[0], self._ends])[shard]
+        return shard + epochs % self._copies * len(self._ends), record
 
-    def _read_shard(self, number: int, places: NDArray[np.int64]) -> Columns:
+    def _read_shard(self, number: int, records: NDArray[np.int64]) -> Columns:
         try:
-            return self._reader(number).read(places)
+            return self._reader(number).read(records)
         except DamagedShardError:
             if self._cache is None:
                 raise
         # The local copy may have been damaged or thrown away by others since it was verified.
         self._open.pop(number, None)
         self._cache.discard(self._shards[number])
-        return self._reader(number).read(places)
+        return self._reader(number).read(records)
 
     def _reader(self, number: int) -> ShardReader:
         if number in self._open:

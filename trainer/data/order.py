@@ -55,9 +55,9 @@ def step_rows(
     """
     if global_batch % hosts:
         raise UserError(f"batch_size {global_batch} cannot be shared evenly by {hosts} processes")
-    part = global_batch // hosts
-    start = k * global_batch + host * part
-    positions = np.arange(start, start + part, dtype=np.int64)
+    own_rows = global_batch // hosts
+    start = k * global_batch + host * own_rows
+    positions = np.arange(start, start + own_rows, dtype=np.int64)
     streams = _streams(rows_per_source, weights, seed, shards, window)
     rows = np.asarray(rows_per_source, np.int64)
     if weights is None:
@@ -98,19 +98,19 @@ def step_shards(
     streams = _streams([sum(counts) for counts in shards], weights, seed, shards, window)
     if weights is None:
         owners = [(i, j) for i, counts in enumerate(shards) for j in range(len(counts))]
-        return [
-            NeededShards(
-                epoch, source, tuple(j for i, j in map(owners.__getitem__, found) if i == source)
-            )
-            for epoch, found in streams[0].shards_from(k * global_batch, (k + 1) * global_batch)
-            for source in sorted({owners[number][0] for number in found})
-        ]
+        needed = []
+        for epoch, pooled in streams[0].shards_from(k * global_batch, (k + 1) * global_batch):
+            of_source: dict[int, list[int]] = {}
+            for source, shard in (owners[number] for number in pooled):
+                of_source.setdefault(source, []).append(shard)
+            needed += [NeededShards(epoch, i, tuple(of_source[i])) for i in sorted(of_source)]
+        return needed
     shares = count_shares(weights)
-    first, last = (drawn_before(place * global_batch, shares, seed) for place in (k, k + 1))
+    first, stop = (drawn_before(step * global_batch, shares, seed) for step in (k, k + 1))
     return [
-        NeededShards(epoch, i, tuple(found))
+        NeededShards(epoch, i, tuple(numbers))
         for i, stream in enumerate(streams)
-        for epoch, found in stream.shards_from(first[i], last[i])
+        for epoch, numbers in stream.shards_from(first[i], stop[i])
     ]
 
 
@@ -146,15 +146,15 @@ class _Stream:
         last_epoch, last_place = divmod(max(first, stop - 1), self.rows)
         number = int(self._windows(epoch).windows_at(np.array([place]))[0])
         last = int(self._windows(last_epoch).windows_at(np.array([last_place]))[0])
-        found: list[tuple[int, list[int]]] = []
+        needed: list[tuple[int, list[int]]] = []
         while True:
             windows = self._windows(epoch)
             if not windows.is_empty(number):
                 is_next = (epoch, number) > (last_epoch, last)
-                if not is_next or len(found) == 1:
-                    found.append((epoch, windows.shards_of(number)))
+                if not is_next or len(needed) == 1:
+                    needed.append((epoch, windows.shards_of(number)))
                 if is_next:
-                    return found
+                    return needed
             epoch, number = (epoch, number + 1) if number + 1 < len(windows) else (epoch + 1, 0)
 
     def _windows(self, epoch: int) -> EpochWindows:

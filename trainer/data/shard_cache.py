@@ -149,7 +149,7 @@ class ShardCache:
             raise damaged_shard(path, "is missing") from None
         except UserError:
             raise
-        except Exception as error:  # what a store's library makes of a broken transfer
+        except Exception as error:  # each store's library has errors of its own
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
                     f"--cache_dir: no room on the disk of {self._folder} for shard {path}; make "
@@ -180,17 +180,17 @@ class ShardCache:
 
     def _delete_for(self, name: str, size: int) -> bool:
         """Deletes what may go until the file fits; False if it does not."""
-        found = []
+        cached = []
         for entry in os.scandir(self._folder):
             try:
                 status = entry.stat()
             except FileNotFoundError:
                 continue  # another process was faster
             if entry.name not in self._reserved and entry.name != name:
-                found.append((status.st_mtime, status.st_size, entry.name))
+                cached.append((status.st_mtime, status.st_size, entry.name))
         reserved = sum(length for other, length in self._reserved.items() if other != name)
-        used = size + reserved + sum(length for _, length, _ in found)
-        for modified, length, other in sorted(found):
+        used = size + reserved + sum(length for _, length, _ in cached)
+        for modified, length, other in sorted(cached):
             if used <= self._limit:
                 break
             is_others = other.startswith(_TEMPORARY) and time.time() - modified < _ABANDONED

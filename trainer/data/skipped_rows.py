@@ -94,13 +94,13 @@ def read_skipped_rows(path: str, sources: Sequence[SourceShards]) -> SkippedRows
         raise UserError(
             f"--skip_rows: cannot read {path} ({getattr(error, 'strerror', None) or error})"
         ) from None
-    found: list[list[NDArray[np.int64]]] = [[] for _ in sources]
+    entries: list[list[NDArray[np.int64]]] = [[] for _ in sources]
     for number, line in enumerate(text.split("\n"), 1):
         entry = line.partition("#")[0].strip()
         if entry:
             source, rows = _read_entry(entry, sources, f"--skip_rows: {path}, line {number}")
-            found[source].append(rows)
-    skipped = [np.unique(np.concatenate([np.empty(0, np.int64), *parts])) for parts in found]
+            entries[source].append(rows)
+    skipped = [np.unique(np.concatenate([np.empty(0, np.int64), *rows])) for rows in entries]
     return SkippedRows(skipped)
 
 
@@ -110,22 +110,22 @@ def _read_entry(
     matched = _ENTRY.fullmatch(entry)
     assert matched is not None
     asked = matched["shard"]
-    places = [
+    named = [
         (i, j)
         for i, source in enumerate(sources)
         for j, name in enumerate(source.names)
         if asked in (name, files.join(source.folder, name))
         or f"/{files.join(source.folder, name)}".endswith(f"/{asked}")
     ]
-    if len(places) != 1:
+    if len(named) != 1:
         problem = (
             "no training shard of the data is called"
-            if not places
-            else f"{len(places)} folders have a shard called"
+            if not named
+            else f"{len(named)} folders have a shard called"
         )
-        fix = "" if not places else "; put its folder before it"
+        fix = "" if not named else "; put its folder before it"
         raise UserError(f"{where}: {problem} {asked!r}{fix}")
-    source, shard = places[0]
+    source, shard = named[0]
     # Copies of the same rows follow each other: shard copy * n + i holds those of shard i.
     count, number = len(sources[source].rows), shard % len(sources[source].rows)
     rows = sources[source].rows[number]

@@ -179,11 +179,10 @@ class TransformerEncoder(keras.layers.Layer):
         return inputs_shape
 
     def get_config(self) -> dict[str, Any]:
-        own = {"attention_dropout": self.attention_dropout}
-        own = own if self.attention_dropout is not None else {}
-        return {
-            **super().get_config(),
-            **own,
+        config = super().get_config()
+        if self.attention_dropout is not None:
+            config["attention_dropout"] = self.attention_dropout
+        return config | {
             "intermediate_dim": self.intermediate_dim,
             "num_heads": self.num_heads,
             "dropout": self.dropout,

@@ -26,11 +26,10 @@ from trainer.presets.huggingface_weights import Tensor, head_tensors, read_safet
 from trainer.presets.json_files import read_json, write_json
 from trainer.presets.weights import check_vocabulary
 
-_ARCHITECTURES: dict[str, Any] = {
-    "BertModel": BertBackbone,
-    "BertForMaskedLM": BertMaskedLM,
-    "BertForPreTraining": BertMaskedLM,
-    "BertForSequenceClassification": BertTextClassifier,
+_ARCHITECTURES: dict[Any, str] = {
+    BertBackbone: "BertModel",
+    BertMaskedLM: "BertForMaskedLM",
+    BertTextClassifier: "BertForSequenceClassification",
 }
 # Their keys in config.json -> our arguments.
 _SIZES = {
@@ -64,10 +63,11 @@ def save_huggingface(
     """
     from safetensors.numpy import save_file
 
-    names = [name for name, cls in _ARCHITECTURES.items() if cls is type(model)]
-    if not names:
+    architecture = _ARCHITECTURES.get(type(model))
+    if architecture is None:
         raise UserError(f"a {type(model).__name__} has no counterpart at Hugging Face")
-    architecture = names[0] if next_sentence_head is None else "BertForPreTraining"
+    if next_sentence_head is not None:
+        architecture = "BertForPreTraining"
     table = tensors_of(model, next_sentence_head)
     prefix = "" if architecture == "BertModel" else "bert."
     tensors = {
@@ -83,23 +83,6 @@ def save_huggingface(
     write_json(os.path.join(directory, "config.json"), config, indent=2)
     if tokenizer is not None:
         save_tokenizer_files(tokenizer, config["max_position_embeddings"], directory)
-
-
-def load_huggingface(directory: str, **kwargs: Any) -> Any:
-    """Loads what a Hugging Face BERT directory (or ``hf://org/model``) holds.
-
-    Returns:
-        A BertBackbone, or a BertMaskedLM or BertTextClassifier with its preprocessor, as the
-        directory's ``architectures`` says. ``kwargs`` go to ``BertBackbone`` (``dtype``, …).
-
-    Raises:
-        UserError: a missing or damaged file, or another model than BERT.
-    """
-    architectures = _read_config(directory).get("architectures") or ["BertModel"]
-    cls = _ARCHITECTURES.get(architectures[0], BertBackbone)
-    if cls is BertBackbone:
-        return load_huggingface_backbone(directory, **kwargs)
-    return load_huggingface_task(cls, directory, **kwargs)
 
 
 def load_huggingface_backbone(preset: str, load_weights: bool = True, **kwargs: Any) -> Any:

@@ -45,7 +45,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints, ascending."""
         names = files.names_in(self._folder)
-        return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)))
+        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
     def path(self, step: int) -> str:
         """Where the checkpoint after ``step`` steps is."""

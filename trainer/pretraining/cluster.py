@@ -100,7 +100,7 @@ class SharedCluster(Cluster):
     def __init__(self, model_parallel: int):
         import jax
 
-        found = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         local = jax.local_device_count()
         if local % model_parallel:
             raise UserError(
@@ -108,10 +108,10 @@ class SharedCluster(Cluster):
                 "shared out evenly; give a divisor of that"
             )
         self.host, self.hosts = jax.process_index(), jax.process_count()
-        self.devices = len(found) // model_parallel
+        self.devices = len(devices) // model_parallel
         self.is_first = self.host == 0
         self._mesh = jax.sharding.Mesh(
-            np.array(found).reshape(self.devices, model_parallel), ("batch", "model")
+            np.array(devices).reshape(self.devices, model_parallel), ("batch", "model")
         )
 
     def agree(self, decide: Callable[[], int]) -> int:
@@ -138,8 +138,8 @@ class SharedCluster(Cluster):
     def place(self, name: str, array: NDArray[Any]) -> Any:
         import jax
 
-        found = (axes for pattern, axes in _PATTERNS.items() if pattern.fullmatch(name))
-        sharding = self._sharding(*next(found, ()))
+        layouts = (axes for pattern, axes in _PATTERNS.items() if pattern.fullmatch(name))
+        sharding = self._sharding(*next(layouts, ()))
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     def place_batch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

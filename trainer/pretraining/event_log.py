@@ -7,13 +7,11 @@ Relative time in TensorBoard is time spent training: pauses between the parts of
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 from pipelines import files
-from trainer.pretraining.growing_file import GrowingFile
 from trainer.run_folder import TENSORBOARD
 
 # What an event file's name must hold for TensorBoard to find it.
@@ -29,43 +27,40 @@ _GROUPS = {
 _TAGS = {name: f"{group}/{name}" for group, names in _GROUPS.items() for name in names}
 
 
-class EventLog:
-    """Writes the event file in the ``tensorboard`` folder of a run."""
+def new_event_file(output: str) -> str:
+    """The path of a run's event file, whose folder is there and holds no events of before."""
+    folder = files.join(output, TENSORBOARD)
+    files.make_folder(folder)
+    files.delete(files.join(folder, name) for name in files.names_in(folder) if "tfevents" in name)
+    return files.join(folder, _NAME)
 
-    def __init__(self, output: str, kept: Iterable[Mapping[str, Any]], seconds: float):
-        """Begins with the ``kept`` lines of metrics.jsonl; the run took ``seconds`` so far."""
+
+class EventEncoder:
+    """Turns lines of metrics.jsonl into records of an event file."""
+
+    def __init__(self, began: float):
+        """``began``: the time (seconds since 1970) that the lines' ``seconds`` are counted from."""
         from tensorboard.compat.proto import event_pb2
 
         self._event = event_pb2.Event
-        self._zero = time.time() - seconds
-        folder = files.join(output, TENSORBOARD)
-        files.make_folder(folder)
-        files.delete(
-            files.join(folder, name) for name in files.names_in(folder) if "tfevents" in name
-        )
-        content = self._encode(self._event(wall_time=self._zero, file_version=_VERSION))
-        content += b"".join(map(self._encode_line, kept))
-        self.file = GrowingFile(files.join(folder, _NAME), content)
-        """The event file; at an object store it has to be published now and then."""
+        self._began = began
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Adds a logged step: an object of metrics.jsonl, whose ``seconds`` say when it was."""
-        self.file.write(self._encode_line(line))
+    def header(self) -> bytes:
+        """The first record of every event file."""
+        return _as_record(self._event(wall_time=self._began, file_version=_VERSION))
 
-    def _encode_line(self, line: Mapping[str, Any]) -> bytes:
-        event = self._event(wall_time=self._zero + line.get("seconds", 0.0), step=line["step"])
+    def encode(self, line: Mapping[str, Any]) -> bytes:
+        """A logged step as a record."""
+        event = self._event(wall_time=self._began + line.get("seconds", 0.0), step=line["step"])
         for name, value in line.items():
             if name not in ("step", "seconds"):
                 event.summary.value.add(tag=_TAGS.get(name, name), simple_value=value)
-        return self._encode(event)
+        return _as_record(event)
 
-    def _encode(self, event: Any) -> bytes:
-        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        record = BytesIO()
-        RecordWriter(record).write(event.SerializeToString())
-        return record.getvalue()
+def _as_record(event: Any) -> bytes:
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
-    def close(self) -> None:
-        """Closes the file."""
-        self.file.close()
+    record = BytesIO()
+    RecordWriter(record).write(event.SerializeToString())
+    return record.getvalue()

@@ -1,4 +1,4 @@
-"""How much arithmetic a training step needs, and how much of a device's best that is (MFU).
+"""The floating-point operations of a training step, and the share of a device's peak (MFU).
 
 Counted is what the loss depends on, by the model's dimensions, whatever the program does: two
 operations for each multiply-add of a matrix product, the backward pass as twice the forward pass
@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Dense bfloat16 (float16 where there is no bfloat16) tera-operations a second of one JAX device, as
-# the makers' data sheets give them: cloud.google.com/tpu/docs (v2 and v3 have two devices a chip)
+# Peak TFLOP/s of one JAX device in dense bfloat16 (float16 where there is no bfloat16), as the
+# makers' data sheets give them: cloud.google.com/tpu/docs (v2 and v3 have two devices a chip)
 # and NVIDIA's data sheets, without sparsity. The first name that device_kind is, or begins with
 # before a space or a dash, counts.
 _PEAK_TFLOPS = (
@@ -44,7 +44,7 @@ _PEAK_TFLOPS = (
 def forward_flops(
     dimensions: Mapping[str, Any], seq_length: int, masks: int, *, pooled: bool = False
 ) -> int:
-    """Operations of the forward pass over one row.
+    """Floating-point operations of the forward pass over one row.
 
     Args:
         dimensions: ``BertBackbone``'s num_layers, hidden_dim, intermediate_dim, vocabulary_size.
@@ -52,7 +52,7 @@ def forward_flops(
         pooled: the row's first position is used too, for a prediction about the whole row.
     """
     hidden, inner = dimensions["hidden_dim"], dimensions["intermediate_dim"]
-    used = min(seq_length, masks + pooled)
+    needed = min(seq_length, masks + pooled)
 
     def layer(outputs: int) -> int:
         keys_and_values = 2 * seq_length * hidden * hidden
@@ -61,7 +61,7 @@ def forward_flops(
         feed_forward = 2 * outputs * hidden * inner
         return keys_and_values + queries_and_outputs + attention + feed_forward
 
-    encoder = (dimensions["num_layers"] - 1) * layer(seq_length) + layer(used)
+    encoder = (dimensions["num_layers"] - 1) * layer(seq_length) + layer(needed)
     head = masks * hidden * (hidden + dimensions["vocabulary_size"])
     pooler = hidden * (hidden + 2) if pooled else 0
     return 2 * (encoder + head + pooler)
@@ -70,14 +70,14 @@ def forward_flops(
 def training_flops(
     dimensions: Mapping[str, Any], seq_length: int, masks: int, *, pooled: bool = False
 ) -> int:
-    """Operations of training on one row: forward and backward."""
+    """Floating-point operations of training on one row: forward and backward pass."""
     return 3 * forward_flops(dimensions, seq_length, masks, pooled=pooled)
 
 
 def peak_tflops(device_kind: str) -> float | None:
     """The peak of one device by the name that JAX gives it; None where it is not in the table.
 
-    A CPU is not: what it could reach at best is no published figure.
+    CPUs are not: their makers publish no such figure.
     """
     for name, peak in _PEAK_TFLOPS:
         if device_kind == name or device_kind.startswith((f"{name} ", f"{name}-")):
@@ -85,10 +85,9 @@ def peak_tflops(device_kind: str) -> float | None:
     return None
 
 
-def describe_use(
-    rows_per_second: float, flops_per_row: int, peak: float | None
-) -> dict[str, float]:
-    """``tflops``: operations done a second / 1e12; ``mfu``: their share of ``peak``, if known."""
+def utilization(rows_per_second: float, flops_per_row: int, peak: float | None) -> dict[str, float]:
+    """``tflops``: operations done a second / 1e12; ``mfu``: their share of ``peak`` (in TFLOP/s too),
+    if that is known."""
     tflops = rows_per_second * flops_per_row / 1e12
     figures = {"tflops": float(f"{tflops:.4g}")}
     if peak:

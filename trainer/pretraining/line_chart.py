@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: what a report needs, without a library or a network.
+"""Line charts as inline SVG, without a library or a network: the geometry; a template draws them.
 
 A chart has one horizontal axis, one vertical axis that fits the values, and a few series; where a
 series has more points than the chart has room for, each drawn point is the mean of its stretch.
@@ -9,76 +9,83 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-_WIDTH, _HEIGHT = 640, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 34, 30
+from markupsafe import Markup
+
+from trainer.pretraining.page import render
+
+# The drawing and, within it, the edges of the frame that lines are in: pixels before scaling.
+_WIDTH, _HEIGHT = 640, 290
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 626, 34, 250
 _MOST_POINTS = 300
-_COLOURS = ("#2463b4", "#d1662c", "#3b8a4d", "#8a4fa8")
+# A series of at most so many points shows each as a dot, with its value under the mouse.
+_MOST_DOTS = 30
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points (x, y) joined by a line, x ascending; single points far apart also get dots."""
+    """Points (x, y) joined by a line, x ascending."""
 
     name: str
     points: Sequence[tuple[float, float]]
 
 
-def draw_chart(title: str, series: Sequence[Series], zero: bool = False) -> str:
-    """The chart as an ``<svg>`` element. With ``zero`` the vertical axis begins at 0.
+def draw_chart(
+    title: str,
+    series: Sequence[Series],
+    *,
+    unit: str = "",
+    x_name: str = "",
+    from_zero: bool = False,
+) -> Markup:
+    """The chart as an ``<svg>`` element.
 
-    Series without finite values are left out; without any series the result is empty.
+    Args:
+        title: what the vertical axis shows, in ``unit``; ``x_name``: what the horizontal axis shows.
+        series: those without finite values are left out; without any the result is empty.
+        from_zero: the vertical axis begins at 0 instead of near the smallest value.
     """
-    shown = [Series(s.name, _thinned(s.points)) for s in series]
-    shown = [s for s in shown if s.points]
-    if not shown:
-        return ""
-    xs = [x for s in shown for x, _ in s.points]
-    ys = [y for s in shown for _, y in s.points]
-    left, right = min(xs), max(xs)
-    ticks = nice_ticks(0.0 if zero else min(ys), max(ys))
-    low, high = ticks[0], ticks[-1]
+    drawn = [Series(one.name, points) for one in series if (points := _thin_out(one.points))]
+    if not drawn:
+        return Markup("")
+    xs = [x for one in drawn for x, _ in one.points]
+    ys = [y for one in drawn for _, y in one.points]
+    y_ticks = nice_ticks(0.0 if from_zero else min(ys), max(ys))
+    x_ticks = [x for x in nice_ticks(min(xs), max(xs)) if min(xs) <= x <= max(xs)]
 
     def across(x: float) -> float:
-        share = (x - left) / (right - left) if right > left else 0.5
-        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+        return _place(x, min(xs), max(xs), _LEFT, _RIGHT)
 
     def down(y: float) -> float:
-        return _TOP + (high - y) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+        return _place(y, y_ticks[0], y_ticks[-1], _BOTTOM, _TOP)
 
-    parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
-        f'<text x="{_LEFT}" y="16" class="title">{escape(title)}</text>',
-    ]
-    for tick in ticks:
-        y = down(tick)
-        parts.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" class="grid"/>')
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_as_label(tick)}</text>'
-        )
-    for tick in nice_ticks(left, right):
-        if left <= tick <= right:
-            x, y = across(tick), _HEIGHT - _BOTTOM + 18
-            parts.append(f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{_as_label(tick)}</text>')
-    for i, s in enumerate(shown):
-        colour = _COLOURS[i % len(_COLOURS)]
-        places = [(across(x), down(y)) for x, y in s.points]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{line}" stroke="{colour}" class="line"/>')
-        if len(places) <= 30:
-            parts += [
-                f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="2.5" fill="{colour}">'
-                f"<title>{escape(s.name)}, step {x:,.0f}: {y:.6g}</title></circle>"
-                for (cx, cy), (x, y) in zip(places, s.points, strict=True)
-            ]
-        if len(shown) > 1:
-            y = 16 + 15 * i
-            parts.append(
-                f'<text x="{_WIDTH - _RIGHT}" y="{y}" text-anchor="end" fill="{colour}" '
-                f'class="name">{escape(s.name)}</text>'
+    return render(
+        "line_chart.svg.j2",
+        title=title,
+        unit=unit,
+        x_name=x_name,
+        width=_WIDTH,
+        height=_HEIGHT,
+        left=_LEFT,
+        right=_RIGHT,
+        bottom=_BOTTOM,
+        y_ticks=[(down(y), _as_label(y)) for y in y_ticks],
+        x_ticks=[(across(x), _as_label(x)) for x in x_ticks],
+        lines=[
+            (
+                one.name,
+                [(across(x), down(y), f"{x_name} {x:,.0f}: {y:.6g}") for x, y in one.points],
             )
-    return "".join(parts) + "</svg>"
+            for one in drawn
+        ],
+        most_dots=_MOST_DOTS,
+    )
+
+
+def _place(value: float, low: float, high: float, start: float, end: float) -> float:
+    """Where ``value`` between low and high lies between the pixels start and end."""
+    share = (value - low) / (high - low) if high > low else 0.5
+    return round(start + share * (end - start), 1)
 
 
 def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -101,15 +108,14 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [number * distance for number in range(first, last + 1)]
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _thin_out(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most _MOST_POINTS points: the last x and the mean y of stretches of about equal length."""
     finite = [(x, y) for x, y in points if math.isfinite(y)]
     count = min(_MOST_POINTS, len(finite))
-    cuts = [i * len(finite) // count for i in range(count + 1)] if count else []
-    thinned = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
-        part = finite[start:end]
-        thinned.append((part[-1][0], sum(y for _, y in part) / len(part)))
-    return thinned
+    stretches = (
+        finite[i * len(finite) // count : (i + 1) * len(finite) // count] for i in range(count)
+    )
+    return [(stretch[-1][0], sum(y for _, y in stretch) / len(stretch)) for stretch in stretches]
 
 
 def _as_label(value: float) -> str:

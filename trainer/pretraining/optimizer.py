@@ -10,7 +10,6 @@ from typing import Any
 import keras
 from keras import ops
 
-OPTIMIZERS = ("adamw", "lamb")
 SCHEDULES = ("linear", "cosine", "constant")
 _NO_DECAY_NAMES = {"bias", "output_bias", "gamma", "beta"}
 # BERT's and LAMB's own; Keras' 1e-7 makes early steps larger.

@@ -24,7 +24,7 @@ from trainer.data.step_rows import count_kept
 from trainer.pretraining.check_config import check_backend
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.config import PretrainConfig
-from trainer.pretraining.flops import describe_use, peak_tflops, training_flops
+from trainer.pretraining.flops import peak_tflops, training_flops, utilization
 from trainer.pretraining.initial_weights import (
     InitialRun,
     initialize_weights,
@@ -116,7 +116,7 @@ class PretrainPlan:
         folder = self.config.cache_dir or default_cache_folder()
         return ShardCache(folder, int(self.config.cache_gb * 1e9))
 
-    def describe_use(
+    def utilization(
         self, batch: Batch, rows_per_second: float, cluster: Cluster
     ) -> dict[str, float]:
         """``tflops`` of all devices and, where a device's peak is known, ``mfu``."""
@@ -125,7 +125,7 @@ class PretrainPlan:
         flops = training_flops(self.dimensions, seq_length, masks, pooled=self.next_sentence)
         peak = self.config.peak_tflops or peak_tflops(cluster.device_kind)
         devices = cluster.devices * self.config.model_parallel
-        return describe_use(rows_per_second, flops, peak and peak * devices)
+        return utilization(rows_per_second, flops, peak and peak * devices)
 
     def build(self, cluster: Cluster) -> tuple[Any, Any, Any]:
         """The model with its initial weights, the training step, and the learning rate's schedule."""
@@ -247,9 +247,7 @@ def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
             f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
         )
     config.check_masking(
-        vocabulary_size=vocabulary.size,
-        mask_token_id=vocabulary.mask_id,
-        seq_length=seq_length,
+        vocabulary_size=vocabulary.size, mask_token_id=vocabulary.mask_id, seq_length=seq_length
     )
     masked = [dataset.folder for dataset in datasets if dataset.is_masked]
     usual = MaskConfig(seed=config.seed).masking()

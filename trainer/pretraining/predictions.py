@@ -1,5 +1,6 @@
-"""What a pretraining model makes of masked rows, in words: each masked position's target, likeliest
-token and loss, and the pieces around it. For people to look at: rows are taken a few at a time.
+"""What a pretraining model predicts at the masked positions of a few rows, in words.
+
+Shapes: B rows of a batch, L tokens in a row, S masks in a row, D width of the model, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,45 +13,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.text.vocabulary import Vocabulary
+from trainer.data.batches import Batch
 
-# Rows whose logits are in memory at a time.
+# Rows whose logits [B, S, V] are in memory at a time.
 _ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class PredictedMask:
-    """A masked position: what was there, what the model holds likeliest, and its loss."""
+    """What was at a masked position, the token that the model finds likeliest there, and the loss
+    (nats) of the right one."""
 
-    position: int
     target: str
     guess: str
     loss: float
 
+    @property
+    def is_right(self) -> bool:
+        """Whether the likeliest token is the one that was there."""
+        return self.guess == self.target
+
+
+@dataclass(frozen=True)
+class PredictedToken:
+    """A token as the model saw it and, where it was to be predicted, what came of that."""
+
+    seen: str
+    mask: PredictedMask | None
+
 
 @dataclass(frozen=True)
 class PredictedRow:
-    """A row as the model saw it: (position, piece) document by document, and what was masked."""
+    """A row with its tokens, document by document and without padding; ``copy`` is its epoch."""
 
-    documents: list[list[tuple[int, str]]]
-    masks: list[PredictedMask]
+    row_id: int
+    copy: int
+    documents: list[list[PredictedToken]]
+
+    @property
+    def masks(self) -> list[PredictedMask]:
+        """The masked positions from left to right."""
+        return [token.mask for tokens in self.documents for token in tokens if token.mask]
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the masked positions; 0 without any."""
+        return sum(mask.loss for mask in self.masks) / max(len(self.masks), 1)
+
+    @property
+    def right(self) -> int:
+        """How many masked positions the model gets right."""
+        return sum(mask.is_right for mask in self.masks)
 
 
 def predict_rows(
-    model: Any, arrays: Mapping[str, NDArray[Any]], vocabulary: Vocabulary, count: int
+    model: Any, batch: Batch, vocabulary: Vocabulary, count: int
 ) -> list[PredictedRow]:
-    """The first ``count`` rows of a batch (arrays: see ``trainer.data.batches``), predicted."""
+    """The first ``count`` rows of a batch, predicted without dropout by a PretrainingModel."""
     rows = []
     for start in range(0, count, _ROWS_AT_ONCE):
-        part = slice(start, min(start + _ROWS_AT_ONCE, count))
-        some = {name: values[part] for name, values in arrays.items()}
-        losses, guesses = _predict(model, some)
-        rows += [
-            PredictedRow(
-                documents=_pieces_by_document(some, i, vocabulary),
-                masks=_describe_masks(some, i, losses[i], guesses[i], vocabulary),
+        chosen = slice(start, min(start + _ROWS_AT_ONCE, count))
+        arrays = {name: values[chosen] for name, values in batch.arrays.items()}
+        losses_BS, guesses_BS = _predict(model, arrays)
+        for i in range(len(losses_BS)):
+            row = {name: values[i] for name, values in arrays.items()}
+            masks = _describe_masks(row, losses_BS[i], guesses_BS[i], vocabulary)
+            rows.append(
+                PredictedRow(
+                    row_id=int(batch.row_id[start + i]),
+                    copy=int(batch.epoch[start + i]),
+                    documents=_describe_documents(row, masks, vocabulary),
+                )
             )
-            for i in range(part.stop - start)
-        ]
     return rows
 
 
@@ -62,42 +96,43 @@ def _predict(model: Any, arrays: Mapping[str, Any]) -> tuple[NDArray[Any], NDArr
     inputs = {name: ops.cast(arrays[name], "int32") for name in names}
     if "document_ids" in arrays:
         inputs["document_ids"] = arrays["document_ids"]
-    encoded = model.backbone.encode_at(inputs, arrays["mask_positions"])
-    hidden = model.masked_lm_head.transform(encoded)
-    table = ops.cast(ops.transpose(model.backbone.token_embedding.embeddings), hidden.dtype)
-    logits = ops.cast(ops.matmul(hidden, table), "float32") + model.masked_lm_head.output_bias
-    labels = ops.cast(arrays["mask_ids"], "int32")[..., None]
-    wanted = ops.take_along_axis(logits, labels, axis=-1)[..., 0]
-    loss = ops.logsumexp(logits, axis=-1) - wanted
-    return ops.convert_to_numpy(loss), ops.convert_to_numpy(ops.argmax(logits, axis=-1))
-
-
-def _pieces_by_document(
-    arrays: Mapping[str, Any], row: int, vocabulary: Vocabulary
-) -> list[list[tuple[int, str]]]:
-    """(position, piece) of every token that is not padding, document by document."""
-    owner = arrays.get("document_ids", arrays["padding_mask"].astype(np.int32))[row]
-    pieces = [vocabulary.tokens[token] for token in arrays["token_ids"][row].tolist()]
-    return [
-        [(position, pieces[position]) for position in np.flatnonzero(owner == document).tolist()]
-        for document in range(1, int(owner.max(initial=0)) + 1)
-    ]
+    encoded_BSD = model.backbone.encode_at(inputs, arrays["mask_positions"])
+    hidden_BSD = model.masked_lm_head.transform(encoded_BSD)
+    table_VD = ops.cast(model.backbone.token_embedding.embeddings, hidden_BSD.dtype)
+    logits_BSV = ops.cast(ops.matmul(hidden_BSD, ops.transpose(table_VD)), "float32")
+    logits_BSV += model.masked_lm_head.output_bias
+    targets_BS1 = ops.cast(arrays["mask_ids"], "int32")[..., None]
+    target_logits_BS = ops.take_along_axis(logits_BSV, targets_BS1, axis=-1)[..., 0]
+    losses_BS = ops.logsumexp(logits_BSV, axis=-1) - target_logits_BS
+    return ops.convert_to_numpy(losses_BS), ops.convert_to_numpy(ops.argmax(logits_BSV, axis=-1))
 
 
 def _describe_masks(
-    arrays: Mapping[str, Any],
-    row: int,
-    losses: NDArray[Any],
-    guesses: NDArray[Any],
+    row: Mapping[str, Any],
+    losses_S: NDArray[Any],
+    guesses_S: NDArray[Any],
     vocabulary: Vocabulary,
-) -> list[PredictedMask]:
-    used = np.flatnonzero(arrays["mask_weights"][row] > 0).tolist()
-    return [
-        PredictedMask(
-            position=int(arrays["mask_positions"][row, slot]),
-            target=vocabulary.tokens[int(arrays["mask_ids"][row, slot])],
-            guess=vocabulary.tokens[int(guesses[slot])],
-            loss=float(losses[slot]),
+) -> dict[int, PredictedMask]:
+    """The masks of a row that have a weight, by their position in it."""
+    return {
+        int(row["mask_positions"][slot]): PredictedMask(
+            target=vocabulary.tokens[int(row["mask_ids"][slot])],
+            guess=vocabulary.tokens[int(guesses_S[slot])],
+            loss=float(losses_S[slot]),
         )
-        for slot in used
+        for slot in np.flatnonzero(row["mask_weights"] > 0)
+    }
+
+
+def _describe_documents(
+    row: Mapping[str, Any], masks: Mapping[int, PredictedMask], vocabulary: Vocabulary
+) -> list[list[PredictedToken]]:
+    """The tokens of each document; rows without document ids are one document."""
+    owner_L = row["document_ids"] if "document_ids" in row else row["padding_mask"].astype(np.int32)
+    return [
+        [
+            PredictedToken(vocabulary.tokens[int(row["token_ids"][position])], masks.get(position))
+            for position in np.flatnonzero(owner_L == document).tolist()
+        ]
+        for document in range(1, int(owner_L.max(initial=0)) + 1)
     ]

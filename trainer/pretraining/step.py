@@ -1,14 +1,18 @@
-"""One training step on any backend: the state lives here, and a step changes nothing else.
+"""One training step: the state lives here, and a step changes nothing else.
 
-On JAX a step is one compiled pure function whose buffers are donated; elsewhere it is Keras'
-``train_on_batch``. Dropout is a function of (seed, step) alone: before each step every dropout
-layer gets a fresh keyed state, so nothing random has to be carried from step to step.
+On JAX a step is one compiled pure function whose buffers are donated (elsewhere: ``keras_step``).
+Dropout is a function of (seed, step) alone: before each step every dropout layer gets a fresh keyed
+state, so nothing random has to be carried from step to step.
+
+Shapes: the arrays of a batch are those of ``trainer.data.batches``, their first axis B, the rows of
+a step; P parts that these are worked through in (``grad_accumulation``), G dropout layers, T steps in
+one call, V step values (4, or 6 with a next-sentence head).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,7 +21,9 @@ from numpy.typing import NDArray
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, halves, purpose_key
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.metrics import NEXT_SENTENCE_VALUES
+
+if TYPE_CHECKING:
+    from trainer.pretraining.keras_step import KerasTrainStep
 
 # Sums that an evaluation gives, and those that come after them with the head.
 _SUMS = ("loss_sum", "correct_sum", "weight_sum")
@@ -25,28 +31,27 @@ _NEXT_SENTENCE_SUMS = tuple(f"next_sentence_{name}" for name in _SUMS)
 
 
 def dropout_states(seed: int, step: int, parts: int, generators: int) -> NDArray[np.uint32]:
-    """uint32[parts, generators, 2]: the state of every dropout layer in each part of a step."""
+    """uint32[P, G, 2]: the state of every dropout layer in each part of a step."""
     keys = fold(
         purpose_key(seed, "dropout"), step, np.arange(parts)[:, None], np.arange(generators)
     )
     return halves(keys[:, :, None])
 
 
-def _sums_of(model: Any) -> tuple[str, ...]:
+def sum_names(model: Any) -> tuple[str, ...]:
+    """What the model's outputs are called that an evaluation adds up."""
     return _SUMS if model.next_sentence_head is None else (*_SUMS, *_NEXT_SENTENCE_SUMS)
 
 
-def _named(prefix: str, variables: Any) -> dict[str, Any]:
-    return {f"{prefix}/{i:04d}/{v.path}": v for i, v in enumerate(variables)}
-
-
-class _State:
+class State:
     """The variables of a run under stable names: ``model/…`` and ``optimizer/…``."""
 
     def __init__(self, model: Any, optimizer: Any):
+        owned = {"model": model.trainable_variables, "optimizer": optimizer.variables}
         self._named = {
-            **_named("model", model.trainable_variables),
-            **_named("optimizer", optimizer.variables),
+            f"{owner}/{i:04d}/{variable.path}": variable
+            for owner, variables in owned.items()
+            for i, variable in enumerate(variables)
         }
 
     def check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -62,59 +67,6 @@ class _State:
 
     def items(self) -> Any:
         return self._named.items()
-
-
-class KerasTrainStep:
-    """Steps by ``train_on_batch``: TensorFlow and Torch."""
-
-    def __init__(self, model: Any, optimizer: Any, *, seed: int, grad_accumulation: int = 1):
-        if grad_accumulation != 1:
-            raise UserError(
-                f"--grad_accumulation {grad_accumulation}: only the JAX backend accumulates; "
-                "set KERAS_BACKEND=jax or leave it at 1"
-            )
-        self._model, self._seed = model, seed
-        model.compile(optimizer=optimizer)
-        self._state = _State(model, optimizer)
-        self._dropout = model.non_trainable_variables
-
-    def run(self, step: int, batch: Mapping[str, Any]) -> Any:
-        """Trains on the batch of ``step``; returns STEP_VALUES … as float32[4 or 6]."""
-        states = dropout_states(self._seed, step, 1, len(self._dropout))[0]
-        for variable, state in zip(self._dropout, states, strict=True):
-            variable.assign(state)
-        self._model.reset_metrics()
-        logs = self._model.train_on_batch(dict(batch), return_dict=True)
-        weight = batch["mask_weights"].sum()
-        loss = logs.get("masked_lm_loss", logs["loss"])
-        more = [logs[name] for name in NEXT_SENTENCE_VALUES if name in logs]
-        return np.array([loss, logs["accuracy"], weight, 0.0, *more], np.float32)
-
-    def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Trains on the batches of ``step``, ``step`` + 1, …; returns the STEP_VALUES of each."""
-        return [self.run(step + i, batch) for i, batch in enumerate(batches)]
-
-    def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
-        """[loss_sum, correct_sum, weight_sum, …] of the batch, without dropout."""
-        outputs = self._model(dict(batch), training=False)
-        sums = [keras.ops.convert_to_numpy(outputs[name]) for name in _sums_of(self._model)]
-        return np.array(sums, np.float32)
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """A copy of all weights and optimizer variables."""
-        return {
-            name: np.array(keras.ops.convert_to_numpy(variable))
-            for name, variable in self._state.items()
-        }
-
-    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Puts the variables back. Raises UserError where they do not fit."""
-        self._state.check(arrays)
-        for name, variable in self._state.items():
-            variable.assign(arrays[name])
-
-    def update_model(self) -> None:
-        """Makes the model's own variables current (here they always are)."""
 
 
 class JaxTrainStep:
@@ -138,8 +90,8 @@ class JaxTrainStep:
 
         self._cluster = cluster or Cluster()
         self._model, self._optimizer, self._seed = model, optimizer, seed
-        self._parts, self._sums = grad_accumulation, _sums_of(model)
-        self._state = _State(model, optimizer)
+        self._parts, self._sums = grad_accumulation, sum_names(model)
+        self._state = State(model, optimizer)
         self._names = [name for name, _ in self._state.items()]
         self._split = len(model.trainable_variables)
         self._generators = len(model.non_trainable_variables)
@@ -180,7 +132,8 @@ class JaxTrainStep:
 
             zero = jnp.zeros((), jnp.float32)
             start = ([zero for _ in self._sums], [jnp.zeros_like(w) for w in weights])
-            # Part i takes every parts-th row, so rows sharded over devices stay where they are.
+            # [B, …] -> [P, B / P, …]. Part i takes every P-th row, so rows sharded over devices stay
+            # where they are.
             parts = {
                 name: values.reshape(-1, self._parts, *values.shape[1:]).swapaxes(0, 1)
                 for name, values in batch.items()
@@ -216,7 +169,7 @@ class JaxTrainStep:
         return jnp.stack([outputs[name] for name in self._sums])
 
     def run(self, step: int, batch: Mapping[str, Any]) -> Any:
-        """Trains on the batch of ``step``; returns STEP_VALUES … as a device array float32[4 or 6].
+        """Trains on the batch of ``step``; returns STEP_VALUES … as a device array float32[V].
 
         Returns at once: the device may still be computing.
         """
@@ -272,4 +225,6 @@ def build_train_step(
     options: dict[str, Any] = {"seed": seed, "grad_accumulation": grad_accumulation}
     if keras.config.backend() == "jax":
         return JaxTrainStep(model, optimizer, cluster=cluster, **options)
+    from trainer.pretraining.keras_step import KerasTrainStep
+
     return KerasTrainStep(model, optimizer, **options)

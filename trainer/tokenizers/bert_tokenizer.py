@@ -84,10 +84,10 @@ class BertTokenizer(WordPieceTokenizer):
 
     def _ids_around(self, text: str, marked: tuple[str, ...]) -> list[int]:
         """Ids of a text in which the tokens ``marked`` stand for themselves."""
-        index = self.loaded_vocabulary().index
+        id_of = self.loaded_vocabulary().id_of
         parts = re.split("(" + "|".join(map(re.escape, marked)) + ")", text)
         between = iter(self._ids([part for part in parts if part not in marked]))
-        return [i for part in parts for i in ([index[part]] if part in marked else next(between))]
+        return [i for part in parts for i in ([id_of(part)] if part in marked else next(between))]
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

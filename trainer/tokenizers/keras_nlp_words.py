@@ -11,6 +11,7 @@ import unicodedata
 from functools import lru_cache
 
 from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.wordpiece import split_word
 
 _MAX_WORD_BYTES = 100
 _CACHED_WORDS = 100_000
@@ -19,22 +20,10 @@ _CACHED_WORDS = 100_000
 @lru_cache(maxsize=_CACHED_WORDS)
 def find_pieces(word: str, vocabulary: Vocabulary, oov_token: str) -> tuple[int, ...]:
     """Longest match first; the unknown token for words that do not split or exceed 100 bytes."""
-    index, mark = vocabulary.index, vocabulary.suffix_indicator
-    unknown = (index[oov_token],)
+    unknown = (vocabulary.index[oov_token],)
     if len(word.encode("utf-8", errors="replace")) > _MAX_WORD_BYTES:
         return unknown
-    ids: list[int] = []
-    start = 0
-    while start < len(word):
-        prefix = mark if start else ""
-        for end in range(len(word), start, -1):
-            if prefix + word[start:end] in index:
-                ids.append(index[prefix + word[start:end]])
-                start = end
-                break
-        else:
-            return unknown
-    return tuple(ids)
+    return split_word(word, vocabulary, unknown)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -6,7 +6,7 @@ handled here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Tokenizer(PreprocessingLayer):
     """Base class; ``Tokenizer.from_preset`` infers the class from the preset."""
 
     presets = BUILTIN_PRESETS
+    _special_tokens: Mapping[str, str] = {}  # attribute to token; instances have their own
     sequence_length: int | None = None
 
     def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
@@ -102,23 +103,23 @@ class Tokenizer(PreprocessingLayer):
     # --- special tokens: KerasNLP gives each an attribute for the token and one for its id
 
     def _add_special_token(self, token: str, name: str) -> None:
-        self._special_tokens = {**getattr(self, "_special_tokens", {}), name: token}
+        self._special_tokens = {**self._special_tokens, name: token}
         setattr(self, name, token)
         setattr(self, f"{name}_id", None)
 
     def _set_special_token_ids(self, index: dict[str, int]) -> None:
-        for name, token in getattr(self, "_special_tokens", {}).items():
+        for name, token in self._special_tokens.items():
             setattr(self, f"{name}_id", index[token])
 
     @property
     def special_tokens(self) -> list[str]:
         """The special tokens, each once."""
-        return list(dict.fromkeys(getattr(self, "_special_tokens", {}).values()))
+        return list(dict.fromkeys(self._special_tokens.values()))
 
     @property
     def special_token_ids(self) -> list[int]:
         """The special tokens' ids, each once."""
-        ids = [getattr(self, f"{name}_id") for name in getattr(self, "_special_tokens", {})]
+        ids = [getattr(self, f"{name}_id") for name in self._special_tokens]
         return list(dict.fromkeys(ids))
 
     # --- presets

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -130,9 +131,7 @@ class WordPieceTokenizer(Tokenizer):
 
     def save_assets(self, dir_path: str) -> None:
         """Writes ``vocabulary.txt`` (also called by Keras when a model is saved)."""
-        path = os.path.join(dir_path, "vocabulary.txt")
-        with open(path, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{token}\n" for token in self.get_vocabulary())
+        Path(dir_path, "vocabulary.txt").write_bytes(self.loaded_vocabulary().as_file())
 
     def load_assets(self, dir_path: str) -> None:
         """Reads what ``save_assets`` wrote."""
@@ -191,5 +190,7 @@ class WordPieceTokenizer(Tokenizer):
 
 
 def decoded(text: str | bytes) -> str:
-    """Text of UTF-8 bytes, U+FFFD for what is not UTF-8; text as it is."""
-    return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text
+    """Text that UTF-8 can hold: U+FFFD for bytes that are not UTF-8 and for lone surrogates."""
+    if isinstance(text, str):
+        text = text.encode("utf-8", errors="surrogatepass")
+    return text.decode("utf-8", errors="replace")

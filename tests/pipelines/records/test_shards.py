@@ -32,8 +32,9 @@ def format(request) -> str:
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_rows_come_back_in_any_order(tmp_path, format, count):
     columns = make_columns(count)
-    schema = schema_of(columns)
-    info = write_shard(str(tmp_path), shard_name("train", 3, 8, format), columns, schema, format)
+    name = shard_name("train", 3, 8, format)
+    info, schema = write_shard(str(tmp_path), name, [columns], format)
+    assert schema == schema_of(columns)
     assert info.name == f"train-00003-of-00008.{format}"
     assert info.records == count
     reader = ShardReader(str(tmp_path / info.name), info, schema, format)
@@ -46,8 +47,7 @@ def test_rows_come_back_in_any_order(tmp_path, format, count):
 def test_equal_rows_are_equal_bytes(tmp_path, format):
     columns = make_columns(100)
     first, second = (
-        write_shard(str(tmp_path), f"{name}.x", columns, schema_of(columns), format)
-        for name in ("a", "b")
+        write_shard(str(tmp_path), f"{name}.x", [columns], format)[0] for name in ("a", "b")
     )
     assert first.sha256 == second.sha256
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.x", "b.x"]
@@ -55,9 +55,9 @@ def test_equal_rows_are_equal_bytes(tmp_path, format):
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path, format):
     columns = make_columns(3)
-    schema = schema_of({**columns, "label": np.zeros(3, np.int64)})
+    parts = [{**columns, "label": np.zeros(3, np.int64)}, columns]
     with pytest.raises(KeyError):
-        write_shard(str(tmp_path), "shard", columns, schema, format)
+        write_shard(str(tmp_path), "shard", parts, format)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,8 +72,7 @@ def damage_missing(path: Path) -> None:
 @pytest.mark.parametrize("damage", [damage_truncated, damage_missing])
 def test_damage_is_found_on_opening_and_named(tmp_path, format, damage):
     columns = make_columns(50)
-    schema = schema_of(columns)
-    info = write_shard(str(tmp_path), "shard", columns, schema, format)
+    info, schema = write_shard(str(tmp_path), "shard", [columns], format)
     damage(tmp_path / "shard")
     with pytest.raises(UserError, match="shard .*make it again"):
         ShardReader(str(tmp_path / "shard"), info, schema, format)
@@ -81,8 +80,7 @@ def test_damage_is_found_on_opening_and_named(tmp_path, format, damage):
 
 def test_a_changed_byte_is_found(tmp_path, format):
     columns = make_columns(50)
-    schema = schema_of(columns)
-    info = write_shard(str(tmp_path), "shard", columns, schema, format)
+    info, schema = write_shard(str(tmp_path), "shard", [columns], format)
     data = bytearray((tmp_path / "shard").read_bytes())
     data[len(data) // 2] ^= 0x10
     (tmp_path / "shard").write_bytes(data)
@@ -95,8 +93,7 @@ def test_a_changed_byte_is_found(tmp_path, format):
 
 def test_a_record_count_that_differs_is_found(tmp_path, format):
     columns = make_columns(50)
-    schema = schema_of(columns)
-    info = write_shard(str(tmp_path), "shard", columns, schema, format)
+    info, schema = write_shard(str(tmp_path), "shard", [columns], format)
     wrong = dataclasses.replace(info, records=51)
     with pytest.raises(UserError, match="50 records, its manifest says 51"):
         ShardReader(str(tmp_path / "shard"), wrong, schema, format)
@@ -105,7 +102,7 @@ def test_a_record_count_that_differs_is_found(tmp_path, format):
 def test_stock_tensorflow_reads_the_tfrecords(tmp_path):
     tf = pytest.importorskip("tensorflow")
     columns = make_columns(20)
-    write_shard(str(tmp_path), "shard", columns, schema_of(columns), "tfrecord")
+    write_shard(str(tmp_path), "shard", [columns], "tfrecord")
     records = list(tf.data.TFRecordDataset(str(tmp_path / "shard")).as_numpy_iterator())
     parsed = tf.io.parse_example(records, {"row_id": tf.io.FixedLenFeature([], tf.int64)})
     np.testing.assert_array_equal(parsed["row_id"].numpy().astype(np.uint64), columns["row_id"])

@@ -124,7 +124,7 @@ def test_a_bundle_that_fails_and_is_retried_changes_nothing(
 ):
     """The runner retries a bundle whose first attempt dies after its shard was published."""
     attempts: list[str] = []
-    real = transforms.write_shard_parts
+    real = transforms.write_shard
 
     def failing_once(folder, name, *rest):
         info = real(folder, name, *rest)
@@ -133,7 +133,7 @@ def test_a_bundle_that_fails_and_is_retried_changes_nothing(
             raise OSError("the disk went away for a moment")
         return info
 
-    monkeypatch.setattr(transforms, "write_shard_parts", failing_once)
+    monkeypatch.setattr(transforms, "write_shard", failing_once)
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     # BundleBasedDirectRunner retries a failed bundle up to four times.
     assert run(config, "--runner=BundleBasedDirectRunner") == contents(rows_dir)
@@ -178,7 +178,7 @@ def test_temporary_files_are_gone_when_a_run_fails(tmp_path, corpus, vocab_dir, 
     def always_failing(*_):
         raise OSError("no such disk")
 
-    monkeypatch.setattr(transforms, "write_shard_parts", always_failing)
+    monkeypatch.setattr(transforms, "write_shard", always_failing)
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     with pytest.raises(Exception, match="no such disk"):
         run(config)

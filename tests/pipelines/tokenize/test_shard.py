@@ -7,7 +7,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipelines.records.codec import schema_of
 from pipelines.records.ragged import (
     Columns,
     Ragged,
@@ -17,7 +16,7 @@ from pipelines.records.ragged import (
     row_count,
     take,
 )
-from pipelines.records.shards import ShardReader, write_shard, write_shard_parts
+from pipelines.records.shards import ShardReader, write_shard
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize import shard
 from pipelines.tokenize.config import TokenizeConfig
@@ -102,7 +101,7 @@ def test_arrival_does_not_matter_and_no_token_is_lost(tmp_path, monkeypatch, pac
     for number, parts in enumerate((first, second)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        write_shard_parts(str(folder), "shard", parts, schema_of(parts[0]), "array_record")
+        write_shard(str(folder), "shard", parts, "array_record")
         files.append((folder / "shard").read_bytes())
     assert files[0] == files[1]
     dropped = sum(n for name, n in counts.items() if name.startswith("tokens_dropped"))
@@ -147,14 +146,13 @@ def test_a_shard_without_documents_has_one_part_without_rows(tmp_path, packing):
 
 def test_a_shard_in_parts_is_the_shard(tmp_path):
     parts, _ = build(store(tmp_path, make_documents(50), 1, seed=1))
-    schema = schema_of(parts[0])
     for format in ("array_record", "tfrecord"):
-        whole = write_shard(str(tmp_path), "whole", parts[0], schema, format)
+        whole, schema = write_shard(str(tmp_path), "whole", parts, format)
         half = row_count(parts[0]) // 2
         pieces = [
             take(parts[0], np.arange(half)),
             take(parts[0], np.arange(half, row_count(parts[0]))),
         ]
-        split = write_shard_parts(str(tmp_path), "split", pieces, schema, format)
+        split, _ = write_shard(str(tmp_path), "split", pieces, format)
         assert (split.records, split.sha256) == (whole.records, whole.sha256)
         assert len(ShardReader(str(tmp_path / "split"), split, schema, format)) == whole.records

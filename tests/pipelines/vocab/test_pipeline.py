@@ -23,7 +23,7 @@ from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.pipeline import learn_vocabulary
-from pipelines.vocab.word_table import WordTable, add_tables, cut_by_word, most_frequent
+from pipelines.vocab.word_counts import WordTable, add_tables, cut_by_word, most_frequent
 
 
 def run(config: VocabConfig, *beam_args: str) -> dict[str, bytes]:

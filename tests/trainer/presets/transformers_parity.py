@@ -18,7 +18,7 @@ import trainer
 from pipelines.errors import UserError
 from trainer.layers.gelu import gelu_approximate
 from trainer.models.pretraining_model import PretrainingModel
-from trainer.presets.huggingface import load_huggingface, save_huggingface
+from trainer.presets.huggingface import save_huggingface
 
 _VOCABULARY = [
     "[PAD]",
@@ -116,8 +116,7 @@ def test_ours_to_theirs_and_back(transformers: Any, tmp_path: Path, kind: str) -
     expected = _our_outputs(model)
     theirs = getattr(transformers, kind).from_pretrained(tmp_path)
     _assert_close(f"ours to transformers, {kind}", _their_outputs(theirs), expected, atol=1e-4)
-    loaded = load_huggingface(str(tmp_path))
-    assert type(loaded) is type(model)
+    loaded = type(model).from_preset(str(tmp_path))
     _assert_close(f"back from transformers, {kind}", _our_outputs(loaded), expected, atol=1e-5)
     fast = transformers.AutoTokenizer.from_pretrained(tmp_path)
     text = "The  foxes. Häus 中中 zzz"
@@ -142,13 +141,13 @@ def test_theirs_to_ours(transformers: Any, tmp_path: Path, kind: str, activation
     theirs = getattr(transformers, kind)(config)
     theirs.save_pretrained(tmp_path)
     (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in _VOCABULARY))
-    loaded = load_huggingface(str(tmp_path))
+    bases = {"BertModel": "Backbone", "BertForMaskedLM": "MaskedLM"}
+    base = getattr(trainer.models, bases.get(kind, "TextClassifier"))
+    loaded = base.from_preset(str(tmp_path))
     pair = f"transformers to ours, {kind}, {activation}"
     _assert_close(pair, _our_outputs(loaded), _their_outputs(theirs), atol=1e-4)
     # And through a preset of ours, which keeps what KerasHub's format cannot say.
     loaded.save_to_preset(str(tmp_path / "preset"))
-    bases = {"BertModel": "Backbone", "BertForMaskedLM": "MaskedLM"}
-    base = getattr(trainer.models, bases.get(kind, "TextClassifier"))
     again = base.from_preset(str(tmp_path / "preset"))
     np.testing.assert_allclose(_our_outputs(again), _our_outputs(loaded), atol=1e-6)
 
@@ -159,7 +158,7 @@ def test_keras_nlp_head_differs_only_by_its_activation_and_epsilon(tmp_path: Pat
     )
     _randomize(task)
     save_huggingface(task, None, str(tmp_path))
-    loaded = load_huggingface(str(tmp_path), preprocessor=None)
+    loaded = trainer.models.MaskedLM.from_preset(str(tmp_path), preprocessor=None)
     assert loaded.masked_lm_head.intermediate_activation is gelu_approximate
     difference = np.abs(_our_outputs(loaded) - _our_outputs(task)).max()
     assert 0 < difference < 5e-3
@@ -217,11 +216,11 @@ def test_damaged_directories(tmp_path: Path) -> None:
     save_huggingface(_model("BertModel"), None, str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(UserError, match="safetensors"):
-        load_huggingface(str(tmp_path))
+        trainer.models.Backbone.from_preset(str(tmp_path))
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match="no file model.safetensors"):
-        load_huggingface(str(tmp_path))
+        trainer.models.Backbone.from_preset(str(tmp_path))
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"bert"', '"gpt2"'))
     with pytest.raises(UserError, match="'gpt2' is not 'bert'"):
-        load_huggingface(str(tmp_path))
+        trainer.models.Backbone.from_preset(str(tmp_path))

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from trainer.pretraining.flops import describe_use, forward_flops, peak_tflops, training_flops
+from trainer.pretraining.flops import forward_flops, peak_tflops, training_flops, utilization
 
 TINY = {"num_layers": 2, "hidden_dim": 4, "intermediate_dim": 16, "vocabulary_size": 100}
 
@@ -64,5 +64,5 @@ def test_peaks_by_name():
 
 
 def test_use_is_a_share_where_the_peak_is_known():
-    assert describe_use(1000.0, 2 * 10**9, 20.0) == {"tflops": 2.0, "mfu": 0.1}
-    assert describe_use(1000.0, 2 * 10**9, None) == {"tflops": 2.0}
+    assert utilization(1000.0, 2 * 10**9, 20.0) == {"tflops": 2.0, "mfu": 0.1}
+    assert utilization(1000.0, 2 * 10**9, None) == {"tflops": 2.0}

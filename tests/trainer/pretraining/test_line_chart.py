@@ -32,7 +32,7 @@ def test_ticks_enclose_the_values(a, b):
 
 
 def places(svg):
-    lines = [e for e in ET.fromstring(svg) if e.tag == "polyline"]
+    lines = ET.fromstring(svg).iter("polyline")
     return [
         [tuple(map(float, place.split(","))) for place in line.get("points").split()]
         for line in lines
@@ -42,7 +42,7 @@ def places(svg):
 def test_lines_rise_where_values_rise():
     rising = Series("up <&>", [(step, step**2) for step in range(1, 2001)])
     falling = Series("down", [(step, -2000 * step) for step in (1, 1000, 2000)])
-    svg = draw_chart('A "title" <b>', [rising, falling])
+    svg = draw_chart('A "title" <b>', [rising, falling], unit="nats", x_name="step")
     up, down = places(svg)
     assert len(up) == 300
     assert len(down) == 3
@@ -50,8 +50,11 @@ def test_lines_rise_where_values_rise():
     # In SVG y grows downwards.
     assert all(a >= b for (_, a), (_, b) in zip(up, up[1:], strict=False))
     assert down[0][1] < down[1][1] < down[2][1]
-    assert all(0 <= x <= 640 and 0 <= y <= 280 for line in (up, down) for x, y in line)
+    assert all(0 <= x <= 640 and 0 <= y <= 290 for line in (up, down) for x, y in line)
     assert len(list(ET.fromstring(svg).iter("circle"))) == 3
+    texts = ["".join(text.itertext()) for text in ET.fromstring(svg).iter("text")]
+    assert texts[0] == 'A "title" <b> (nats)'
+    assert {"step", "up <&>", "down", "2,000"} <= set(texts)
 
 
 def test_nothing_to_draw():

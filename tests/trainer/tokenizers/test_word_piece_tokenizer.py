@@ -101,6 +101,17 @@ def test_bert_tokenizer_special_tokens() -> None:
         BertTokenizer(_VOCABULARY[:4])
 
 
+def test_what_utf8_cannot_hold_is_dropped() -> None:
+    tokenizer = BertTokenizer(_VOCABULARY, lowercase=True)
+    assert tokenizer(["the\ud800 fox", b"the\xff fox"]) == [[5, 10], [5, 10]]
+
+
+def test_a_special_token_that_is_no_piece_is_told() -> None:
+    tokenizer = BertTokenizer(_VOCABULARY, special_tokens=["[NEW]"], special_tokens_in_strings=True)
+    with pytest.raises(UserError, match=r"\[NEW\] not among its pieces"):
+        tokenizer("the [NEW] fox")
+
+
 def test_a_learned_list_with_a_blank_in_a_piece_is_taken_saved_and_read(tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow")
     # Folding "´" leaves a blank and a mark: KerasHub's learner and ours then list "##" + " ".

@@ -1,0 +1,95 @@
+"""Adds up what steps report, from one logged step to the next."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from pipelines.errors import UserError
+from trainer.data.batches import Batch
+
+# What a step reports, in this order, as float32. (Only JAX tells the gradient's norm; else 0.)
+STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
+# … and after these, where the model has the head for it, means over the rows.
+NEXT_SENTENCE_VALUES = ("next_sentence_loss", "next_sentence_accuracy")
+# Calls handed to the device before the first of them must be done: it never waits for Python.
+_CALLS_IN_FLIGHT = 2
+
+
+class DivergedError(UserError):
+    """The loss is no longer a number: the state must not be saved."""
+
+
+class Meter:
+    """Reads what steps report, a little behind the device, and adds it up for the next logged step.
+
+    ``window`` holds the values (STEP_VALUES …) of each step since the last summary; it
+    is kept in checkpoints, so that means do not depend on where a run was interrupted. With
+    ``hosts`` > 1 processes each adds its part of every batch; a call of the device does
+    ``steps_per_call`` steps.
+    """
+
+    def __init__(self, window: list[list[float]], hosts: int = 1, steps_per_call: int = 1):
+        self.window = window
+        self._hosts = hosts
+        self._most_in_flight = _CALLS_IN_FLIGHT * steps_per_call
+        self._in_flight: deque[tuple[int, Any]] = deque()
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts the clock anew, after something that is not training."""
+        self._began = time.perf_counter()
+        self._rows = self._tokens = 0
+        self._waited = 0.0
+
+    def add(self, batch: Batch, values: Any, waited: float) -> None:
+        """Counts a step given to the device; ``values`` are its STEP_VALUES, perhaps not there yet.
+
+        Waits for the call before the last one: the device always has work, and never more than
+        two calls of it. Raises DivergedError if a loss or gradient is not finite.
+        """
+        self._in_flight.append((batch.step + 1, values))
+        self._rows += len(batch.row) * self._hosts
+        self._tokens += batch.tokens * self._hosts
+        self._waited += waited
+        self._read(self._most_in_flight)
+
+    def settle(self) -> None:
+        """Waits until the device has done all steps. Raises DivergedError as ``add``."""
+        self._read(0)
+
+    def _read(self, limit: int) -> None:
+        while len(self._in_flight) > limit:
+            step, values = self._in_flight.popleft()
+            values = np.asarray(values).tolist()
+            loss, norm = values[0], values[3]
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                raise DivergedError(
+                    f"step {step:,}: loss {loss}, gradient norm {norm}: training has diverged; "
+                    "start anew with a lower --learning_rate or more --warmup_steps (--overwrite)"
+                )
+            self.window.append(values)
+
+    def summary(self) -> dict[str, float]:
+        """The figures since the last summary (call ``settle`` first); empties the window."""
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        loss, accuracy, _, norm, *next_sentence = self.window[-1]
+        weight = sum(values[2] for values in self.window) or 1.0
+        figures = {
+            "loss": loss,
+            "accuracy": accuracy,
+            "mean_loss": sum(v[0] * v[2] for v in self.window) / weight,
+            "mean_accuracy": sum(v[1] * v[2] for v in self.window) / weight,
+            "gradient_norm": norm,
+            "rows_per_second": round(self._rows / seconds, 1),
+            "tokens_per_second": round(self._tokens / seconds, 1),
+            "data_wait": round(min(1.0, self._waited / seconds), 4),
+        }
+        for i, name in enumerate(NEXT_SENTENCE_VALUES[: len(next_sentence)], len(STEP_VALUES)):
+            figures[name] = sum(values[i] for values in self.window) / len(self.window)
+        self.window = []
+        return figures

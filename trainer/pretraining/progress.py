@@ -1,0 +1,63 @@
+"""The progress of training on standard error: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A bar on a terminal, plain lines in a log."""
+
+    def __init__(self, steps: int, done: int):
+        self._steps = steps
+        self._first, self._began = done, time.perf_counter()
+        self._bar = (
+            tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True, file=sys.stderr)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def step(self, done: int) -> None:
+        """Tells that ``done`` steps are behind."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def report(self, line: dict[str, Any]) -> None:
+        """Shows a logged step."""
+        parts = [
+            f"loss {line['mean_loss']:.4f}",
+            f"accuracy {line['mean_accuracy']:.2%}",
+            f"{line['rows_per_second']:,.0f} rows/s",
+            f"{line['tokens_per_second']:,.0f} tokens/s",
+            f"MFU {line['mfu']:.1%}" if "mfu" in line else f"{line['tflops']:.3g} TFLOP/s",
+            f"data wait {line['data_wait']:.1%}",
+        ]
+        if "next_sentence_accuracy" in line:
+            parts.append(f"next sentence {line['next_sentence_accuracy']:.1%}")
+        if "validation_loss" in line:
+            parts.append(
+                f"validation loss {line['validation_loss']:.4f}, "
+                f"accuracy {line['validation_accuracy']:.2%}"
+            )
+        if self._bar is not None:
+            if "validation_loss" in line:
+                self._bar.write(f"step {line['step']:,}: {'; '.join(parts)}", file=sys.stderr)
+            self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:6]))
+            return
+        done = line["step"]
+        rate = (time.perf_counter() - self._began) / max(1, done - self._first)
+        left = tqdm.format_interval(rate * (self._steps - done))
+        print(
+            f"pretrain: step {done:,} of {self._steps:,}: {'; '.join(parts)}; {left} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()
