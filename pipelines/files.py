@@ -59,7 +59,8 @@ def download(path: str, local: str) -> None:
     if is_remote(path):
         remote.download(path, local)
     else:
-        shutil.copyfile(path, local)
+        with open(path, "rb") as source, open(local, "wb") as target:
+            shutil.copyfileobj(source, target, 8 << 20)
 
 
 @contextmanager
