@@ -33,26 +33,42 @@ STAGES = (
 )
 
 
-def section_as_flags(config_class: type, path: str, section: str) -> list[str]:
+def section_as_flags(config_class: type, path: str | None, stage: str, section: str) -> list[str]:
     """A section of a configuration file, written as flags to stand before the user's own.
 
-    Raises UserError for a file that cannot be read and for a key that is no field.
+    ``section`` is the stage, or STAGE_ANYTHING for a section that must be there. Raises UserError for
+    a file that cannot be read and for a key that is no field.
     """
-    where = f"{path}: section {section}"
+    if stage_of(section) != stage and section != stage:
+        raise UserError(f"--section {section}: this command reads {stage} or {stage}_…")
+    if path is None:
+        if section != stage:
+            raise UserError(f"--section {section}: of which file? add --config FILE")
+        return []
     names = [field.name for field in dataclasses.fields(config_class)]
     flags: list[str] = []
-    for name, value in read_config_section(path, section).items():
+    for name, value in _read_section(path, section).items():
         if name not in names:
-            raise UserError(f"{where}: unknown key {name!r}{nearest(name, names)}")
-        flags += _as_flags(f"--{name}", _expand(value, f"{where}: {name}"))
+            raise UserError(
+                f"{path}: section {section}: unknown key {name!r}{nearest(name, names)}"
+            )
+        flags += _as_flags(name, value, f"{path}: section {section}: {name}")
     return flags
 
 
-def read_config_section(path: str, name: str) -> dict[str, Any]:
-    """One section of a YAML configuration file; empty if the file has none for this stage.
+def stage_of(section: str) -> str | None:
+    """``pretrain`` for ``pretrain`` and ``pretrain_128``; None where no stage has such sections."""
+    stages = (s for s in STAGES if re.fullmatch(rf"{s}(_\w+)?", section, re.ASCII))
+    return next(stages, None)
 
-    ``name`` is a stage, or STAGE_ANYTHING for a section that must be there.
-    """
+
+def dump_config(config: Any, stage: str) -> str:
+    """The config as a YAML section that ``--config`` reads."""
+    section = {stage: dataclasses.asdict(config)}
+    return yaml.safe_dump(section, sort_keys=False, allow_unicode=True)
+
+
+def _read_section(path: str, name: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             content = yaml.safe_load(file)
@@ -60,8 +76,8 @@ def read_config_section(path: str, name: str) -> dict[str, Any]:
         raise UserError(f"--config: cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"--config: {path}{place}: not valid YAML") from None
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"--config: {path}{line}: not valid YAML") from None
     if not isinstance(content, dict):
         raise UserError(f"--config: {path}: expected sections named after stages, such as vocab:")
     for key, section in content.items():
@@ -77,42 +93,22 @@ def read_config_section(path: str, name: str) -> dict[str, Any]:
     return section
 
 
-def stage_of(section: str) -> str | None:
-    """``pretrain`` for ``pretrain`` and ``pretrain_128``; None where no stage has such sections."""
-    found = (s for s in STAGES if re.fullmatch(rf"{s}(_\w+)?", section, re.ASCII))
-    return next(found, None)
-
-
-def _expand(value: Any, where: str) -> Any:
-    """Replaces ${NAME} in strings by environment variables, which must be set."""
-    if isinstance(value, list):
-        return [_expand(item, where) for item in value]
-    if isinstance(value, str):
-        for name in re.findall(r"\$\{(\w+)\}", value):
-            if name not in os.environ:
-                raise UserError(f"{where}: environment variable {name} is not set; export it first")
-        return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], value)
-    return value
-
-
-def _as_flags(flag: str, value: Any) -> list[str]:
-    if value is None:
+def _as_flags(name: str, value: Any, where: str) -> list[str]:
+    if value is None or value == []:
         return []
-    if isinstance(value, list | tuple):
-        return [flag, *map(_as_text, value)]
     if isinstance(value, dict):
-        return [flag, *(f"{key}={_as_text(item)}" for key, item in value.items())]
-    return [f"{flag}={_as_text(value)}"]
+        value = [f"{key}={item}" for key, item in value.items()]
+    if isinstance(value, list):
+        return [f"--{name}", *(_as_text(item, where) for item in value)]
+    return [f"--{name}={_as_text(value, where)}"]
 
 
-def _as_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _as_text(value: Any, where: str) -> str:
+    """The value as on a command line, with environment variables, which must be set, filled in."""
 
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise UserError(f"{where}: environment variable {match[1]} is not set; export it first")
+        return os.environ[match[1]]
 
-def dump_config(config: Any, stage: str) -> str:
-    """The config as a YAML section that ``--config`` reads."""
-    fields = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(config).items()
-    }
-    return yaml.safe_dump({stage: fields}, sort_keys=False, allow_unicode=True)
+    return re.sub(r"\$\{(\w+)\}", variable, str(value))

@@ -20,7 +20,6 @@ def option(
     group: str | None = None,
     decides: bool = True,
     metavar: str | None = None,
-    required: bool = False,
 ) -> Any:
     """A field of a config; without ``default`` the user must give it.
 
@@ -28,9 +27,8 @@ def option(
     decides: whether an output made with another value is another output. Where files lie, and what
         is only watched or kept, decides nothing.
     metavar: what stands for its value in ``--help``, such as ``DIR``; default: by its type.
-    required: for a default that the config's check refuses, with a message of its own.
     """
-    metadata = {"group": group, "decides": decides, "metavar": metavar, "required": required}
+    metadata = {"group": group, "decides": decides, "metavar": metavar}
     return dataclasses.field(default=default, metadata=metadata)
 
 

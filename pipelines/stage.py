@@ -1,9 +1,8 @@
 """What every stage does around its work: say what is read, know what is done, publish, sum up.
 
-``run_stage`` is the road: a line about the input, then the plan of a dry run, or "finished already",
-or the work and its summary. What the parts of a pipeline did comes together as ``Report``s: counts
-travel as data beside the results, not as runner metrics, so a retried bundle cannot count twice, and
-the manifest is written only when all of them have arrived and balance.
+What the parts of a pipeline did comes together as ``Report``s: counts travel as data beside the
+results, not as runner metrics, so a retried bundle cannot count twice, and the manifest is written only
+when all of them have arrived and balance.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from tabulate import tabulate
@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class StageRun:
-    """One run of a stage, as its last step needs it to publish the output, wherever that runs.
+    """One run of a stage, which may end in another process than it began in.
 
     ``config``: resolved and checked, with an ``output``; ``inputs``: what is read, as JSON, to
     recognise an unchanged input when the stage is run again.
@@ -69,6 +69,19 @@ class StageRun:
     config: Any
     inputs: Any
     started: float = field(default_factory=time.time)
+
+    def is_finished(self, *, overwrite: bool) -> bool:
+        """Makes the output ready for writing, unless it is there already: then says so.
+
+        Raises UserError where ``--output`` holds another output, unless ``overwrite``.
+        """
+        output, deciding = self.config.output, deciding_fields(self.config)
+        finished = prepare_output(
+            output, deciding, self.inputs, overwrite=overwrite, stage=self.stage
+        )
+        if finished:
+            say(self.stage, f"{output} is finished already; nothing to do")
+        return finished
 
     def publish(
         self,
@@ -81,20 +94,29 @@ class StageRun:
 
         ``rates``: amounts of this run by the name of their rate, such as ``megabytes_per_second``.
         """
-        reports = list(reports)
+        written = [
+            (report.split, report.shard, report.schema) for report in reports if report.shard
+        ]
+        written.sort(key=lambda entry: (entry[0], entry[1].name))
+        schemas = {schema for _, _, schema in written}
+        if len(schemas) > 1:
+            raise RuntimeError(f"shards of one output have several schemas: {schemas}")
         manifest = Manifest(
             stage=self.stage,
             config=deciding_fields(self.config),
             counts=dict(sorted(counts.items())),
             facts=facts,
-            schema=common_schema(reports),
-            splits=collect_shards(reports),
+            schema=schemas.pop() if schemas else (),
+            splits={
+                split: tuple(shard for _, shard, _ in group)
+                for split, group in groupby(written, key=lambda entry: entry[0])
+            },
         )
         seconds = time.time() - self.started
-        run = {"seconds": round(seconds, 2)}
-        for name, amount in (rates or {}).items():
-            run[name] = round(amount / seconds, 2)
-        finish_output(self.config.output, manifest, self.inputs, run)
+        run = {name: round(amount / seconds, 2) for name, amount in (rates or {}).items()}
+        finish_output(
+            self.config.output, manifest, self.inputs, {"seconds": round(seconds, 2), **run}
+        )
 
 
 def run_stage(
@@ -115,18 +137,16 @@ def run_stage(
     Returns the manifest of an output just made, else None. Raises UserError where ``--output`` holds
     another output.
     """
-    stage, output = run.stage, run.config.output
-    say(stage, reads)
+    output = run.config.output
+    say(run.stage, reads)
     if options.dry_run:
         _print_plan(plan(), options)
         return None
-    deciding = deciding_fields(run.config)
-    if prepare_output(output, deciding, run.inputs, overwrite=options.overwrite, stage=stage):
-        say(stage, f"{output} is finished already; nothing to do")
+    if run.is_finished(overwrite=options.overwrite):
         return None
     work()
     manifest = read_manifest(output)
-    print_summary(manifest.counts, ratios(manifest), read_run(output), [("output", output)])
+    print_summary(manifest.counts, ratios(manifest), read_run(output), {"output": output})
     return manifest
 
 
@@ -163,40 +183,30 @@ def shards_written(output: str, names: Sequence[str]) -> str:
     return f"{done} of {len(names)} shards written" if done else ""
 
 
-def common_schema(reports: Iterable[Report]) -> Schema:
-    """The schema of all shards, which must be one; empty where none was written."""
-    schemas = {report.schema for report in reports if report.shard is not None}
-    if len(schemas) > 1:
-        raise RuntimeError(f"shards of one output have several schemas: {schemas}")
-    return schemas.pop() if schemas else ()
-
-
-def add_counts(reports: Iterable[Report]) -> dict[str, int]:
+def add_counts(reports: Iterable[Report]) -> Counter[str]:
     """The sum of all counts, by name."""
     total: Counter[str] = Counter()
     for report in reports:
         total.update(report.counts)
-    return dict(sorted(total.items()))
+    return total
 
 
-def collect_shards(reports: Iterable[Report]) -> dict[str, tuple[ShardInfo, ...]]:
-    """The shards of each split, by name."""
-    splits: dict[str, list[ShardInfo]] = {}
-    for report in reports:
-        if report.shard is not None:
-            splits.setdefault(report.split, []).append(report.shard)
+def row_ratios(manifest: Manifest) -> dict[str, str]:
+    """How full packed rows are, and what a token takes on disk."""
+    counts, length = manifest.counts, manifest.facts["seq_length"]
+    tokens = counts["tokens_out"] + counts["special_tokens"]
+    size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
     return {
-        split: tuple(sorted(shards, key=lambda shard: shard.name))
-        for split, shards in sorted(splits.items())
+        "fill": f"{tokens / (counts['rows'] * length):.2%}",
+        "bytes a token": f"{size / tokens:.3f}",
     }
 
 
-def print_summary(*parts: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+def print_summary(*groups: Mapping[str, Any]) -> None:
     """Prints names and values, one a line; counts of zero and what is None are left out."""
-    rows: list[list[str]] = []
-    for part in parts:
-        for name, value in part.items() if isinstance(part, Mapping) else part:
-            rows += _lines(name, value)
+    rows = [
+        line for group in groups for name, value in group.items() for line in _lines(name, value)
+    ]
     print(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right")))
 
 

@@ -43,9 +43,9 @@ class EvaluateConfig:
     Example: --preset runs/sentiment --data test.jsonl
     """
 
-    preset: str = option("", group=CHOOSE, decides=False, metavar="DIR", required=True)
+    preset: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """An output of trainer.finetune, or the preset folder in it."""
-    data: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="PATH", required=True)
+    data: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="PATH")
     """Labelled texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz); or an output
     of pipelines.tokenize --packing examples (its validation part, if it has one)."""
     output: str = option("", group=CHOOSE, decides=False, metavar="DIR")

@@ -38,7 +38,7 @@ class PredictConfig:
     Example: --preset runs/sentiment --texts "What a film!" "Two hours I want back."
     """
 
-    preset: str = option("", group=CHOOSE, metavar="DIR", required=True)
+    preset: str = option(group=CHOOSE, metavar="DIR")
     """An output of trainer.finetune, or the preset folder in it."""
     data: tuple[str, ...] = option((), group=CHOOSE, metavar="PATH")
     """Texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz)."""

@@ -9,8 +9,6 @@ split by keys of their content, so the result does not depend on file names or o
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +26,8 @@ from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import open_content
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key, uniform
-from pipelines.options import CHOOSE, deciding_fields, option
-from pipelines.records.manifest import Manifest, finish_output, prepare_output
-from pipelines.stage import print_summary
+from pipelines.options import CHOOSE, option
+from pipelines.stage import StageRun, print_summary
 
 _PASSAGE_WORDS = 48
 _PAIRS_PER_DOCUMENT = 8
@@ -127,19 +124,14 @@ def pair_passages(texts: list[str], seed: int) -> tuple[list[Example], list[int]
 
 def make_task(config: DemoTaskConfig, options: RunOptions) -> None:
     """Writes the task. Raises UserError if the text is not enough for one."""
-    started = time.time()
     if not 0 < config.validation_fraction < 1:
         raise UserError(f"--validation_fraction {config.validation_fraction}: between 0 and 1")
     found = config.match_input()
-    inputs = {"files": describe_inputs(found)}
-    deciding = deciding_fields(config)
+    run = StageRun("demo_task", config, {"files": describe_inputs(found)})
     if options.dry_run:
         print(f"would write {files.join(config.output, 'train.jsonl')} and validation.jsonl")
         return
-    if prepare_output(
-        config.output, deciding, inputs, overwrite=options.overwrite, stage="demo_task"
-    ):
-        print(f"demo_task: {config.output} is finished already; nothing to do", file=sys.stderr)
+    if run.is_finished(overwrite=options.overwrite):
         return
     examples, ids, kind = _examples([info.path for info in found], config)
     held_out = uniform(fold(purpose_key(config.seed, "demo split"), ids))
@@ -151,10 +143,8 @@ def make_task(config: DemoTaskConfig, options: RunOptions) -> None:
         files.publish_bytes(files.join(config.output, f"{name}.jsonl"), "".join(lines).encode())
     labels = sorted({str(example["label"]) for example in examples})
     counts = {name: len(part) for name, part in parts.items()}
-    manifest = Manifest("demo_task", deciding, counts, {"kind": kind, "labels": labels})
-    run = {"seconds": round(time.time() - started, 2)}
-    finish_output(config.output, manifest, inputs, run)
-    print_summary({"task": kind, "classes": len(labels)}, counts, [("output", config.output)])
+    run.publish(counts, {"kind": kind, "labels": labels})
+    print_summary({"task": kind, "classes": len(labels)}, counts, {"output": config.output})
 
 
 def _examples(

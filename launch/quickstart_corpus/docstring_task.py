@@ -56,7 +56,7 @@ class DocstringsConfig:
     Example: --output runs/docstrings
     """
 
-    output: str = option("", group=CHOOSE, metavar="DIR", required=True)
+    output: str = option(group=CHOOSE, metavar="DIR")
     """Folder to write to."""
     folders: tuple[str, ...] = option((), metavar="DIR")
     """Folders of packages to read; default: this Python's site-packages and standard library."""

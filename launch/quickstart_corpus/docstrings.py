@@ -114,8 +114,6 @@ def make_docstrings(config: DocstringsConfig, options: RunOptions) -> None:
 
 
 def _check(config: DocstringsConfig) -> None:
-    if not config.output:
-        raise UserError("--output: name the folder to write to")
     for name, least in (("max_bytes", 1), ("labels", 2)):
         if getattr(config, name) < least:
             raise UserError(f"--{name} {getattr(config, name)}: must be at least {least}")

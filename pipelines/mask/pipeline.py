@@ -118,7 +118,7 @@ class _MaskShard(beam.DoFn):
 def _finish(reports: list[Report], run: StageRun, rows: Manifest, vocabulary: Vocabulary) -> None:
     """Checks that everything balances, then publishes the output."""
     config: MaskStageConfig = run.config
-    counts = Counter(add_counts(reports))
+    counts = add_counts(reports)
     copies = {split: config.copies if split == "train" else 1 for split in rows.splits}
     expected = sum(rows.rows(split) * number for split, number in copies.items())
     check_balance({**counts, "expected": expected}, "examples", "expected", ("examples",))

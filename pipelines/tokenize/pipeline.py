@@ -25,7 +25,15 @@ from pipelines.documents.config import describe_inputs
 from pipelines.documents.read_documents import ReadDocuments, check_reading
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, check_balance
-from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
+from pipelines.stage import (
+    Plan,
+    Report,
+    StageRun,
+    add_counts,
+    row_ratios,
+    run_stage,
+    shards_written,
+)
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
@@ -116,7 +124,7 @@ def _run_pipeline(
 def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ranges: int) -> None:
     """Checks that everything balances, then publishes run.json and the manifest."""
     config: TokenizeConfig = run.config
-    counts = Counter(add_counts(reports))
+    counts = add_counts(reports)
     check_reading(counts, ranges)
     check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
     check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
@@ -169,12 +177,4 @@ def _vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _ratios(manifest: Manifest) -> dict[str, Any]:
-    """How full the rows are, what a token takes on disk, and how many examples have which label."""
-    counts, facts = manifest.counts, manifest.facts
-    used = counts["tokens_out"] + counts["special_tokens"]
-    size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
-    return {
-        "fill": f"{used / (counts['rows'] * facts['seq_length']):.2%}",
-        "bytes a token": f"{size / used:.3f}",
-        "label": facts.get("labels", {}),
-    }
+    return {**row_ratios(manifest), "label": manifest.facts.get("labels", {})}

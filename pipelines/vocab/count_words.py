@@ -133,7 +133,7 @@ class CountWords(beam.PTransform):
 
 def gather_counts(elements: list[Any], ranges: int) -> WordCounts:
     """All tables as one list of words, after checking the balance."""
-    totals = Counter(add_counts(element for element in elements if isinstance(element, Report)))
+    totals = add_counts(element for element in elements if isinstance(element, Report))
     check_reading(totals, ranges)
     total, held_out = add_tables(element for element in elements if isinstance(element, WordTable))
     words = most_frequent(total, len(total))

@@ -1,20 +1,25 @@
 """Our ids beside those of KerasHub and Transformers, for whichever of them is installed.
 
-The product needs neither; here they are asked what they make of the same documents.
+python -m tests.benchmarks.parity --vocab runs/vocab --input corpus/*.txt --documents 1000
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from tabulate import tabulate
 
+from pipelines import files
+from pipelines.documents.blocks import read_blocks
+from pipelines.documents.formats import InputFormat
+from pipelines.documents.line_ranges import FileRange
 from pipelines.text.vocabulary import SPECIAL_TOKENS
-from pipelines.text.vocabulary_source import VocabularySource
+from pipelines.text.vocabulary_source import VocabularySource, load_vocabulary
 from pipelines.tokenize.encode import Encoder
 
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
@@ -98,3 +103,31 @@ def _load_keras_hub(source: VocabularySource) -> Tokenize:
         special_tokens=[t for t in SPECIAL_TOKENS if t in source.vocabulary.index],
     )
     return lambda texts: [[int(i) for i in tokenizer(text)] for text in texts]
+
+
+def read_texts(patterns: Sequence[str], options: InputFormat) -> Iterator[str]:
+    """The documents of all files that match."""
+    for info in files.match(patterns):
+        for block in read_blocks(FileRange(info.path), options):
+            yield from block.texts()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--vocab", required=True, help="a vocab.txt, or a folder with one")
+    parser.add_argument("--input", nargs="+", required=True, help="files of documents")
+    parser.add_argument("--input_format", default="auto")
+    parser.add_argument("--text_field", default="text")
+    parser.add_argument("--documents", type=int, default=1000, help="how many to compare")
+    arguments = parser.parse_args()
+    texts = read_texts(
+        arguments.input,
+        InputFormat(input_format=arguments.input_format, text_field=arguments.text_field),
+    )
+    source = load_vocabulary(arguments.vocab, None, None)
+    for line in compare_with_peers(list(islice(texts, arguments.documents)), source):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

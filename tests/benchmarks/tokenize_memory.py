@@ -38,7 +38,7 @@ def run_and_report(arguments: list[str]) -> None:
     from pipelines.tokenize.config import TokenizeConfig
     from pipelines.tokenize.pipeline import tokenize
 
-    config, options, _ = parse_command(
+    config, options = parse_command(
         TokenizeConfig, "tokenize", "pipelines.tokenize", arguments, beam=True
     )
     tokenize(config, options)

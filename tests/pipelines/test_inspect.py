@@ -1,8 +1,7 @@
-"""What ``pipelines.inspect`` says of outputs and tokenizers."""
+"""What ``pipelines.inspect`` says of outputs."""
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def damaged_dir(tmp_path, rows_dir) -> Path:
 
 
 def test_summary_layout_and_verification(rows_dir, capsys):
-    inspect(InspectConfig(data=str(rows_dir)))
+    inspect(InspectConfig(data=str(rows_dir)), RunOptions())
     shown = capsys.readouterr().out
     for expected in (
         "documents in",
@@ -65,14 +64,14 @@ def _flip_a_bit(path: Path) -> None:
 def test_names_the_shard_that_is_not_as_the_manifest_says(damaged_dir, damage, message):
     damage(damaged_dir / "train-00001-of-00003.array_record")
     with pytest.raises(UserError, match=message):
-        inspect(InspectConfig(data=str(damaged_dir)))
+        inspect(InspectConfig(data=str(damaged_dir)), RunOptions())
 
 
 def test_names_every_damaged_shard(damaged_dir, capsys):
     for number in (0, 2):
         _flip_a_bit(damaged_dir / f"train-{number:05d}-of-00003.array_record")
     with pytest.raises(UserError, match="train-00000.*and 1 more"):
-        inspect(InspectConfig(data=str(damaged_dir)))
+        inspect(InspectConfig(data=str(damaged_dir)), RunOptions())
     assert "BAD  train-00002-of-00003.array_record" in capsys.readouterr().err
 
 
@@ -100,7 +99,7 @@ def test_stock_tensorflow_parses_tfrecords_with_the_schema_as_printed(
             ),
             RunOptions(),
         )
-    inspect(InspectConfig(data=str(folder)))
+    inspect(InspectConfig(data=str(folder)), RunOptions())
     manifest = read_manifest(str(folder))
     printed = describe_records(manifest)
     assert printed in capsys.readouterr().out
@@ -121,42 +120,6 @@ def test_stock_tensorflow_parses_tfrecords_with_the_schema_as_printed(
             assert np.array_equal(values.astype(expected.dtype), expected)
 
 
-def test_parity_with_whichever_peer_is_installed(corpus, vocab_dir, capsys):
-    pytest.importorskip("transformers")
-    inspect(InspectConfig(tokenizer=str(vocab_dir), sample=(str(corpus),), documents=200))
-    shown = capsys.readouterr().out
-    assert "200 documents" in shown
-    (line,) = [line for line in shown.splitlines() if line.startswith("transformers ")]
-    assert line.split()[2:] == ["200", "0", "100.000%"]
-    (line,) = [line for line in shown.splitlines() if line.startswith("keras_hub ")]
-    assert line.split()[-1].endswith("%") or "not installed" in line
-
-
-def test_parity_shows_the_first_difference(corpus, vocab_dir, capsys, monkeypatch):
-    pytest.importorskip("transformers")
-    from pipelines import check_parity
-
-    def other_peer(source):
-        load = real(dataclasses.replace(source, lowercase=False, strip_accents=False))
-        return lambda texts: load([f"{text} É" for text in texts])
-
-    real = check_parity._load_transformers
-    monkeypatch.setattr(check_parity, "_load_transformers", other_peer)
-    inspect(InspectConfig(tokenizer=str(vocab_dir), sample=(str(corpus),), documents=5))
-    shown = capsys.readouterr().out
-    assert "transformers, document 1: token" in shown
-    assert "theirs “" in shown
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, "nothing to inspect"),
-        ({"tokenizer": "x"}, "go together"),
-        ({"data": "/nowhere"}, "--data: /nowhere does not exist"),
-        ({"tokenizer": "x.txt", "sample": ("/nowhere",)}, "x.txt: no such file"),
-    ],
-)
-def test_says_what_is_wrong_in_one_line(options, message):
-    with pytest.raises(UserError, match=message):
-        inspect(InspectConfig(**options))
+def test_a_folder_that_is_no_output_is_named():
+    with pytest.raises(UserError, match="--data: /nowhere does not exist"):
+        inspect(InspectConfig(data="/nowhere"), RunOptions())

@@ -308,7 +308,7 @@ def check(**options):
     from trainer.pretrain import pretrain
 
     _, arguments = None, [f"--{name}={value}" for name, value in options.items()]
-    config, _, _ = parse_command(PretrainConfig, "pretrain", "trainer.pretrain", arguments)
+    config, _ = parse_command(PretrainConfig, "pretrain", "trainer.pretrain", arguments)
     pretrain(config, RunOptions(dry_run=True))
 
 

@@ -31,13 +31,13 @@ class FinetuneConfig:
     Example: --preset runs/preset --train train.jsonl --output runs/sentiment --learning_rate 1e-4
     """
 
-    preset: str = option("", group=CHOOSE, decides=False, metavar="PRESET", required=True)
+    preset: str = option(group=CHOOSE, decides=False, metavar="PRESET")
     """What to start from: an output of trainer.export, a KerasHub or Hugging Face preset (folder or
     name)."""
-    train: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="PATH", required=True)
+    train: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="PATH")
     """Training examples: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz), or an
     output of pipelines.tokenize --packing examples."""
-    output: str = option("", group=CHOOSE, decides=False, metavar="DIR", required=True)
+    output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """Folder to write to."""
     task: Literal["classification", "regression"] = option("classification", group=CHOOSE)
     """Whether labels are the names of classes or numbers."""

@@ -1,0 +1,231 @@
+"""From a command line to a config: every field of its dataclass is a flag of the same name.
+
+``--help`` shows first what a user must choose, then the rest under the headings that the fields name.
+The string below a field explains it; a last paragraph "Example: --flag value …" in the config's
+docstring stands at the end, with the command before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import textwrap
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+
+from pipelines.beam_import import import_beam
+from pipelines.config_file import section_as_flags
+from pipelines.errors import UserError, nearest
+from pipelines.options import CHOOSE
+
+Config = TypeVar("Config", bound=Any)
+
+_OTHERS = "more options"
+_METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{true,false}"}
+_BOOLEANS = {"true": True, "false": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What says how to run, but does not change what is made."""
+
+    overwrite: bool = False
+    dry_run: bool = False
+    price: float | None = None
+    beam_args: tuple[str, ...] = ()
+    print_config: bool = False
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line, without the usage text, and exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def parse_command(
+    config_class: type[Config],
+    stage: str,
+    module: str,
+    arguments: Sequence[str],
+    *,
+    beam: bool = False,
+    publishes: bool = True,
+) -> tuple[Config, RunOptions]:
+    """The config and the run options that the arguments, and the file of ``--config``, give.
+
+    ``stage`` names the section of the file; ``module`` what follows ``python -m``. With ``beam``,
+    Beam's own options are accepted too, as ``beam_args``. With ``publishes``, the command knows
+    ``--overwrite`` and ``--dry_run``. Raises UserError for an unknown or invalid option, or a bad file.
+    """
+    text, _, example = inspect.cleandoc(config_class.__doc__ or "").partition("\n\nExample: ")
+    epilog = ["Beam's own options (--runner, --project …) are accepted as well."] * beam
+    if example:
+        epilog.append(f"example:\n  python -m {module} {' '.join(example.split())}")
+    parser = Parser(
+        prog=f"python -m {module}",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=text,
+        epilog="\n\n".join(epilog),
+        add_help=False,
+    )
+    _add_fields(parser, config_class)
+    parser.usage = _usage(module, parser._actions)
+    general = parser.add_argument_group("any command")
+    general.add_argument("-h", "--help", action="help", help="Show this text and stop.")
+    _add_general_options(general, stage, beam=beam, publishes=publishes)
+    finder = Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
+    _add_general_options(finder, stage, beam=beam, publishes=publishes)
+
+    given = vars(finder.parse_known_args(arguments)[0])
+    from_file = section_as_flags(config_class, given.pop("config"), stage, given.pop("section"))
+    parsed, rest = parser.parse_known_args([*from_file, *arguments])
+    names = [name for action in parser._actions for name in action.option_strings]
+    _check_rest(rest, names, beam)
+    options = RunOptions(**given, beam_args=tuple(rest))
+    if options.price is not None and not options.dry_run:
+        raise UserError("--price is for an estimate: add --dry_run")
+    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(config_class)}
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return config_class(**values), options
+
+
+def _usage(module: str, actions: Sequence[argparse.Action]) -> str:
+    """The command with what it cannot do without."""
+    words = [f"python -m {module}"]
+    for action in actions:
+        if action.required:
+            words += [action.option_strings[0], str(action.metavar)]
+            words += [f"[{action.metavar} ...]"] * (action.nargs == "+")
+    return " ".join([*words, "[options]"])
+
+
+def _add_fields(parser: argparse.ArgumentParser, config_class: type) -> None:
+    """Adds the fields under their headings: what must be chosen first, in a group what is required."""
+    kinds, texts = get_type_hints(config_class), field_texts(config_class)
+    groups: dict[str, list[dataclasses.Field[Any]]] = {CHOOSE: []}
+    for field in dataclasses.fields(config_class):
+        groups.setdefault(field.metadata.get("group") or _OTHERS, []).append(field)
+    for heading, fields in groups.items():
+        group = parser.add_argument_group(heading)
+        for field in sorted(fields, key=lambda field: field.default is not dataclasses.MISSING):
+            settings = _value_settings(kinds[field.name])
+            if metavar := field.metadata.get("metavar"):
+                settings["metavar"] = metavar
+            required = field.default is dataclasses.MISSING
+            group.add_argument(
+                f"--{field.name}",
+                required=required,
+                default=None if required else field.default,
+                help=texts.get(field.name, "").replace("%", "%%") + _default_text(field.default),
+                **settings,
+            )
+
+
+def _value_settings(kind: Any) -> dict[str, Any]:
+    """How argparse reads a ``tuple[str, ...]``, a ``Literal``, a number …, or one of them or None."""
+    if get_origin(kind) is tuple:
+        return {"nargs": "+", "metavar": _METAVARS[str]}
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    plain = next(type_ for type_ in _METAVARS if type_ in (kind, *get_args(kind)))
+    if plain is bool:
+        return {"type": _boolean, "nargs": "?", "const": True, "metavar": _METAVARS[bool]}
+    return {"type": plain, "metavar": _METAVARS[plain]}
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}") from None
+
+
+def _default_text(default: Any) -> str:
+    """What ``--help`` adds about a default; what None stands for the field's own text says."""
+    if default is dataclasses.MISSING:
+        return " (required)"
+    if default in (None, "", ()):
+        return ""
+    shown = " ".join(default) if isinstance(default, tuple) else str(default)
+    return f" (default: {shown.lower() if isinstance(default, bool) else shown})"
+
+
+def field_texts(config_class: type) -> dict[str, str]:
+    """The string below each field of the config and of its bases."""
+    texts = {}
+    for base in reversed(config_class.__mro__[:-1]):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(definition, ast.ClassDef)
+        for statement, below in pairwise(definition.body):
+            match statement, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    texts[name] = " ".join(text.split())
+    return texts
+
+
+def _add_general_options(
+    group: argparse._ActionsContainer, stage: str, *, beam: bool, publishes: bool
+) -> None:
+    """The flags that every command has, or every one that publishes or runs Beam."""
+    group.add_argument(
+        "--config", metavar="FILE", help=f"YAML file; its section '{stage}' is read. Flags win."
+    )
+    group.add_argument(
+        "--section",
+        metavar="NAME",
+        default=stage,
+        help=f"Another section of that file, '{stage}_…', for instance of another phase.",
+    )
+    group.add_argument(
+        "--print_config", action="store_true", help="Show the resolved config and stop."
+    )
+    if publishes:
+        group.add_argument(
+            "--overwrite", action="store_true", help="Replace a different output in --output."
+        )
+        group.add_argument(
+            "--dry_run",
+            action="store_true",
+            help="Show what would be read and made, and write nothing.",
+        )
+    if beam:
+        group.add_argument(
+            "--price",
+            type=float,
+            metavar="PER_HOUR",
+            help="With --dry_run: what one worker (core) costs an hour, to estimate the cost.",
+        )
+
+
+def _check_rest(rest: list[str], names: list[str], beam: bool) -> None:
+    """What no field is called must be an option of Beam; anything else is an error."""
+    unknown = rest
+    if beam and rest:
+        import_beam(rest)
+        from apache_beam.options import pipeline_options
+
+        parser = pipeline_options._BeamArgumentParser(add_help=False, allow_abbrev=False)
+        for options in pipeline_options.PipelineOptions.__subclasses__():
+            options._add_argparse_args(parser)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                _, unknown = parser.parse_known_args(rest)
+        except SystemExit:
+            raise UserError(f"invalid Beam option among: {' '.join(rest)}") from None
+        names = names + [name for action in parser._actions for name in action.option_strings]
+    if unknown:
+        option = unknown[0]
+        if not option.startswith("-"):
+            raise UserError(f"unexpected argument {option!r} (options begin with --)")
+        name = option.split("=")[0]
+        raise UserError(f"unknown option {name}{nearest(name, names)}")
