@@ -139,10 +139,16 @@ def test_tables_and_tfrecords_hold_the_same(made, tmp_path):
     ("changes", "message"),
     [
         ({"label_field": None}, "--packing examples: name the field of the label"),
-        ({"label_field": "lable"}, r"0\.jsonl:1: .*'lable'.*did you mean label; name it with --label_field"),
+        (
+            {"label_field": "lable"},
+            r"0\.jsonl:1: .*'lable'.*did you mean label; name it with --label_field",
+        ),
         ({"packing": "full"}, "--label_field label: goes with --packing examples, not full"),
         ({"deduplicate": True}, "--deduplicate True: does not go with --packing examples"),
-        ({"text_field": "label", "text_pair_field": None}, "field 'label' holds 0, not text; .*--text_field"),
+        (
+            {"text_field": "label", "text_pair_field": None},
+            "field 'label' holds 0, not text; .*--text_field",
+        ),
     ],
 )
 def test_bad_options_are_told(made, tmp_path, changes, message):
