@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.command import RunOptions, run_command, say
-from pipelines.documents.labelled import LabelledTexts, read_labelled
+from pipelines.documents.labelled import Fields, LabelledTexts, read_labelled
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 from trainer.finetuning.encoded import describe_truncation, encode_texts, run_model
@@ -92,9 +92,7 @@ def _read(config: PredictConfig, task: FinetunedTask) -> LabelledTexts:
     pair_field = config.text_pair_field or task.text_pair_field
     if config.data:
         text_field = config.text_field or task.text_field
-        return read_labelled(
-            config.data, text_field=text_field, text_pair_field=pair_field, flag="data"
-        )
+        return read_labelled(config.data, Fields(text_field, pair_field), "data")
     texts = list(config.texts)
     places = [f"--texts {i + 1}" for i in range(len(texts))]
     if not pair_field:

@@ -164,7 +164,7 @@ def _examples(
     texts: list[Example] = []
     ids = np.zeros(0, np.uint64)
     for path in paths:
-        for block in read_blocks(FileRange(path), config.read_options()):
+        for block in read_blocks(FileRange(path), config):
             texts += [{"text": text} for text in block.texts()]
             texts, ids = _keep(texts, ids, config)
     pairs, owners = pair_passages([example["text"] for example in texts], config.seed)

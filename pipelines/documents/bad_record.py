@@ -1,33 +1,45 @@
-"""What is no record: dropped and counted by its reason, or told to the user with file and line."""
+"""What cannot be used as a record: dropped and counted by its reason, or reported with file and line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import nearest
 
-
-class BadRecord(Exception):  # noqa: N818 - it is a record, dropped or reported
-    """A record that cannot be used: ``reason`` is a counter's name, the message tells the user."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
+Place = Callable[[], str]
+"""Gives ``file:line``, which may take reading the file up to there."""
 
 
-def invalid_utf8(error: UnicodeDecodeError, place: str) -> BadRecord:
+@dataclass(frozen=True)
+class BadRecord:
+    """Why there is no record: ``reason`` is a counter's name, ``message`` a line for the user."""
+
+    reason: str
+    message: str
+
+
+def decode(text: bytes, place: Place) -> str | BadRecord:
+    """The text, or what is wrong with it where it is not UTF-8."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        return invalid_utf8(error, place)
+
+
+def invalid_utf8(error: UnicodeDecodeError, place: Place) -> BadRecord:
     """The record for text that cannot be decoded."""
     byte = error.object[error.start]
     return BadRecord(
         "invalid_utf8",
-        f"{place}: not valid UTF-8 (byte 0x{byte:02x} at position {error.start} of the record); "
+        f"{place()}: not valid UTF-8 (byte 0x{byte:02x} at position {error.start} of the record); "
         "convert the file, e.g. with iconv",
     )
 
 
 def no_such_name(name: str, option: str, names: Iterable[Any]) -> str:
-    """What to say of a name that is not among ``names``, and which option to set."""
+    """A clause about a name that is not among ``names``, and which option to set."""
     known = list(map(str, names))
     close = nearest(name, known).rstrip("?")
     return f"{name!r} (there are {', '.join(known) or 'none'}){close}; name it with --{option}"

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.documents.bad_record import BadRecord
+from pipelines.documents.config import InputFormat
 from pipelines.documents.filter import load_filter
-from pipelines.documents.formats import InputFormat, read_records, resolve_format
+from pipelines.documents.formats import read_records, resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import split_extension
 from pipelines.errors import UserError
@@ -68,10 +69,10 @@ def make_block(texts: list[bytes], counts: Counter[str] | None = None) -> Docume
     )
 
 
-def plan_ranges(found: Iterable[files.FileInfo], options: InputFormat) -> list[FileRange]:
+def plan_ranges(infos: Iterable[files.FileInfo], options: InputFormat) -> list[FileRange]:
     """Cuts the files into pieces that can be read independently."""
     ranges = []
-    for info in found:
+    for info in infos:
         kind = resolve_format(info.path, options.input_format)
         splittable = not split_extension(info.path)[1] and (
             kind == "jsonl" or (kind == "text" and options.document_boundary == "line")
@@ -101,7 +102,7 @@ def read_blocks(where: FileRange, options: InputFormat) -> Iterator[DocumentBloc
         counts["documents_in"] += 1
         if isinstance(record, BadRecord):
             if options.on_bad_record == "fail":
-                raise UserError(f"{record}, or drop such records with --on_bad_record drop")
+                raise UserError(f"{record.message}, or drop such records with --on_bad_record drop")
             counts[f"documents_dropped_{record.reason}"] += 1
             continue
         counts["bytes_in"] += len(record)

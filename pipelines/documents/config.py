@@ -1,4 +1,4 @@
-"""The fields of every stage that reads text."""
+"""How documents are found and read: the fields of every stage that reads text."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from typing import Literal
 
 from pipelines import files
 from pipelines.documents.filter import load_filter
-from pipelines.documents.formats import Format, InputFormat
 from pipelines.options import CHOOSE, option
 
 READING = "how the input is read"
+Format = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "wikiextractor"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
-    """Where the documents are and how they stand in the files."""
-
-    input: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="FILE")
-    """Files, folders or glob patterns, local or on any filesystem of fsspec (gs://, s3:// …);
-    .gz, .bz2 and .zst are decompressed."""
+@dataclass(frozen=True)
+class InputFormat:
+    """How documents stand in files."""
 
     input_format: Format = option("auto", group=READING)
     """auto goes by the extension, else by how the file begins."""
@@ -40,23 +36,22 @@ class CorpusConfig:
     """A function of your own, module:function, that gets each document's text and returns True to
     keep it or a reason (text) to drop it; what is dropped is counted by reason."""
 
-    def match_input(self) -> list[files.FileInfo]:
-        """The input files; UserError for a pattern that matches none."""
-        return files.match(self.input)
 
-    def read_options(self) -> InputFormat:
-        """The fields that say how to read; UserError if there is no such filter."""
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig(InputFormat):
+    """Where the documents are and how they stand in the files."""
+
+    input: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="FILE")
+    """Files, folders or glob patterns, local or on any filesystem of fsspec (gs://, s3:// …);
+    .gz, .bz2 and .zst are decompressed."""
+
+    def match_input(self) -> list[files.FileInfo]:
+        """The input files; UserError for a pattern that matches none, or a filter that is not there."""
         if self.filter:
             load_filter(self.filter)
-        return InputFormat(
-            self.input_format,
-            self.text_field,
-            self.document_boundary,
-            self.on_bad_record,
-            self.filter,
-        )
+        return files.match(self.input)
 
 
-def describe_inputs(found: list[files.FileInfo]) -> list[list[object]]:
+def describe_inputs(infos: list[files.FileInfo]) -> list[list[object]]:
     """Input files as JSON, to recognise an unchanged input when a stage is run again."""
-    return [[info.path, info.size, info.modified] for info in found]
+    return [[info.path, info.size, info.modified] for info in infos]

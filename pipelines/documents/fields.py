@@ -1,26 +1,23 @@
 """Records of named fields: JSON lines, CSV and TSV tables, and Parquet.
 
-What corpora and labelled texts have in common. A record comes with its number, from which its place
-follows; what is no record is a ``BadRecord``, which says why, with file and line. A field of a table
-is a column's name or, where all names asked for are numbers, its number from 1 in a table without a
-header, such as CoLA's.
+What corpora and labelled texts have in common. A record comes with its place, for messages; what is no
+record is a ``BadRecord``. A field of a table is a column's name or, where all names asked for are
+numbers, its number from 1 in a table without a header, such as CoLA's.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import orjson
 
-from pipelines.documents.bad_record import BadRecord, invalid_utf8, no_such_name
+from pipelines.documents.bad_record import BadRecord, Place, invalid_utf8, no_such_name
 from pipelines.documents.line_ranges import FileRange, find_place, read_lines
 from pipelines.documents.tables import Record, read_parquet, read_table
-
-Place = Callable[[], str]
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -35,8 +32,8 @@ FORMATS = {
 
 def read_fields(
     where: FileRange, kind: str, wanted: Mapping[str, str], *, exact_integers: bool = False
-) -> Iterator[tuple[int, Record | BadRecord]]:
-    """(number, record) of each record of a file, or of a range of a jsonl file.
+) -> Iterator[tuple[Place, Record | BadRecord]]:
+    """(place, record) of each record of a file, or of a range of a jsonl file.
 
     ``wanted``: the fields to read, by the options that name them. ``exact_integers``: keep all
     digits of integers in JSON, which beyond 64 bits become floats otherwise; slower. Raises
@@ -46,33 +43,32 @@ def read_fields(
         return _json_records(where, exact_integers)
     if kind == "parquet":
         return read_parquet(where.path, wanted)
-    return read_table(where.path, kind, wanted)
+    return read_table(where, kind, wanted)
 
 
-def place_of(where: FileRange, kind: str, number: int) -> str:
-    """Where a record stands, for people: its file and line, or its row of a Parquet file."""
-    return f"{where.path}: row {number}" if kind == "parquet" else find_place(where, number)
-
-
-def field_of(record: Record, name: str, option: str, place: Place) -> Any:
-    """The value of the field that ``option`` names. Raises BadRecord if there is none."""
+def field_of(record: Record | BadRecord, name: str, option: str, place: Place) -> Any:
+    """The value of the field that ``option`` names, or a BadRecord."""
+    if isinstance(record, BadRecord):
+        return record
     if name not in record:
-        raise BadRecord(
+        return BadRecord(
             "missing_field", f"{place()}: no field {no_such_name(name, option, record)}"
         )
     return record[name]
 
 
-def text_of(record: Record, name: str, option: str, place: Place) -> bytes:
-    """The text in the field that ``option`` names, as UTF-8. Raises BadRecord if there is none."""
+def text_of(record: Record | BadRecord, name: str, option: str, place: Place) -> bytes | BadRecord:
+    """The text in the field that ``option`` names, as UTF-8, or a BadRecord."""
     text = field_of(record, name, option, place)
-    if not isinstance(text, str):
-        raise BadRecord(
-            "not_text",
-            f"{place()}: field {name!r} holds {show_value(text)}, not text; correct the record or "
-            f"name another field with --{option}",
-        )
-    return encode_text(text)
+    if isinstance(text, str):
+        return encode_text(text)
+    if isinstance(text, BadRecord):
+        return text
+    return BadRecord(
+        "not_text",
+        f"{place()}: field {name!r} holds {show_value(text)}, not text; correct the record or "
+        f"name another field with --{option}",
+    )
 
 
 def encode_text(text: str) -> bytes:
@@ -88,17 +84,18 @@ def show_value(value: Any) -> str:
     return json.dumps(value, default=str)[:40]
 
 
-def _json_records(where: FileRange, exact: bool) -> Iterator[tuple[int, Record | BadRecord]]:
+def _json_records(where: FileRange, exact: bool) -> Iterator[tuple[Place, Record | BadRecord]]:
     for number, line in read_lines(where):
         if line.strip():
-            yield number, _parse_json(line, exact, partial(find_place, where, number))
+            place = partial(find_place, where, number)
+            yield place, _parse_json(line, exact, place)
 
 
 def _parse_json(line: bytes, exact: bool, place: Place) -> Record | BadRecord:
     try:
         record = json.loads(line.decode()) if exact else orjson.loads(line)
     except UnicodeDecodeError as error:
-        return invalid_utf8(error, place())
+        return invalid_utf8(error, place)
     except (ValueError, RecursionError) as error:
         if not exact:
             # The standard library knows NaN and lone surrogates too.

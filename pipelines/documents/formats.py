@@ -8,48 +8,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from pipelines.documents import fields
-from pipelines.documents.bad_record import BadRecord, invalid_utf8
-from pipelines.documents.fields import place_of, read_fields, text_of
+from pipelines.documents.bad_record import BadRecord, decode
+from pipelines.documents.config import InputFormat
+from pipelines.documents.fields import read_fields, text_of
 from pipelines.documents.line_ranges import FileRange, find_place, read_lines
 from pipelines.documents.open_content import named_errors, open_content, split_extension
 
-Format = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "wikiextractor"]
 _EXTENSIONS = {**fields.FORMATS, ".txt": "text", ".text": "text"}
+_BEGINNINGS = {b"{": "jsonl", b"PAR1": "parquet", b"<doc ": "wikiextractor"}
 _WIKI_START = re.compile(rb"<doc [^\n]*>\s*$")
-
-
-@dataclass(frozen=True)
-class InputFormat:
-    """How documents stand in files (the fields of the stages' configs that say so)."""
-
-    input_format: str = "auto"
-    text_field: str = "text"
-    document_boundary: str = "line"
-    on_bad_record: str = "fail"
-    filter: str | None = None
 
 
 def resolve_format(path: str, input_format: str) -> str:
     """The format of one file: as asked, else by its extension, else by how it begins."""
     if input_format != "auto":
         return input_format
-    known = _EXTENSIONS.get(split_extension(path)[0])
-    if known:
-        return known
+    extension = split_extension(path)[0]
+    if extension in _EXTENSIONS:
+        return _EXTENSIONS[extension]
     with named_errors(path), open_content(path) as content:
         head = content.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head.startswith(b"{"):
-        return "jsonl"
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    if head.startswith(b"<doc "):
-        return "wikiextractor"
-    return "text"
+    return next((kind for start, kind in _BEGINNINGS.items() if head.startswith(start)), "text")
 
 
 def read_records(where: FileRange, options: InputFormat) -> Iterator[bytes | BadRecord]:
@@ -61,28 +43,14 @@ def read_records(where: FileRange, options: InputFormat) -> Iterator[bytes | Bad
         elif kind == "text":
             yield from _plain_texts(where, options.document_boundary)
         else:
-            yield from _field_texts(where, kind, options.text_field)
-
-
-def _field_texts(where: FileRange, kind: str, name: str) -> Iterator[bytes | BadRecord]:
-    for number, record in read_fields(where, kind, {"text_field": name}):
-        text: bytes | BadRecord
-        if isinstance(record, BadRecord):
-            text = record
-        else:
-            try:
-                text = text_of(record, name, "text_field", partial(place_of, where, kind, number))
-            except BadRecord as bad:
-                text = bad
-        yield text
+            name = options.text_field
+            for place, record in read_fields(where, kind, {"text_field": name}):
+                yield text_of(record, name, "text_field", place)
 
 
 def _check_utf8(text: bytes, where: FileRange, number: int) -> bytes | BadRecord:
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        return invalid_utf8(error, find_place(where, number))
-    return text
+    checked = decode(text, partial(find_place, where, number))
+    return checked if isinstance(checked, BadRecord) else text
 
 
 def _wiki_texts(where: FileRange) -> Iterator[bytes | BadRecord]:

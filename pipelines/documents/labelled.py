@@ -1,31 +1,27 @@
 """Labelled texts from files of records: jsonl, csv, tsv and parquet, compressed or not.
 
 For the stage tokenize and for fine-tuning alike, so that both see the same examples. Every example
-remembers its file and line, so that whatever turns out to be wrong with it later can be told with its
-place.
+keeps its file and line, so that whatever turns out to be wrong with it later can be reported with them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.documents.bad_record import BadRecord, invalid_utf8
+from pipelines.documents.bad_record import BadRecord, Place, decode
 from pipelines.documents.blocks import content_id
 from pipelines.documents.fields import (
     FORMATS,
-    Place,
     encode_text,
     field_of,
-    place_of,
     read_fields,
     show_value,
     text_of,
@@ -34,6 +30,8 @@ from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import named_errors, split_extension
 from pipelines.documents.tables import Record
 from pipelines.errors import UserError
+
+_Row = tuple[str, str, Any, str]
 
 
 @dataclass(frozen=True)
@@ -88,63 +86,49 @@ class LabelledTexts:
         return f"; {empty:,} without any text" if empty else ""
 
 
-def read_labelled(
-    patterns: Sequence[str],
-    *,
-    text_field: str,
-    text_pair_field: str = "",
-    label_field: str = "",
-    flag: str,
-) -> LabelledTexts:
+def read_labelled(patterns: Sequence[str], fields: Fields, flag: str) -> LabelledTexts:
     """Reads all files that match, in the order of their names.
 
-    With an empty ``label_field`` the labels are None; with an empty ``text_pair_field`` the pairs.
     ``flag`` is the option that named the files. Raises UserError, with file and line, for whatever
     cannot be read.
     """
-    fields = Fields(text_field, text_pair_field, label_field)
-    found = [read_file(info.path, fields, flag) for info in files.match(patterns, flag)]
-    data = LabelledTexts(
-        [text for part in found for text in part.texts],
-        [pair for part in found for pair in part.pairs or ()] if text_pair_field else None,
-        [label for part in found for label in part.labels or ()] if label_field else None,
-        [place for part in found for place in part.places],
-    )
-    if not len(data):
+    infos = files.match(patterns, flag)
+    rows = [row for info in infos for row in _read_rows(info.path, fields, flag)]
+    if not rows:
         raise UserError(f"--{flag}: no examples in {', '.join(patterns)}; name other files")
-    return data
+    return _as_columns(rows, fields)
 
 
 def read_file(path: str, fields: Fields, flag: str) -> LabelledTexts:
     """Reads one file; it may hold no example. Otherwise as ``read_labelled``."""
+    return _as_columns(_read_rows(path, fields, flag), fields)
+
+
+def _as_columns(rows: Iterable[_Row], fields: Fields) -> LabelledTexts:
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+    texts, pairs, labels, places = columns
+    return LabelledTexts(
+        texts,
+        pairs if fields.text_pair_field else None,
+        labels if fields.label_field else None,
+        places,
+    )
+
+
+def _read_rows(path: str, fields: Fields, flag: str) -> Iterator[_Row]:
+    """(text, second text, label, place) of each example of a file; "" and None where not asked for."""
     kind = FORMATS.get(split_extension(path)[0])
     if kind is None:
         raise UserError(
             f"--{flag}: {path}: unknown kind of file; name it {', '.join(FORMATS)} "
             "(or these + .gz, .bz2 or .zst)"
         )
-    where = FileRange(path)
     wanted = {option: name for option, name in asdict(fields).items() if name}
-    texts: list[str] = []
-    pairs: list[str] | None = [] if fields.text_pair_field else None
-    labels: list[Any] | None = [] if fields.label_field else None
-    places: list[str] = []
     with named_errors(path):
-        for number, record in read_fields(where, kind, wanted, exact_integers=True):
-            place = partial(place_of, where, kind, number)
-            try:
-                if isinstance(record, BadRecord):
-                    raise record
-                texts.append(text_of(record, fields.text_field, "text_field", place).decode())
-                if pairs is not None:
-                    pair = text_of(record, fields.text_pair_field, "text_pair_field", place)
-                    pairs.append(pair.decode())
-                if labels is not None:
-                    labels.append(_label(record, fields.label_field, place))
-            except BadRecord as bad:
-                raise UserError(str(bad)) from None
-            places.append(place())
-    return LabelledTexts(texts, pairs, labels, places)
+        for place, record in read_fields(FileRange(path), kind, wanted, exact_integers=True):
+            text = _text_of(record, fields.text_field, "text_field", place)
+            pair = _text_of(record, fields.text_pair_field, "text_pair_field", place)
+            yield text, pair, _label_of(record, fields.label_field, place), place()
 
 
 def as_class_name(label: Any) -> str:
@@ -156,13 +140,17 @@ def as_class_name(label: Any) -> str:
     return str(label).strip()
 
 
-def _label(record: Record, name: str, place: Place) -> Any:
+def _text_of(record: Record | BadRecord, name: str, option: str, place: Place) -> str:
+    return _require(text_of(record, name, option, place)).decode() if name else ""
+
+
+def _label_of(record: Record | BadRecord, name: str, place: Place) -> Any:
+    if not name:
+        return None
     label = field_of(record, name, "label_field", place)
     if isinstance(label, bytes):  # as Parquet may hold text
-        try:
-            label = label.decode()
-        except UnicodeDecodeError as error:
-            raise invalid_utf8(error, place()) from None
+        label = decode(label, place)
+    label = _require(label)
     if isinstance(label, str):
         label = encode_text(label).decode()
     no_label = label is None or isinstance(label, list | dict)
@@ -173,3 +161,10 @@ def _label(record: Record, name: str, place: Place) -> Any:
             "correct the line or leave it out"
         )
     return label
+
+
+def _require(value: Any) -> Any:
+    """The value; raises UserError for a BadRecord."""
+    if isinstance(value, BadRecord):
+        raise UserError(value.message)
+    return value

@@ -13,13 +13,13 @@ import numpy as np
 from pipelines.documents.blocks import (
     BLOCK_BYTES,
     DocumentBlock,
-    FileRange,
-    InputFormat,
     make_block,
     plan_ranges,
     read_blocks,
 )
+from pipelines.documents.config import InputFormat
 from pipelines.documents.labelled import Fields, LabelledTexts, read_file
+from pipelines.documents.line_ranges import FileRange
 from pipelines.files import FileInfo
 from pipelines.records.manifest import check_balance
 from pipelines.records.ragged import group_rows

@@ -5,14 +5,15 @@ The first megabytes of some of the files, assumed to be like the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from pipelines import files
 from pipelines.documents.blocks import DocumentBlock, read_blocks
-from pipelines.documents.formats import InputFormat, resolve_format
+from pipelines.documents.config import InputFormat
+from pipelines.documents.formats import resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import open_content, split_extension
 from pipelines.errors import UserError
@@ -22,13 +23,13 @@ _SAMPLED_BYTES = 2 << 20  # of each
 
 
 def sample_input(
-    found: Sequence[files.FileInfo], options: InputFormat
+    infos: Sequence[files.FileInfo], options: InputFormat
 ) -> tuple[list[DocumentBlock], float]:
     """Blocks of documents, and how many times as large the whole input is.
 
     Raises UserError if the sample holds no document.
     """
-    chosen = [found[i] for i in np.linspace(0, len(found) - 1, _SAMPLED_FILES).round().astype(int)]
+    chosen = [infos[i] for i in np.linspace(0, len(infos) - 1, _SAMPLED_FILES).round().astype(int)]
     stored = 0.0
     blocks: list[DocumentBlock] = []
     for info in sorted(set(chosen)):
@@ -39,7 +40,7 @@ def sample_input(
         raise UserError(
             "no documents in the sample of the input; check --input, --input_format and --text_field"
         )
-    return blocks, sum(info.size for info in found) / max(stored, 1.0)
+    return blocks, sum(info.size for info in infos) / max(stored, 1.0)
 
 
 def _read_sample(info: files.FileInfo, options: InputFormat) -> tuple[list[DocumentBlock], float]:
@@ -47,23 +48,16 @@ def _read_sample(info: files.FileInfo, options: InputFormat) -> tuple[list[Docum
     # The sample may end inside an article; what is wrong with the input is the run's to say.
     options = replace(options, on_bad_record="drop")
     if resolve_format(info.path, options.input_format) == "parquet":
-        blocks = list(read_blocks(FileRange(info.path), options))
-        return blocks, 1.0
-    blocks = list(read_blocks(FileRange(info.path, 0, _SAMPLED_BYTES), options))
-    return blocks, _stored_share(info)
+        return list(read_blocks(FileRange(info.path), options)), 1.0
+    return list(read_blocks(FileRange(info.path, 0, _SAMPLED_BYTES), options)), _stored_share(info)
 
 
 def _stored_share(info: files.FileInfo) -> float:
     """The share of a file as stored that its first ``_SAMPLED_BYTES`` of content take."""
     if not split_extension(info.path)[1]:
         return min(1.0, _SAMPLED_BYTES / max(info.size, 1))
-    # Compressed content is taken for as dense as its beginning.
+    # Compressed content is assumed to be as dense as its beginning.
     with files.open_read(info.path) as raw, open_content(info.path, raw) as content:
-        read = sum(len(part) for part in _parts(content, _SAMPLED_BYTES))
-        return 1.0 if read < _SAMPLED_BYTES else min(1.0, raw.tell() / max(info.size, 1))
-
-
-def _parts(content: object, size: int) -> Iterator[bytes]:
-    while size > 0 and (part := content.read(min(size, 1 << 18))):  # type: ignore[attr-defined]
-        size -= len(part)
-        yield part
+        if len(content.read(_SAMPLED_BYTES)) < _SAMPLED_BYTES:
+            return 1.0
+        return min(1.0, raw.tell() / max(info.size, 1))

@@ -9,10 +9,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from pipelines.documents.bad_record import BadRecord, invalid_utf8, no_such_name
-from pipelines.documents.line_ranges import FileRange, read_lines
+from pipelines.documents.bad_record import (
+    BadRecord,
+    Place,
+    decode,
+    invalid_utf8,
+    no_such_name,
+)
+from pipelines.documents.line_ranges import FileRange, find_place, read_lines
 from pipelines.documents.open_content import open_content, refuse_other_content, split_extension
 from pipelines.errors import UserError
 
@@ -22,34 +29,32 @@ csv.field_size_limit(2**31 - 1)
 
 
 def read_table(
-    path: str, kind: str, wanted: Mapping[str, str]
-) -> Iterator[tuple[int, Record | BadRecord]]:
-    """(line, row) of each row of a csv or tsv file: by the names in the first one; or all rows, by
-    the numbers of their columns from 1, where all names ``wanted`` are numbers."""
+    file: FileRange, kind: str, wanted: Mapping[str, str]
+) -> Iterator[tuple[Place, Record | BadRecord]]:
+    """(place, row) of each row of a whole csv or tsv file: by the names in the first one; or all rows,
+    by the numbers of their columns from 1, where all names ``wanted`` are numbers."""
     numbered = all(name.isdecimal() for name in wanted.values())
     header: list[str] = []
-    for number, row in (_csv_rows if kind == "csv" else _tsv_rows)(path):
+    for number, row in (_csv_rows if kind == "csv" else _tsv_rows)(file):
+        place = partial(find_place, file, number)
         if isinstance(row, BadRecord):
             if not header:
-                raise UserError(str(row))
-            yield number, row
+                raise UserError(row.message)
+            yield place, row
             continue
         if not header:
             header = [str(i) for i in range(1, len(row) + 1)] if numbered else row
-            _check_columns(header, wanted, f"{path}:{number}")
+            _check_columns(header, wanted, place())
             if not numbered:
                 continue
         if len(row) == len(header):
-            yield number, dict(zip(header, row, strict=True))
+            yield place, dict(zip(header, row, strict=True))
         else:
-            yield (
-                number,
-                BadRecord(
-                    "wrong_columns",
-                    f"{path}:{number}: {len(row)} columns, the first line has {len(header)}; correct "
-                    "the line (a csv field that holds commas needs quotation marks)",
-                ),
+            problem = (
+                f"{place()}: {len(row)} columns, the first line has {len(header)}; correct "
+                "the line (a csv field that holds commas needs quotation marks)"
             )
+            yield place, BadRecord("wrong_columns", problem)
 
 
 def _check_columns(names: Sequence[str], wanted: Mapping[str, str], place: str) -> None:
@@ -60,24 +65,20 @@ def _check_columns(names: Sequence[str], wanted: Mapping[str, str], place: str) 
             raise UserError(f"{place}: {names.count(name)} columns {name!r}; rename all but one")
 
 
-def _tsv_rows(path: str) -> Iterator[tuple[int, list[str] | BadRecord]]:
+def _tsv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
     # As GLUE writes them: no quoting, so that a line is a row and a quotation mark a character.
-    for number, line in read_lines(FileRange(path)):
-        try:
-            text = line.decode().rstrip("\r")
-        except UnicodeDecodeError as error:
-            yield number, invalid_utf8(error, f"{path}:{number}")
-            continue
+    for number, line in read_lines(file):
+        text = decode(line.rstrip(b"\r"), partial(find_place, file, number))
         if text:
-            yield number, text.split("\t")
+            yield number, text if isinstance(text, BadRecord) else text.split("\t")
 
 
-def _csv_rows(path: str) -> Iterator[tuple[int, list[str] | BadRecord]]:
-    with open_content(path) as content:
+def _csv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
+    with open_content(file.path) as content:
         buffered: Any = content
         if not hasattr(content, "peek"):  # a remote file
             buffered = io.BufferedReader(buffered)
-        refuse_other_content(path, buffered.peek(512))
+        refuse_other_content(file.path, buffered.peek(512))
         # Bytes that are no UTF-8 are kept as surrogates, to be found in their row.
         text = io.TextIOWrapper(buffered, "utf-8-sig", "surrogateescape", newline="")
         reader = csv.reader(text, strict=True)
@@ -85,23 +86,23 @@ def _csv_rows(path: str) -> Iterator[tuple[int, list[str] | BadRecord]]:
             number = reader.line_num + 1
             try:
                 row = next(reader)
-                "".join(row).encode("utf-8", "surrogateescape").decode()
             except StopIteration:
                 return
             except csv.Error as error:
                 # Where the next row begins is unknown: this is no single record to drop.
                 raise UserError(
-                    f"{path}:{number}: not valid CSV ({error}); correct the line"
+                    f"{file.path}:{number}: not valid CSV ({error}); correct the line"
                 ) from None
-            except UnicodeDecodeError as error:
-                yield number, invalid_utf8(error, f"{path}:{number}")
-            else:
-                if row:
-                    yield number, row
+            stored = "".join(row).encode("utf-8", "surrogateescape")
+            checked = decode(stored, partial(find_place, file, number))
+            if row:
+                yield number, checked if isinstance(checked, BadRecord) else row
 
 
-def read_parquet(path: str, wanted: Mapping[str, str]) -> Iterator[tuple[int, Record | BadRecord]]:
-    """(number from 1, the wanted fields) of each row of a Parquet file."""
+def read_parquet(
+    path: str, wanted: Mapping[str, str]
+) -> Iterator[tuple[Place, Record | BadRecord]]:
+    """(place, the wanted fields) of each row of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -122,12 +123,16 @@ def read_parquet(path: str, wanted: Mapping[str, str]) -> Iterator[tuple[int, Re
             for batch in table.iter_batches(batch_size=1024, columns=columns):
                 for record in _decode_rows(batch, path, number):
                     number += 1
-                    yield number, record
+                    yield partial(_row_place, path, number), record
         except pa.ArrowException as error:
             reason = str(error).split("\n")[0][:120]
             raise UserError(
                 f"{path}: damaged or not a valid Parquet file ({reason}); make it again"
             ) from None
+
+
+def _row_place(path: str, number: int) -> str:
+    return f"{path}: row {number}"
 
 
 def _is_text(kind: Any) -> bool:
@@ -141,6 +146,6 @@ def _decode_rows(batch: Any, path: str, before: int) -> list[Record | BadRecord]
         return batch.to_pylist()
     except UnicodeDecodeError as error:
         if len(batch) == 1:
-            return [invalid_utf8(error, f"{path}: row {before + 1}")]
+            return [invalid_utf8(error, partial(_row_place, path, before + 1))]
         rows = (_decode_rows(batch.slice(i, 1), path, before + i) for i in range(len(batch)))
         return [row for one in rows for row in one]

@@ -40,7 +40,7 @@ def estimate_run(
     counts: Counter[str] = Counter()
     tables: list[Columns] = []
     began = time.thread_time()
-    sample, scale = sample_input(matched, config.read_options())
+    sample, scale = sample_input(matched, config)
     for block in sample:
         table, encoded = encode_documents(block, encoder, config.min_tokens)
         counts.update(block.counts)

@@ -54,7 +54,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     vocabulary = source.vocabulary
     config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)
     matched = config.match_input()
-    documents = ReadDocuments(matched, config.labelled_fields() or config.read_options())
+    documents = ReadDocuments(matched, config.labelled_fields() or config)
     inputs = {"files": describe_inputs(matched), "vocabulary": vocabulary.fingerprint}
     run = StageRun("tokenize", config, inputs)
     size = sum(info.size for info in matched)

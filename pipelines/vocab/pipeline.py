@@ -52,9 +52,9 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     counted = None if options.dry_run else _read_counted(run, recount=options.overwrite)
 
     def build(pipeline: beam.Pipeline) -> None:
-        ranges = len(plan_ranges(inputs, config.read_options()))
+        ranges = len(plan_ranges(inputs, config))
         finish = partial(_count_and_learn, run=run, ranges=ranges)
-        read = pipeline | ReadDocuments(inputs, config.read_options())
+        read = pipeline | ReadDocuments(inputs, config)
         _ = read | CountWords(config) | Finish(finish)
 
     def work() -> None:
@@ -116,7 +116,7 @@ def _plan(inputs: list[files.FileInfo], config: VocabConfig) -> Plan:
     if config.word_counts:
         writes.append(f"{config.word_counts}, or read it if it is there")
     began = time.thread_time()
-    sample, scale = sample_input(inputs, config.read_options())
+    sample, scale = sample_input(inputs, config)
     number = size = 0
     words: set[bytes] = set()
     for block in sample:

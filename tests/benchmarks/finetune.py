@@ -41,7 +41,7 @@ def fit_on_strings(library: Any, options: argparse.Namespace) -> dict[str, float
     import keras
 
     began = time.perf_counter()
-    data = read_labelled([options.data], text_field="text", label_field="label", flag="data")
+    data = read_labelled([options.data], Fields("text", label_field="label"), "data")
     labels = [int(label) for label in data.labels or []]
     models = library.models
     model = models.BertTextClassifier.from_preset(
@@ -121,7 +121,7 @@ def run_way(way: str, options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace, folder: Path) -> dict[str, str]:
     """A file of the first examples, and the dataset made of it."""
-    data = read_labelled([options.data], text_field="text", label_field="label", flag="data")
+    data = read_labelled([options.data], Fields("text", label_field="label"), "data")
     few = data.select(range(min(options.limit or len(data), len(data))))
     raw, cached = folder / "examples.jsonl", folder / "dataset"
     rows = ({"text": t, "label": str(y)} for t, y in zip(few.texts, few.labels or [], strict=True))

@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from pipelines import files
 from pipelines.documents.blocks import read_blocks
-from pipelines.documents.formats import InputFormat
+from pipelines.documents.config import InputFormat
 from pipelines.documents.line_ranges import FileRange
 from pipelines.text.vocabulary import SPECIAL_TOKENS
 from pipelines.text.vocabulary_source import VocabularySource, load_vocabulary

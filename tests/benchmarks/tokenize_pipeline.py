@@ -26,7 +26,8 @@ from typing import Any
 from tabulate import tabulate
 
 from pipelines import files
-from pipelines.documents.blocks import FileRange, InputFormat, read_blocks
+from pipelines.documents.blocks import FileRange, read_blocks
+from pipelines.documents.config import InputFormat
 
 
 def write_copies(patterns: list[str], folder: Path, times: int) -> int:

@@ -22,7 +22,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from pipelines import files
-from pipelines.documents.blocks import FileRange, InputFormat, read_blocks
+from pipelines.documents.blocks import FileRange, read_blocks
+from pipelines.documents.config import InputFormat
 
 _SIZE = 30522
 

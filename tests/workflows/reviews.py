@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from launch.quickstart_corpus.docstring_task import find_near_duplicates
-from pipelines.documents.labelled import read_labelled
+from pipelines.documents.labelled import Fields, read_labelled
 from pipelines.keyed_random import fold, purpose_key, uniform
 
 
@@ -43,7 +43,7 @@ class Reviews:
 
 def load_reviews(options: Options) -> Reviews:
     """A tenth of the reviews is held out, chosen by content, near-duplicates on one side."""
-    data = read_labelled(options.data, text_field="text", label_field="label", flag="data")
+    data = read_labelled(options.data, Fields("text", label_field="label"), "data")
     ids = data.ids()
     order = np.argsort(ids, kind="stable")[: options.limit or None]
     data, ids = data.select(order), ids[order]

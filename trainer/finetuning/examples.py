@@ -178,13 +178,7 @@ def read_examples(
 
 
 def _encode_files(source: Source, fields: Fields, preprocessor: Any, drop_empty: bool) -> Examples:
-    data = read_labelled(
-        source.names,
-        text_field=fields.text_field,
-        text_pair_field=fields.text_pair_field,
-        label_field=fields.label_field,
-        flag=source.flag,
-    )
+    data = read_labelled(source.names, fields, source.flag)
     empty = data.empty() if drop_empty else []
     if empty and len(empty) == len(data):
         raise UserError(f"--{source.flag}: all texts are empty; check --text_field and the files")

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.documents import blocks as documents
-from pipelines.documents.blocks import FileRange, InputFormat, content_id, plan_ranges, read_blocks
+from pipelines.documents.blocks import FileRange, content_id, plan_ranges, read_blocks
+from pipelines.documents.config import InputFormat
 from pipelines.errors import UserError
 from pipelines.files import match
 

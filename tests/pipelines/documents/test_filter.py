@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from pipelines.documents.blocks import FileRange, InputFormat, read_blocks
+from pipelines.documents.blocks import FileRange, read_blocks
+from pipelines.documents.config import InputFormat
 from pipelines.documents.filter import load_filter
 from pipelines.errors import UserError
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.documents.labelled import LabelledTexts, as_class_name, read_labelled
+from pipelines.documents.labelled import Fields, LabelledTexts, as_class_name, read_labelled
 from pipelines.errors import UserError
 from trainer.finetuning.labels import class_names, encode_labels
 
@@ -29,7 +29,7 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 
 def read(path: Path | str, **fields: str) -> LabelledTexts:
     defaults = {"text_field": "text", "label_field": "label"}
-    return read_labelled([str(path)], flag="train", **(defaults | fields))
+    return read_labelled([str(path)], Fields(**(defaults | fields)), "train")
 
 
 def write_jsonl(path: Path, rows: list[Any]) -> Path:
@@ -72,9 +72,7 @@ def test_every_format_gives_the_same(tmp_path: Path, name: str, ending: str) -> 
 def test_several_files_pairs_and_no_labels(tmp_path: Path) -> None:
     for i in range(3):
         write_jsonl(tmp_path / f"part-{i}.jsonl", [{"a": f"a{i}", "b": f"b{i}"}])
-    data = read_labelled(
-        [str(tmp_path / "part-*.jsonl")], text_field="a", text_pair_field="b", flag="data"
-    )
+    data = read_labelled([str(tmp_path / "part-*.jsonl")], Fields("a", "b"), "data")
     assert (data.texts, data.pairs, data.labels) == (["a0", "a1", "a2"], ["b0", "b1", "b2"], None)
     chosen = data.select(np.array([2, 0]))
     assert (chosen.texts, chosen.pairs) == (["a2", "a0"], ["b2", "b0"])

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from pipelines.documents.blocks import FileRange, InputFormat
+from pipelines.documents.blocks import FileRange
+from pipelines.documents.config import InputFormat
 from pipelines.documents.read_documents import _Read, check_reading
 
 

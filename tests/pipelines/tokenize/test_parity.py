@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from pipelines.documents.formats import InputFormat
+from pipelines.documents.config import InputFormat
 from pipelines.text.vocabulary_source import load_vocabulary
 from tests.benchmarks import parity
 
