@@ -119,7 +119,7 @@ def _describe_data(plan: PretrainPlan) -> list[tuple[Any, ...]]:
     weights = plan.weights or repeat(None)
     return [
         (
-            folder,
+            dataset.folder,
             f"{dataset.rows(TRAIN):,}",
             f"{dataset.rows(VALIDATION):,}",
             weight,
@@ -127,7 +127,7 @@ def _describe_data(plan: PretrainPlan) -> list[tuple[Any, ...]]:
             f"stage: {dataset.manifest.stage}, "
             + ", ".join(f"{name}: {as_words(v)}" for name, v in dataset.manifest.facts.items()),
         )
-        for folder, dataset, weight in zip(plan.folders, plan.datasets, weights, strict=False)
+        for dataset, weight in zip(plan.datasets, weights, strict=False)
     ]
 
 

@@ -35,10 +35,7 @@ def load_vocabulary(
     if folder == path:
         read_manifest(folder, flag="vocab")
         path = files.join(folder, VOCABULARY_FILE)
-    if files.is_remote(path):
-        vocabulary = Vocabulary.parse(files.read_bytes(path), source=path)
-    else:
-        vocabulary = Vocabulary.load(path)
+    vocabulary = read_vocabulary(path)
     if folder and files.exists(files.join(folder, MANIFEST)):
         facts = read_manifest(folder, flag="vocab").facts
         for name, asked in (("lowercase", lowercase), ("strip_accents", strip_accents)):
@@ -63,6 +60,13 @@ def load_vocabulary(
     if strip_accents is None:
         strip_accents = lowercase
     return VocabularySource(vocabulary, lowercase, strip_accents)
+
+
+def read_vocabulary(path: str) -> Vocabulary:
+    """The vocabulary in a vocab.txt, local or remote. Raises UserError as ``Vocabulary.load``."""
+    if files.is_remote(path):
+        return Vocabulary.parse(files.read_bytes(path), source=path)
+    return Vocabulary.load(path)
 
 
 def is_vocabulary_file(path: str) -> bool:

@@ -290,7 +290,8 @@ def _held_out_rows(dataset: Any, arguments: argparse.Namespace) -> dict[str, Any
     """The validation batches of ``trainer.pretrain``, each document in a row of its own."""
     from pipelines.mask.config import MaskConfig
     from trainer.data.batches import BatchMaker
-    from trainer.data.dataset import VALIDATION, RowReader
+    from trainer.data.dataset import VALIDATION
+    from trainer.data.row_reader import RowReader
 
     mask = MaskConfig(mask_selection_rate=_RATE, mask_selection_length=_MASKS)
     maker = BatchMaker([dataset], weights=None, mask=mask, seed=0, batch_size=arguments.batch_size)

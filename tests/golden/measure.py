@@ -22,9 +22,9 @@ _WEIGHTS = (".h5", ".safetensors")
 _WITH_EQUAL_BYTES = ("vocab", "tokenize", "mask", "demo_task")
 _LOSSES = ("loss", "next_sentence_loss", "validation_loss", "validation_next_sentence_loss")
 _ORDERS: dict[str, dict[str, Any]] = {
-    "pool": {"rows_per_source": [37, 11]},
-    "mixture": {"rows_per_source": [37, 11], "weights": [1.0, 2.5]},
-    "windows": {"rows_per_source": [48], "shards": [[10, 9, 11, 8, 10]], "window": 2},
+    "pool": {"shards": [[37], [11]]},
+    "mixture": {"shards": [[37], [11]], "weights": [1.0, 2.5]},
+    "windows": {"shards": [[10, 9, 11, 8, 10]], "window": 2},
     "mixture of windows": {
         "rows_per_source": [30, 18],
         "weights": [2.0, 1.0],
@@ -112,10 +112,10 @@ def _each(folder: Path, pattern: str, describe: Callable[[Path], Any]) -> dict[s
 
 def _order() -> dict[str, Any]:
     """ "epoch source row" of all rows of some steps."""
-    from trainer.data.order import step_rows
+    from trainer.data.order import RowOrder
 
     return {
-        f"{name}, step {k}": _triples(step_rows(k, seed=5, global_batch=8, **order))
+        f"{name}, step {k}": _triples(RowOrder(**order, seed=5, batch_size=8).rows(k))
         for name, order in _ORDERS.items()
         for k in _STEPS
     }

@@ -1,7 +1,7 @@
 """Batches for training: read by random access, masked on the fly.
 
 What a step holds is a pure function of (data, weights, seed, batch size, step): rows come from
-``trainer.data.step_rows``, masks from ``mask_rows`` with copy = epoch. Rows masked here and examples
+``trainer.data.order``, masks from ``mask_rows`` with copy = epoch. Rows masked here and examples
 masked before by ``pipelines.mask`` give the same batches, bit for bit.
 
 Shapes: B rows of a step that this process reads, L tokens in a row, S masks in a row; the same in
@@ -13,7 +13,7 @@ the arrays of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,12 +24,13 @@ from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
 from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.records.dense_rows import dense_rows
-from pipelines.records.ragged import Columns
-from trainer.data.dataset import TRAIN, VALIDATION, Dataset, RowReader
+from pipelines.records.ragged import Columns, group_rows, ragged_column
+from trainer.data.dataset import TRAIN, VALIDATION, Dataset
 from trainer.data.fetch_ahead import FetchAhead
-from trainer.data.order import step_rows
+from trainer.data.order import RowOrder, StepRows
+from trainer.data.row_reader import RowReader
 from trainer.data.shard_cache import ShardCache
-from trainer.data.step_rows import TrainingRows
+from trainer.data.skipped_rows import keep_rows
 
 # Validation is the same rows with the same masks in every run, whatever its seed.
 VALIDATION_SEED = 0
@@ -55,7 +56,7 @@ class Batch:
 @dataclass(frozen=True)
 class RowOrigin:
     """Where a row of a batch comes from: ``record`` number of a ``shard`` (file) in ``folder``, and
-    the ids of the documents that are parts of it, in their order."""
+    the ids of the documents in it, in their order."""
 
     folder: str
     shard: str
@@ -68,13 +69,13 @@ class BatchMaker:
 
     Args:
         datasets: what to read, fitting together (``open_datasets``).
-        weights: share of each dataset, or None for one pool (see ``step_rows``).
+        weights: share of each dataset, or None for one pool (see ``RowOrder``).
         mask: how to mask rows; examples are masked already. Its seed decides masks only.
         seed: decides the order of rows.
         batch_size: rows in a step, over all hosts.
         host, hosts: this host gets its part of every step.
-        window: shards whose rows are shuffled together, or None: all (see ``step_rows``).
-        skipped: the rows of each dataset that are never trained on, or None: nowhere any.
+        window: shards whose rows are shuffled together, or None: all (see ``RowOrder``).
+        skipped: the rows of each dataset that are never trained on, or None.
         cache: where the shards of remote datasets come from.
 
     Making a batch raises UserError for a shard that is missing or damaged (DamagedShardError), and
@@ -95,45 +96,43 @@ class BatchMaker:
         skipped: Sequence[NDArray[np.int64]] | None = None,
         cache: ShardCache | None = None,
     ):
-        self._datasets = list(datasets)
-        self._mask, self._cache = mask, cache
+        self._datasets, self._mask, self._cache = datasets, mask, cache
         self._batch_size, self._host, self._hosts = batch_size, host, hosts
-        self._rows = TrainingRows(
-            datasets, skipped, weights=weights, seed=seed, batch_size=batch_size, window=window
+        skipped = skipped or [np.empty(0, np.int64)] * len(datasets)
+        # Skipped rows take no place in the order: it is made over those that are left.
+        self._kept = [
+            keep_rows(dataset.shard_rows(TRAIN), rows)
+            for dataset, rows in zip(datasets, skipped, strict=True)
+        ]
+        self._train_order = RowOrder(
+            [kept.shards for kept in self._kept],
+            weights=weights,
+            seed=seed,
+            batch_size=batch_size,
+            window=window,
+        )
+        self._validation_order = RowOrder(
+            [dataset.shard_rows(VALIDATION) for dataset in datasets],
+            seed=VALIDATION_SEED,
+            batch_size=batch_size,
         )
         self._readers = {
             split: [RowReader(dataset, split, cache) for dataset in datasets]
             for split in (TRAIN, VALIDATION)
         }
-        self._ahead = cache and FetchAhead(datasets, self._readers[TRAIN], cache, self._rows)
+        self._ahead = cache and FetchAhead(datasets, self._readers[TRAIN], cache, self._train_order)
         self._masks_per_row = max(_masks_per_row(dataset, mask) for dataset in datasets)
         self._separates_documents = any(dataset.separates_documents for dataset in datasets)
         self._has_labels = all(dataset.has_labels for dataset in datasets)
 
     def train_batch(self, step: int) -> Batch:
         """The batch of training step ``step`` = 0, 1, …"""
-        epoch, source, row = self._rows.step(step, self._host, self._hosts)
+        epoch, source, row = self._train_order.rows(step, self._host, self._hosts)
+        for number, chosen in group_rows(source):
+            row[chosen] = self._kept[number].numbers_of(row[chosen])
         if self._ahead:
             self._ahead.prepare(step, epoch, source, row)
-        return self._make(TRAIN, step, epoch, source, row, self._mask)
-
-    def find_origins(self, batch: Batch) -> list[RowOrigin]:
-        """Where each row of a training batch comes from."""
-        origins: dict[int, RowOrigin] = {}
-        for number, chosen in _rows_of_sources(batch.source):
-            reader = self._readers[TRAIN][number]
-            rows, epochs = batch.row[chosen], batch.epoch[chosen]
-            doc_ids: Any = reader.read(rows, epochs)["doc_ids"]
-            folder = self._datasets[number].folder
-            for i, (shard, record) in enumerate(reader.locate(rows, epochs)):
-                owners = doc_ids.values[doc_ids.offsets[i] : doc_ids.offsets[i + 1]]
-                origins[int(chosen[i])] = RowOrigin(folder, shard, record, owners.tolist())
-        return [origins[i] for i in range(len(batch.row))]
-
-    def stop_fetching(self) -> None:
-        """Fetches no more shards ahead; what a batch needs still comes."""
-        if self._cache:
-            self._cache.stop()
+        return self._make(TRAIN, step, (epoch, source, row), self._mask)
 
     @property
     def validation_steps(self) -> int:
@@ -141,36 +140,43 @@ class BatchMaker:
         return -(-sum(dataset.rows(VALIDATION) for dataset in self._datasets) // self._batch_size)
 
     def validation_batch(self, step: int) -> Batch:
-        """Part ``step`` of the validation rows, in random order and with fixed masks.
+        """Batch ``step`` of the validation rows, in random order and with fixed masks.
 
-        The last part is filled up with rows whose masks have no weight, and whose labels are -1.
+        The last one is filled up with rows whose masks have no weight, and whose labels are -1.
         """
-        epoch, source, row = step_rows(
-            step,
-            rows_per_source=[dataset.rows(VALIDATION) for dataset in self._datasets],
-            seed=VALIDATION_SEED,
-            global_batch=self._batch_size,
-            host=self._host,
-            hosts=self._hosts,
-        )
+        epoch, source, row = self._validation_order.rows(step, self._host, self._hosts)
         mask = replace(self._mask, seed=VALIDATION_SEED)
-        batch = self._make(VALIDATION, step, np.zeros_like(epoch), source, row, mask)
+        batch = self._make(VALIDATION, step, (np.zeros_like(epoch), source, row), mask)
         batch.arrays["mask_weights"][epoch > 0] = 0.0
         if self._has_labels:
             batch.arrays["next_sentence_labels"][epoch > 0] = -1
         return batch
 
-    def _make(
-        self,
-        split: str,
-        step: int,
-        epoch: NDArray[np.int64],
-        source: NDArray[np.int64],
-        row: NDArray[np.int64],
-        mask: MaskConfig,
-    ) -> Batch:
+    def find_origins(self, batch: Batch) -> list[RowOrigin]:
+        """Where each row of a training batch comes from."""
+        origins: dict[int, RowOrigin] = {}
+        for number, chosen in group_rows(batch.source):
+            dataset, reader = self._datasets[number], self._readers[TRAIN][number]
+            rows, epochs = batch.row[chosen], batch.epoch[chosen]
+            shards, records = reader.locate(rows, epochs)
+            owners = ragged_column(reader.read(rows, epochs), "doc_ids")
+            doc_ids = np.split(owners.values, owners.offsets[1:-1])
+            for i, place in enumerate(chosen.tolist()):
+                shard = dataset.shards(TRAIN)[shards[i]].name
+                origins[place] = RowOrigin(
+                    dataset.folder, shard, int(records[i]), doc_ids[i].tolist()
+                )
+        return [origins[place] for place in range(len(batch.row))]
+
+    def stop_fetching(self) -> None:
+        """Fetches no more shards ahead; what a batch needs still comes."""
+        if self._cache:
+            self._cache.stop()
+
+    def _make(self, split: str, step: int, rows: StepRows, mask: MaskConfig) -> Batch:
+        epoch, source, row = rows
         arrays: dict[str, NDArray[Any]] = {}
-        for number, chosen in _rows_of_sources(source):
+        for number, chosen in group_rows(source):
             dataset = self._datasets[number]
             columns = self._readers[split][number].read(row[chosen], epoch[chosen])
             try:
@@ -196,27 +202,20 @@ class BatchMaker:
         arrays = {name: dense[name] for name in ("segment_ids", "padding_mask", "row_id")}
         if self._separates_documents:
             # Where only other datasets separate documents, the whole row is one.
+            whole_rows = dense["padding_mask"].astype(np.int32)
             arrays["document_ids"] = (
-                dense["document_ids"]
-                if dataset.separates_documents
-                else dense["padding_mask"].astype(np.int32)
+                dense["document_ids"] if dataset.separates_documents else whole_rows
             )
         if self._has_labels:
             arrays["next_sentence_labels"] = dense["next_sentence_labels"].astype(np.int32)
         if dataset.is_masked:
-            stored = _stored_masks(columns, self._masks_per_row, dataset.vocabulary.size)
-            return {**arrays, **stored, "token_ids": dense["token_ids"]}
+            arrays["token_ids"] = dense["token_ids"]
+            return arrays | _stored_masks(columns, self._masks_per_row, dataset.vocabulary.size)
         masked, _ = mask_dense_rows(dense, dataset.vocabulary, mask, epoch)
         if missing := self._masks_per_row - masked["mask_ids"].shape[1]:
             for name in ("mask_positions", "mask_ids", "mask_weights"):
                 masked[name] = np.pad(masked[name], ((0, 0), (0, missing)))
         return arrays | masked
-
-
-def _rows_of_sources(source: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each dataset that rows of a batch come from, and which rows those are."""
-    for number in np.unique(source).tolist():
-        yield number, np.flatnonzero(source == number)
 
 
 def _masks_per_row(dataset: Dataset, mask: MaskConfig) -> int:
@@ -229,9 +228,9 @@ def _stored_masks(
     columns: Columns, masks_per_row: int, vocabulary_size: int
 ) -> dict[str, NDArray[Any]]:
     """The mask arrays [B, S] of examples."""
-    positions: Any = columns["mask_positions"]
-    ids: Any = columns["mask_ids"]
-    tokens: Any = columns["token_ids"]
+    positions, ids, tokens = (
+        ragged_column(columns, name) for name in ("mask_positions", "mask_ids", "token_ids")
+    )
     highest = max(int(column.values.max(initial=0)) for column in (tokens, ids))
     if highest >= vocabulary_size:
         raise UserError(
@@ -239,8 +238,8 @@ def _stored_masks(
             "examples again"
         )
     used = np.arange(masks_per_row) < positions.lengths[:, None]
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {"mask_weights": used.astype(np.float32)}
     for name, column in (("mask_positions", positions), ("mask_ids", ids)):
         arrays[name] = np.zeros(used.shape, np.int32)
         arrays[name][used] = column.values
-    return {**arrays, "mask_weights": used.astype(np.float32)}
+    return arrays

@@ -1,7 +1,7 @@
 """Which remote shards are fetched when: those of the present window first, then those of the next.
 
-What a step needs follows from its number (``step_shards``), so nothing has to be announced: while
-the rows of one window are trained on, threads fetch the next, and what went before may go.
+What a step needs follows from its number (``RowOrder.shards_needed``): while the rows of one window
+are trained on, threads fetch the next, and earlier ones may be deleted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.records.shards import ShardInfo
-from trainer.data.dataset import TRAIN, VALIDATION, Dataset, RowReader
-from trainer.data.order import NeededShards
+from trainer.data.dataset import TRAIN, VALIDATION, Dataset
+from trainer.data.order import RowOrder
+from trainer.data.row_reader import RowReader
 from trainer.data.shard_cache import ShardCache
-from trainer.data.step_rows import TrainingRows
 
 _GB = 1e9
 
@@ -28,7 +27,7 @@ class FetchAhead:
     Args:
         datasets, readers: the data, and the readers of its training rows.
         cache: the cache of those readers.
-        rows: which rows each step trains on.
+        order: which rows each step trains on.
 
     Raises UserError if what a step may need is more than the cache may hold.
     """
@@ -38,11 +37,11 @@ class FetchAhead:
         datasets: Sequence[Dataset],
         readers: Sequence[RowReader],
         cache: ShardCache,
-        rows: TrainingRows,
+        order: RowOrder,
     ):
         self._datasets, self._readers, self._cache = datasets, readers, cache
-        self._rows = rows
-        self._last: list[NeededShards] | None = None
+        self._order = order
+        self._last: list[tuple[int, int, int]] = []
         self._remote = [i for i, dataset in enumerate(datasets) if dataset.is_remote]
         self._check_room()
 
@@ -54,38 +53,29 @@ class FetchAhead:
         row: NDArray[np.int64],
     ) -> None:
         """Fetches what ``step`` needs; the shards of the given rows of it before all others."""
-        needed = self._rows.shards_from(step)
+        needed = self._order.shards_needed(step)
         if needed == self._last:
             return
         self._last = needed
-        numbers: dict[int, list[int]] = {}
+        now, later = [], []
         for i in self._remote:
-            mine = source == i
-            numbers[i] = self._readers[i].shards_of(row[mine], epoch[mine])
-        wanted = [(i, number) for i in self._remote for number in numbers[i]]
-        for entry in needed:
-            if entry.source in numbers:
-                in_epoch = self._readers[entry.source].shards_in_epoch(entry.shards, entry.epoch)
-                wanted += [(entry.source, number) for number in in_epoch]
-        shards: dict[str, ShardInfo] = {}
-        for i, number in wanted:
-            shard = self._datasets[i].shards(TRAIN)[number]
-            shards[self._datasets[i].path(shard)] = shard
-        for i in self._remote:
-            self._readers[i].close_all_but({number for j, number in wanted if j == i})
-            dataset = self._datasets[i]
-            shards |= {dataset.path(shard): shard for shard in dataset.shards(VALIDATION)}
-        self._cache.want(list(shards.items()))
+            dataset, reader, mine = self._datasets[i], self._readers[i], source == i
+            shards_of_rows, _ = reader.locate(row[mine], epoch[mine])
+            in_windows = [(shard, e) for e, owner, shard in needed if owner == i]
+            shards = reader.shard_in_epoch(*np.array(in_windows, np.int64).reshape(-1, 2).T)
+            first, rest = np.unique(shards_of_rows).tolist(), shards.tolist()
+            reader.close_all_but({*first, *rest})
+            now += [(dataset, dataset.shards(TRAIN)[number]) for number in first]
+            later += [(dataset, dataset.shards(TRAIN)[number]) for number in rest]
+            later += [(dataset, shard) for shard in dataset.shards(VALIDATION)]
+        self._cache.want({dataset.path(shard): shard for dataset, shard in now + later})
 
     def _check_room(self) -> None:
-        needed = sum(
-            shard.bytes for i in self._remote for shard in self._datasets[i].shards(VALIDATION)
-        )
-        everything = list(range(len(self._datasets)))
-        streams = [everything] if self._rows.weights is None else [[i] for i in everything]
-        needed += sum(self._most_bytes(stream) for stream in streams)
+        remote = [self._datasets[i] for i in self._remote]
+        needed = sum(shard.bytes for dataset in remote for shard in dataset.shards(VALIDATION))
+        needed += sum(self._most_bytes(stream) for stream in self._order.streams)
         if needed > self._cache.limit:
-            window = self._rows.window
+            window = self._order.window
             fix = "--shard_window N" if window is None else f"a --shard_window below {window}"
             raise UserError(
                 f"--cache_gb {self._cache.limit / _GB:g}: up to "
@@ -95,18 +85,11 @@ class FetchAhead:
 
     def _most_bytes(self, stream: Sequence[int]) -> int:
         """The most that is needed at a time of datasets which have epochs in common."""
-        sizes = [
-            shard.bytes
-            for i in stream
-            if i in self._remote
-            for shard in self._datasets[i].shards(TRAIN)
-        ]
-        window = self._rows.window
-        if window is None:
-            # An epoch and, with several copies, the next one's.
-            copies = max(self._datasets[i].copies(TRAIN) for i in stream)
-            return sum(sizes) * min(copies, 2) // copies
-        rows = sorted(count for i in stream for count in self._rows.shards[i])
-        smallest_window = max(1, sum(rows[:window]))
-        windows = 1 + max(1, -(-self._rows.batch_size // smallest_window))
+        remote = [self._datasets[i] for i in stream if i in self._remote]
+        sizes = [shard.bytes for dataset in remote for shard in dataset.shards(TRAIN)]
+        rows = sorted(count for i in stream for count in self._order.shards[i])
+        # Without windows, an epoch is one: all shards of one copy.
+        window = self._order.window or sum(len(d.shard_rows(TRAIN)) for d in remote)
+        smallest_window = max(1, sum(rows[: self._order.window]))
+        windows = 1 + max(1, -(-self._order.batch_size // smallest_window))
         return sum(sorted(sizes, reverse=True)[: windows * window])

@@ -1,179 +1,144 @@
-"""Which rows make up training step k: a pure function, without state and without a shuffle buffer.
+"""Which rows make up each training step: a pure function, without state and without a shuffle buffer.
 
 Every epoch is a keyed permutation of all rows, evaluated only at the places that a step needs, so
-step 1,000,000 costs as much as step 0, and a resumed run needs nothing but its step number. With a
-``window`` an epoch goes through the shards some at a time (``windows.py``), and ``step_shards``
-says which a step needs and which come next.
+step 1,000,000 costs as much as step 0, and a resumed run needs nothing but its step number.
 Invariants: each row exactly once an epoch; the rows of a step do not depend on the number of hosts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
+from trainer.data.epoch import Epoch
 from trainer.data.mixture import count_shares, drawn_before, mixture_at
-from trainer.data.permutation import permute
-from trainer.data.windows import EpochWindows, epoch_windows
+
+# Epoch, source and row within the source, int64[rows] each.
+StepRows = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def step_rows(
-    k: int,
-    *,
-    rows_per_source: Sequence[int],
-    weights: Sequence[float] | None = None,
-    seed: int,
-    global_batch: int,
-    host: int = 0,
-    hosts: int = 1,
-    shards: Sequence[Sequence[int]] | None = None,
-    window: int | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of training step ``k`` = 0, 1, … that this host reads.
+class RowOrder:
+    """The rows of every step of a run.
 
     Args:
-        k: the step.
-        rows_per_source: how many rows each source has, at least 1.
+        shards: how many rows each shard of each source has.
         weights: share of each source in the batches, in any unit; every source then has epochs of
-            its own. None: all rows of all sources are one pool and every epoch has each once.
+            its own. None: all rows of all sources are one pool, and every epoch has each once.
         seed: any integer.
-        global_batch: rows in a step, over all hosts.
-        host, hosts: host ``host`` of ``hosts`` gets its contiguous part of the step's rows.
-        shards: how many rows each shard of each source has; needed for a window.
-        window: shards (of the pool, or of each source) whose rows are shuffled together; None: all.
+        batch_size: rows in a step, over all hosts.
+        window: how many shards (of the pool, or of each source) are shuffled together; None: all.
 
-    Returns:
-        ``epoch``, ``source`` and ``row`` within the source, int64[global_batch / hosts] each.
-
-    Raises:
-        UserError: a batch that the hosts cannot share evenly, or weights that are no shares.
+    Raises UserError for weights that are not positive numbers.
     """
-    if global_batch % hosts:
-        raise UserError(f"batch_size {global_batch} cannot be shared evenly by {hosts} processes")
-    own_rows = global_batch // hosts
-    start = k * global_batch + host * own_rows
-    positions = np.arange(start, start + own_rows, dtype=np.int64)
-    streams = _streams(rows_per_source, weights, seed, shards, window)
-    rows = np.asarray(rows_per_source, np.int64)
-    if weights is None:
-        ends = np.cumsum(rows)
-        epoch, pooled = streams[0].rows_at(positions)
-        source = np.searchsorted(ends, pooled, side="right")
-        return epoch, source, pooled - (ends - rows)[source]
-    source, drawn = mixture_at(positions, count_shares(weights), seed)
-    epoch, row = np.empty_like(drawn), np.empty_like(drawn)
-    for i, stream in enumerate(streams):
-        of_source = source == i
-        epoch[of_source], row[of_source] = stream.rows_at(drawn[of_source])
-    return epoch, source, row
+
+    def __init__(
+        self,
+        shards: Sequence[Sequence[int]],
+        *,
+        weights: Sequence[float] | None = None,
+        seed: int,
+        batch_size: int,
+        window: int | None = None,
+    ):
+        self.shards, self.batch_size, self.window = shards, batch_size, window
+        self._seed = seed
+        self._shares = None if weights is None else count_shares(weights)
+        self._source_ends = np.cumsum([sum(rows) for rows in shards], dtype=np.int64)
+        # The sources of each stream: of rows that have epochs in common.
+        sources = list(range(len(shards)))
+        self.streams = [sources] if weights is None else [[i] for i in sources]
+        # Source and number of each shard of a stream.
+        self._owners = [
+            [(i, j) for i in stream for j in range(len(shards[i]))] for stream in self.streams
+        ]
+        key = purpose_key(seed, "row order")
+        keys = [key] if weights is None else [fold(key, i) for i in sources]
+        self._streams = [
+            _Stream([shards[i][j] for i, j in owners], window, key)
+            for owners, key in zip(self._owners, keys, strict=True)
+        ]
+
+    def rows(self, step: int, host: int = 0, hosts: int = 1) -> StepRows:
+        """The rows of training step ``step`` = 0, 1, … that host ``host`` of ``hosts`` reads: its
+        contiguous part of them.
+
+        Raises UserError if the hosts cannot share a batch evenly.
+        """
+        if self.batch_size % hosts:
+            raise UserError(
+                f"batch_size {self.batch_size} cannot be shared evenly by {hosts} processes"
+            )
+        own_rows = self.batch_size // hosts
+        start = step * self.batch_size + host * own_rows
+        positions = np.arange(start, start + own_rows, dtype=np.int64)
+        if self._shares is None:
+            epoch, pooled = self._streams[0].rows_at(positions)
+            source = np.searchsorted(self._source_ends, pooled, side="right")
+            return epoch, source, pooled - np.concatenate([[0], self._source_ends])[source]
+        source, drawn = mixture_at(positions, self._shares, self._seed)
+        epoch, row = np.empty_like(drawn), np.empty_like(drawn)
+        for i, stream in enumerate(self._streams):
+            of_source = source == i
+            epoch[of_source], row[of_source] = stream.rows_at(drawn[of_source])
+        return epoch, source, row
+
+    def shards_needed(self, step: int) -> list[tuple[int, int, int]]:
+        """(epoch, source, shard) of all that the windows of a step hold, in the order of need, and of
+        the next window of each stream if the step reads from one window only."""
+        bounds = (step * self.batch_size, (step + 1) * self.batch_size)
+        if self._shares is None:
+            drawn = [bounds]
+        else:
+            first, stop = (drawn_before(bound, self._shares, self._seed) for bound in bounds)
+            drawn = list(zip(first, stop, strict=True))
+        return [
+            (epoch, *owners[shard])
+            for stream, owners, (first_draw, stop_draw) in zip(
+                self._streams, self._owners, drawn, strict=True
+            )
+            for epoch, shards in stream.windows_needed(first_draw, stop_draw)
+            for shard in shards
+        ]
 
 
-@dataclass(frozen=True)
-class NeededShards:
-    """Shards of a source that a step needs, or one of the next: numbers within the source, and the
-    epoch that they are needed in."""
-
-    epoch: int
-    source: int
-    shards: tuple[int, ...]
-
-
-def step_shards(
-    k: int,
-    *,
-    weights: Sequence[float] | None = None,
-    seed: int,
-    global_batch: int,
-    shards: Sequence[Sequence[int]],
-    window: int | None = None,
-) -> list[NeededShards]:
-    """The shards of the windows that step ``k`` reads from, in the order of need, and of the window
-    after if it reads from one only: never more than two, or what the step itself needs. The
-    arguments are those of ``step_rows``."""
-    streams = _streams([sum(counts) for counts in shards], weights, seed, shards, window)
-    if weights is None:
-        owners = [(i, j) for i, counts in enumerate(shards) for j in range(len(counts))]
-        needed = []
-        for epoch, pooled in streams[0].shards_from(k * global_batch, (k + 1) * global_batch):
-            of_source: dict[int, list[int]] = {}
-            for source, shard in (owners[number] for number in pooled):
-                of_source.setdefault(source, []).append(shard)
-            needed += [NeededShards(epoch, i, tuple(of_source[i])) for i in sorted(of_source)]
-        return needed
-    shares = count_shares(weights)
-    first, stop = (drawn_before(step * global_batch, shares, seed) for step in (k, k + 1))
-    return [
-        NeededShards(epoch, i, tuple(numbers))
-        for i, stream in enumerate(streams)
-        for epoch, numbers in stream.shards_from(first[i], stop[i])
-    ]
-
-
-@dataclass(frozen=True)
 class _Stream:
-    """Rows that have epochs of their own: the pool, or one source of a mixture."""
+    """Rows that have epochs in common: the pool, or one source of a mixture."""
 
-    rows: int
-    shards: tuple[int, ...]
-    window: int | None
-    key: NDArray[np.uint64]
+    def __init__(self, shards: Sequence[int], window: int | None, key: NDArray[np.uint64]):
+        self._rows = sum(shards)
+        self._epoch = lru_cache(8)(lambda number: Epoch(shards, window, fold(key, number)))
 
     def rows_at(self, drawn: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The epoch and the row of the n-th draws from this stream."""
-        epochs, places = np.divmod(drawn, self.rows)
+        epochs, places = np.divmod(drawn, self._rows)
         rows = np.empty_like(places)
-        for epoch in np.unique(epochs).tolist():
-            of_epoch = epochs == epoch
-            rows[of_epoch] = (
-                permute(places[of_epoch], self.rows, fold(self.key, epoch))
-                if self.window is None
-                else self._windows(epoch).rows_at(places[of_epoch])
-            )
+        for number in np.unique(epochs).tolist():
+            of_epoch = epochs == number
+            rows[of_epoch] = self._epoch(number).rows_at(places[of_epoch])
         return epochs, rows
 
-    def shards_from(self, first: int, stop: int) -> list[tuple[int, list[int]]]:
-        """(epoch, shards) of each window that draws ``first`` … ``stop`` - 1 fall into; if that is
-        one only, also of the next window with rows."""
-        if self.window is None:
-            epochs = range(first // self.rows, max(first, stop - 1) // self.rows + 2)
-            return [(epoch, list(range(len(self.shards)))) for epoch in epochs]
-        epoch, place = divmod(first, self.rows)
-        last_epoch, last_place = divmod(max(first, stop - 1), self.rows)
-        number = int(self._windows(epoch).windows_at(np.array([place]))[0])
-        last = int(self._windows(last_epoch).windows_at(np.array([last_place]))[0])
+    def windows_needed(self, first: int, stop: int) -> list[tuple[int, list[int]]]:
+        """(epoch, shards) of the windows that draws ``first`` … ``stop`` - 1 fall into; if that is
+        one only, also of the next."""
         needed: list[tuple[int, list[int]]] = []
-        while True:
-            windows = self._windows(epoch)
-            if not windows.is_empty(number):
-                is_next = (epoch, number) > (last_epoch, last)
-                if not is_next or len(needed) == 1:
-                    needed.append((epoch, windows.shards_of(number)))
-                if is_next:
-                    return needed
-            epoch, number = (epoch, number + 1) if number + 1 < len(windows) else (epoch + 1, 0)
+        for start, epoch, shards in self._windows_from(first):
+            is_next = start >= max(stop, first + 1)
+            if not is_next or len(needed) == 1:
+                needed.append((epoch, shards))
+            if is_next:
+                break
+        return needed
 
-    def _windows(self, epoch: int) -> EpochWindows:
-        assert self.window is not None
-        return epoch_windows(self.shards, self.window, int(fold(self.key, epoch)[()]))
-
-
-def _streams(
-    rows_per_source: Sequence[int],
-    weights: Sequence[float] | None,
-    seed: int,
-    shards: Sequence[Sequence[int]] | None,
-    window: int | None,
-) -> list[_Stream]:
-    key = purpose_key(seed, "row order")
-    if weights is None:
-        pooled = tuple(count for source in shards or () for count in source)
-        return [_Stream(sum(rows_per_source), pooled, window, key)]
-    return [
-        _Stream(rows, tuple(shards[i]) if shards else (), window, fold(key, i))
-        for i, rows in enumerate(rows_per_source)
-    ]
+    def _windows_from(self, first: int) -> Iterator[tuple[int, int, list[int]]]:
+        """The first draw, epoch and shards of the window that a draw falls into, and of all after."""
+        epoch, place = divmod(first, self._rows)
+        for number in count(epoch):
+            for start, shards in self._epoch(number).windows_from(place):
+                yield number * self._rows + start, number, shards
+            place = 0

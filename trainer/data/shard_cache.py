@@ -1,9 +1,9 @@
-"""Remote shards on the local disk: fetched ahead by threads, verified, thrown away when in the way.
+"""Remote shards on the local disk: fetched ahead by threads, verified, deleted to make room.
 
 A cached file is named after the SHA-256 of its content and appears by a rename once it is verified,
 so processes of one machine share a folder without knowing of each other. The folder stays below its
-limit: what nobody here asked for goes first, the longest unused before the others. A file that
-another process throws away stays readable where it is open.
+limit: shards that this process does not want go, the longest unused first. A file that another
+process deletes stays readable where it is open.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,15 +24,15 @@ from pipelines.records.shards import ShardInfo, damaged_shard, file_sha256
 FETCHING_THREADS = 4
 # Pauses before another attempt, in seconds; the filesystem's own retries come on top.
 _PAUSES = (1.0, 4.0)
-# How often (seconds) a transfer that waits for room looks for some.
-_LOOK_AGAIN = 1.0
+# How often (seconds) a transfer that waits for room checks for some.
+_CHECK_EVERY = 1.0
 _TEMPORARY = ".incomplete-"
-# A temporary file this old (seconds) belongs to nobody any more.
+# A temporary file this old (seconds) was left by a process that was killed.
 _ABANDONED = 3600.0
 
 
 def default_cache_folder() -> str:
-    """Where shards are kept unless told otherwise: the same for all runs of a user."""
+    """Where shards are kept by default: the same for all runs of a user."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "bertmill", "shards")
 
@@ -41,42 +41,37 @@ class ShardCache:
     """Local copies of remote shards.
 
     Args:
-        folder: where they are; made if it is not there.
+        folder: where they are; made if it does not exist.
         limit: most bytes in it.
     """
 
     def __init__(self, folder: str, limit: int):
-        self._folder, self._limit = Path(folder), limit
+        self._folder, self.limit = Path(folder), limit
         self._lock = threading.Condition()
+        # Transfers and the shards to keep, by SHA-256.
         self._coming: dict[str, Future[str]] = {}
         self._wanted: set[str] = set()
-        # What each temporary file will have taken up when it is whole.
+        # The size of each temporary file once it is whole.
         self._reserved: dict[str, int] = {}
         self._stopped = threading.Event()
         self._pool = ThreadPoolExecutor(FETCHING_THREADS, thread_name_prefix="fetch")
 
-    @property
-    def limit(self) -> int:
-        """Most bytes in the folder."""
-        return self._limit
-
-    def want(self, shards: Sequence[tuple[str, ShardInfo]]) -> None:
-        """Begins to fetch the shards (their paths and manifest entries), in this order.
+    def want(self, shards: Mapping[str, ShardInfo]) -> None:
+        """Begins to fetch the shards (their manifest entries by their paths), in this order.
 
         They stay until the next call, which says what is wanted from then on.
         """
         self._stopped.clear()
         with self._lock:
-            self._wanted = {info.sha256 for _, info in shards}
-            # What waits for a thread and is wanted no more need not come.
+            self._wanted = {info.sha256 for info in shards.values()}
             for digest, future in list(self._coming.items()):
                 if digest not in self._wanted and (future.cancel() or future.done()):
                     del self._coming[digest]
-        for path, info in shards:
+        for path, info in shards.items():
             self._begin(path, info)
 
     def get(self, path: str, info: ShardInfo) -> str:
-        """The local copy, waiting for it if it is not there yet.
+        """The path of the local copy; waits for it if it is not there yet.
 
         Raises DamagedShardError for a shard that is missing or is not what its manifest says, and
         UserError where it cannot be fetched at all.
@@ -84,7 +79,7 @@ class ShardCache:
         self._stopped.clear()
         future = self._begin(path, info)
         if future.done() and isinstance(future.exception(), UserError):
-            # It failed some time ago, ahead of the need: the store may be back.
+            # It failed some time ago, ahead of the need: the store may answer again.
             self._forget(info, future)
             future = self._begin(path, info)
         try:
@@ -93,12 +88,12 @@ class ShardCache:
             self._forget(info, future)
 
     def discard(self, info: ShardInfo) -> None:
-        """Deletes a local copy that turned out not to be what was put there."""
+        """Deletes a local copy that turned out to be damaged."""
         (self._folder / info.sha256).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Fetches nothing more ahead. What is in the folder stays for the next run."""
-        self.want([])
+        self.want({})
         self._stopped.set()
 
     def _forget(self, info: ShardInfo, future: Future[str]) -> None:
@@ -109,16 +104,15 @@ class ShardCache:
     def _begin(self, path: str, info: ShardInfo) -> Future[str]:
         with self._lock:
             if info.sha256 not in self._coming:
-                here = self._folder / info.sha256
-                if _is_there(here, info.bytes):
+                cached = self._folder / info.sha256
+                if _is_whole(cached, info.bytes):
                     done: Future[str] = Future()
-                    done.set_result(str(here))
+                    done.set_result(str(cached))
                     return done
                 self._coming[info.sha256] = self._pool.submit(self._fetch, path, info)
             return self._coming[info.sha256]
 
     def _fetch(self, path: str, info: ShardInfo) -> str:
-        target = self._folder / info.sha256
         name = f"{_TEMPORARY}{uuid.uuid4().hex}"
         temporary = self._folder / name
         try:
@@ -130,8 +124,7 @@ class ShardCache:
                 self._make_room(name, info.bytes)
                 problem = self._try(path, info, temporary)
                 if problem is None:
-                    os.replace(temporary, target)
-                    return str(target)
+                    return str(temporary.replace(self._folder / info.sha256))
                 if pause is None or self._stopped.wait(pause):
                     raise problem
             raise AssertionError
@@ -142,14 +135,14 @@ class ShardCache:
                 self._lock.notify_all()
 
     def _try(self, path: str, info: ShardInfo, temporary: Path) -> UserError | None:
-        """Fetches to the temporary file; says what went wrong if another attempt may do better."""
+        """Fetches to the temporary file; returns the problem if another attempt may succeed."""
         try:
             files.download(path, str(temporary))
         except FileNotFoundError:
             raise damaged_shard(path, "is missing") from None
         except UserError:
             raise
-        except Exception as error:  # each store's library has errors of its own
+        except Exception as error:  # each store's library has its own errors
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
                     f"--cache_dir: no room on the disk of {self._folder} for shard {path}; make "
@@ -168,39 +161,39 @@ class ShardCache:
         return None
 
     def _make_room(self, name: str, size: int) -> None:
-        """Reserves ``size`` bytes for the file ``name``: deletes others, the longest unused first
-        and none that is wanted, and waits for transfers that nobody wants any more, until it fits.
+        """Reserves ``size`` bytes for the file ``name``: deletes shards that are not wanted and waits
+        for transfers that are no longer wanted, until it fits.
 
-        Goes ahead where neither helps: the rest is of other processes.
+        Goes ahead where neither helps: the rest belongs to other processes.
         """
         with self._lock:
             while not self._delete_for(name, size) and self._reserved.keys() - {name}:
-                self._lock.wait(_LOOK_AGAIN)
+                self._lock.wait(_CHECK_EVERY)
             self._reserved[name] = size
 
     def _delete_for(self, name: str, size: int) -> bool:
-        """Deletes what may go until the file fits; False if it does not."""
+        """Deletes shards that are not wanted until the file fits; False if it does not."""
         cached = []
         for entry in os.scandir(self._folder):
             try:
                 status = entry.stat()
             except FileNotFoundError:
-                continue  # another process was faster
+                continue  # another process deleted it
             if entry.name not in self._reserved and entry.name != name:
                 cached.append((status.st_mtime, status.st_size, entry.name))
         reserved = sum(length for other, length in self._reserved.items() if other != name)
         used = size + reserved + sum(length for _, length, _ in cached)
         for modified, length, other in sorted(cached):
-            if used <= self._limit:
+            if used <= self.limit:
                 break
             is_others = other.startswith(_TEMPORARY) and time.time() - modified < _ABANDONED
             if not is_others and other not in self._wanted:
                 (self._folder / other).unlink(missing_ok=True)
                 used -= length
-        return used <= self._limit
+        return used <= self.limit
 
 
-def _is_there(path: Path, size: int) -> bool:
+def _is_whole(path: Path, size: int) -> bool:
     """True for a whole cached file, which counts as used from now."""
     try:
         if path.stat().st_size != size:

@@ -2,8 +2,10 @@
 
 One entry a line: ``SHARD`` (all its rows), ``SHARD RECORD`` or ``SHARD FIRST-LAST``, records counted
 from 0; SHARD is a training shard's file name, or a path that ends in it where several folders are
-read. Empty lines and what follows ``#`` are passed over. A skipped row takes no place: an epoch is
+read. Empty lines and what follows ``#`` are ignored. A skipped row takes no place: an epoch is
 shorter by it and holds every other row exactly once.
+
+Skipped rows are given by their numbers through a dataset's training shards: ascending, int64.
 """
 
 from __future__ import annotations
@@ -18,123 +20,94 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.errors import UserError
+from trainer.data.dataset import TRAIN, Dataset
 
 _ENTRY = re.compile(r"(?P<shard>\S.*?)(?:\s+(?P<first>\d+)(?:-(?P<last>\d+))?)?")
 
 
 @dataclass(frozen=True)
 class KeptRows:
-    """The rows of a source that are left, numbered 0, 1, … without gaps.
+    """The rows of a dataset that are left, numbered 0, 1, … without gaps.
 
-    ``shards``: how many are left in each shard; ``skipped``: the numbers of the others, ascending,
-    int64[n], counted through all rows.
+    ``shards``: how many are left in each shard; ``skipped``: the numbers of the others.
     """
 
-    shards: tuple[int, ...]
+    shards: list[int]
     skipped: NDArray[np.int64]
-
-    @property
-    def rows(self) -> int:
-        """How many rows are left."""
-        return sum(self.shards)
 
     def numbers_of(self, kept: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number among all rows of each of the given kept ones."""
-        # Before the j-th skipped row, s[j] - j rows are kept: it is passed by those from there on.
+        # Before the j-th skipped row, s[j] - j rows are kept: it precedes those from there on.
         kept_before = self.skipped - np.arange(len(self.skipped))
         return kept + np.searchsorted(kept_before, kept, side="right")
 
 
 def keep_rows(shards: Sequence[int], skipped: NDArray[np.int64]) -> KeptRows:
-    """What is left of shards with so many rows each without the given rows (any order, repeats)."""
-    skipped = np.unique(np.asarray(skipped, np.int64))
-    ends = np.cumsum(np.asarray(shards, np.int64))
+    """What is left of shards with so many rows each without the skipped ones."""
+    ends = np.cumsum(shards, dtype=np.int64)
     lost = np.bincount(np.searchsorted(ends, skipped, side="right"), minlength=len(ends))
-    return KeptRows(tuple((np.asarray(shards, np.int64) - lost).tolist()), skipped)
+    return KeptRows((np.asarray(shards, np.int64) - lost).tolist(), skipped)
 
 
-@dataclass(frozen=True)
-class SourceShards:
-    """The training shards of a source: its folder, and the name and rows of each shard."""
-
-    folder: str
-    names: tuple[str, ...]
-    rows: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class SkippedRows:
-    """``rows``: the skipped ones of each source, ascending numbers through its shards, int64."""
-
-    rows: list[NDArray[np.int64]]
-
-    @property
-    def fingerprint(self) -> str:
-        """A SHA-256 of which rows they are, however a file lists them, in hex."""
-        digest = hashlib.sha256()
-        for rows in self.rows:
-            digest.update(np.array([len(rows), *rows], "<i8").tobytes())
-        return digest.hexdigest()
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return sum(len(rows) for rows in self.rows)
+def fingerprint_rows(skipped: Sequence[NDArray[np.int64]]) -> str:
+    """A SHA-256 (hex) of which rows of each dataset are skipped, however a file lists them."""
+    digest = hashlib.sha256()
+    for rows in skipped:
+        digest.update(np.array([len(rows), *rows], "<i8").tobytes())
+    return digest.hexdigest()
 
 
-def read_skipped_rows(path: str, sources: Sequence[SourceShards]) -> SkippedRows:
-    """The rows that the file lists.
+def read_skipped_rows(path: str, datasets: Sequence[Dataset]) -> list[NDArray[np.int64]]:
+    """The rows of each dataset that the file lists.
 
     Of examples in several copies, the shards of every copy name the same rows. Raises UserError,
-    with the line, for what is no such entry or names no shard or record.
+    with the line, for an entry that names no shard or no record, and if no row of a dataset is left.
     """
     try:
         text = files.read_bytes(path).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"--skip_rows: cannot read {path} ({getattr(error, 'strerror', None) or error})"
-        ) from None
-    entries: list[list[NDArray[np.int64]]] = [[] for _ in sources]
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--skip_rows: cannot read {path} ({reason})") from None
+    listed: list[list[NDArray[np.int64]]] = [[np.empty(0, np.int64)] for _ in datasets]
     for number, line in enumerate(text.split("\n"), 1):
-        entry = line.partition("#")[0].strip()
-        if entry:
-            source, rows = _read_entry(entry, sources, f"--skip_rows: {path}, line {number}")
-            entries[source].append(rows)
-    skipped = [np.unique(np.concatenate([np.empty(0, np.int64), *rows])) for rows in entries]
-    return SkippedRows(skipped)
+        if entry := line.partition("#")[0].strip():
+            owner, rows = _read_entry(entry, datasets, f"--skip_rows: {path}, line {number}")
+            listed[owner].append(rows)
+    skipped = [np.unique(np.concatenate(rows)) for rows in listed]
+    for dataset, rows in zip(datasets, skipped, strict=True):
+        if len(rows) == dataset.rows(TRAIN):
+            raise UserError(f"--skip_rows: no training row of {dataset.folder} is left")
+    return skipped
 
 
 def _read_entry(
-    entry: str, sources: Sequence[SourceShards], where: str
+    entry: str, datasets: Sequence[Dataset], where: str
 ) -> tuple[int, NDArray[np.int64]]:
+    """The number of a dataset and the rows of it that an entry names."""
     matched = _ENTRY.fullmatch(entry)
     assert matched is not None
-    asked = matched["shard"]
-    named = [
+    name = matched["shard"]
+    candidates = [
         (i, j)
-        for i, source in enumerate(sources)
-        for j, name in enumerate(source.names)
-        if asked in (name, files.join(source.folder, name))
-        or f"/{files.join(source.folder, name)}".endswith(f"/{asked}")
+        for i, dataset in enumerate(datasets)
+        for j, shard in enumerate(dataset.shards(TRAIN))
+        if name == shard.name or f"/{dataset.path(shard)}".endswith(f"/{name}")
     ]
-    if len(named) != 1:
-        problem = (
-            "no training shard of the data is called"
-            if not named
-            else f"{len(named)} folders have a shard called"
+    if not candidates:
+        raise UserError(f"{where}: no training shard of the data is called {name!r}")
+    if len(candidates) > 1:
+        raise UserError(
+            f"{where}: {len(candidates)} folders have a shard called {name!r}; put its folder "
+            "before it"
         )
-        fix = "" if not named else "; put its folder before it"
-        raise UserError(f"{where}: {problem} {asked!r}{fix}")
-    source, shard = named[0]
-    # Copies of the same rows follow each other: shard copy * n + i holds those of shard i.
-    count, number = len(sources[source].rows), shard % len(sources[source].rows)
-    rows = sources[source].rows[number]
-    assert len(sources[source].names) % count == 0
-    first = int(matched["first"]) if matched["first"] else 0
-    last = int(matched["last"]) if matched["last"] else first if matched["first"] else rows - 1
+    number, shard = candidates[0]
+    counts = datasets[number].shard_rows(TRAIN)
+    # Copies of the same rows follow each other: shard copy * n + i holds those of shard i of n.
+    shard %= len(counts)
+    start, rows = sum(counts[:shard]), counts[shard]
+    if matched["first"] is None:
+        return number, np.arange(start, start + rows, dtype=np.int64)
+    first, last = int(matched["first"]), int(matched["last"] or matched["first"])
     if not first <= last < rows:
-        if not rows and not matched["first"]:
-            return source, np.empty(0, np.int64)
-        raise UserError(f"{where}: {asked} has records 0 to {rows - 1}; {entry!r} names others")
-    start = sum(sources[source].rows[:number])
-    return source, np.arange(start + first, start + last + 1, dtype=np.int64)
+        raise UserError(f"{where}: {name} has records 0 to {rows - 1}; {entry!r} names others")
+    return number, np.arange(start + first, start + last + 1, dtype=np.int64)

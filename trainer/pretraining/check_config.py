@@ -1,10 +1,14 @@
-"""Which values of the options of ``trainer.pretrain`` cannot work, whatever the data is."""
+"""Which values of the options of ``trainer.pretrain`` cannot work: ever, or with this data, backend
+or number of devices."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pipelines.errors import UserError
+from pipelines.mask.config import MaskConfig
+from trainer.data.dataset import Dataset
 from trainer.pretraining.config import DIMENSIONS, PretrainConfig
 
 _AT_LEAST_ONE = (
@@ -93,3 +97,36 @@ def check_devices(config: PretrainConfig, devices: int) -> None:
                 f"--model_parallel {config.model_parallel}: cannot share {dimensions[name]} "
                 f"({name}) evenly; give a divisor of it"
             )
+
+
+def check_data(config: PretrainConfig, datasets: Sequence[Dataset]) -> None:
+    """Raises UserError where data, masking and model do not fit together."""
+    vocabulary, seq_length = datasets[0].vocabulary, datasets[0].seq_length
+    positions = config.max_sequence_length
+    if positions is not None and positions < seq_length:
+        raise UserError(
+            f"--max_sequence_length {positions}: the rows in {datasets[0].folder} have "
+            f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
+        )
+    config.check_masking(
+        vocabulary_size=vocabulary.size, mask_token_id=vocabulary.mask_id, seq_length=seq_length
+    )
+    masked = [dataset.folder for dataset in datasets if dataset.is_masked]
+    usual = MaskConfig(seed=config.seed).masking()
+    changed = [name for name, value in config.masking().items() if value != usual[name]]
+    if masked and changed:
+        raise UserError(
+            f"--{changed[0]}: the examples in {masked[0]} are masked already; leave it out, or "
+            "give the rows that they were made from"
+        )
+
+
+def learns_next_sentence(config: PretrainConfig, datasets: Sequence[Dataset]) -> bool:
+    """Whether to train the next-sentence head. Raises UserError where data lacks labels."""
+    without = [dataset.folder for dataset in datasets if not dataset.has_labels]
+    if without and config.next_sentence_loss == "true":
+        raise UserError(
+            f"--next_sentence_loss true: the rows in {without[0]} have no labels; make them with "
+            "pipelines.tokenize --packing pairs, or leave it out"
+        )
+    return not without and config.next_sentence_loss != "false"

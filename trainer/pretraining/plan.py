@@ -12,25 +12,21 @@ from dataclasses import asdict, dataclass, fields
 from itertools import repeat
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.errors import UserError
-from pipelines.mask.config import MaskConfig
 from pipelines.options import deciding_fields
 from trainer.data.batches import Batch, BatchMaker
-from trainer.data.dataset import Dataset, open_datasets
+from trainer.data.dataset import TRAIN, Dataset, open_datasets
 from trainer.data.mixture import weigh_by_temperature
 from trainer.data.shard_cache import ShardCache, default_cache_folder
-from trainer.data.skipped_rows import SkippedRows, read_skipped_rows
-from trainer.data.step_rows import count_kept
-from trainer.pretraining.check_config import check_backend
+from trainer.data.skipped_rows import fingerprint_rows, read_skipped_rows
+from trainer.pretraining.check_config import check_backend, check_data, learns_next_sentence
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.flops import peak_tflops, training_flops, utilization
-from trainer.pretraining.initial_weights import (
-    InitialRun,
-    initialize_weights,
-    load_initial_weights,
-    open_initial_run,
-)
+from trainer.pretraining.initial_run import InitialRun, open_initial_run
 from trainer.run_folder import describe_changes, read_identity
 
 # The masked-LM head that KerasHub and Hugging Face can both hold exactly; manifests name it.
@@ -41,30 +37,38 @@ PORTABLE_HEAD = "portable"
 class PretrainPlan:
     """A config with its data.
 
-    ``folders`` and ``weights`` (None: one pool) name the ``datasets``; ``rows`` is the number of
-    their training rows, the ``skipped`` ones not counted; ``dimensions`` are ``BertBackbone``'s
-    arguments; ``initial`` is the run whose weights this one begins with; ``next_sentence``: rows
-    have labels to learn from.
+    ``weights``: the share of each of the ``datasets`` (None: one pool); ``skipped``: the rows of
+    each that are never trained on (None: no list of them was given); ``rows``: how many training
+    rows are left; ``dimensions``: ``BertBackbone``'s arguments; ``initial``: the run whose weights
+    this one begins with; ``next_sentence``: rows have labels to learn from.
     """
 
     config: PretrainConfig
-    folders: list[str]
-    weights: list[float] | None
     datasets: list[Dataset]
-    skipped: SkippedRows | None
+    weights: list[float] | None
+    skipped: list[NDArray[np.int64]] | None
     rows: int
-    steps: int
-    warmup_steps: int
     dimensions: dict[str, Any]
     initial: InitialRun | None
     next_sentence: bool
 
+    @property
+    def steps(self) -> int:
+        """Training steps of the whole run."""
+        return self.config.count_steps(self.rows)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps in which the learning rate rises."""
+        asked = self.config.warmup_steps
+        return self.steps // 10 if asked is None else asked
+
     def deciding(self) -> dict[str, Any]:
         """All that decides the run's weights, as JSON."""
+        config = self.config
         shares = self.weights or repeat(None, len(self.datasets))
-        positions = self.config.initial_positions
-        deciding = deciding_fields(self.config)
-        masking = self.config.masking()
+        masking = config.masking()
+        deciding = deciding_fields(config)
         for name in masking.keys() - {"seed"}:
             del deciding[name]
         deciding |= {
@@ -79,16 +83,17 @@ class PretrainPlan:
                 for dataset, weight in zip(self.datasets, shares, strict=True)
             ],
         }
-        came_later = {
+        positions = config.initial_positions
+        added_later = {
             "next_sentence": self.next_sentence or None,
-            "temperature": self.config.temperature,
-            "shard_window": self.config.shard_window,
+            "temperature": config.temperature,
+            "shard_window": config.shard_window,
             "initial_positions": None if positions == "normal" else positions,
-            "skip_rows": self.skipped and self.skipped.fingerprint,
+            "skip_rows": None if self.skipped is None else fingerprint_rows(self.skipped),
             "initial_weights": self.initial and self.initial.fingerprint,
         }
-        # Where they are not set, a run is one of those that were begun before there was a choice.
-        deciding |= {name: value for name, value in came_later.items() if value is not None}
+        # Without them, a run is still one of those that were begun before the option existed.
+        deciding |= {name: value for name, value in added_later.items() if value is not None}
         return dict(json.loads(json.dumps(deciding)))
 
     def identity(self) -> dict[str, Any]:
@@ -97,24 +102,22 @@ class PretrainPlan:
 
     def batch_maker(self, cluster: Cluster) -> BatchMaker:
         """The batches of this process."""
+        config, cache = self.config, None
+        if any(dataset.is_remote for dataset in self.datasets):
+            folder = config.cache_dir or default_cache_folder()
+            cache = ShardCache(folder, int(config.cache_gb * 1e9))
         return BatchMaker(
             self.datasets,
             weights=self.weights,
-            mask=self.config,
-            seed=self.config.seed,
-            batch_size=self.config.batch_size,
+            mask=config,
+            seed=config.seed,
+            batch_size=config.batch_size,
             host=cluster.host,
             hosts=cluster.hosts,
-            window=self.config.shard_window,
-            skipped=self.skipped.rows if self.skipped else None,
-            cache=self._cache(),
+            window=config.shard_window,
+            skipped=self.skipped,
+            cache=cache,
         )
-
-    def _cache(self) -> ShardCache | None:
-        if not any(dataset.is_remote for dataset in self.datasets):
-            return None
-        folder = self.config.cache_dir or default_cache_folder()
-        return ShardCache(folder, int(self.config.cache_gb * 1e9))
 
     def utilization(
         self, batch: Batch, rows_per_second: float, cluster: Cluster
@@ -132,6 +135,7 @@ class PretrainPlan:
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.masked_lm_loss import default_block_rows
         from trainer.models.pretraining_model import PretrainingModel
+        from trainer.pretraining.initial_weights import initialize_weights
         from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
         from trainer.pretraining.step import build_train_step
 
@@ -149,7 +153,7 @@ class PretrainPlan:
         sinusoidal = config.initial_positions == "sinusoidal"
         initialize_weights(model, config.seed, sinusoidal_positions=sinusoidal)
         if self.initial:
-            load_initial_weights(model, self.initial)
+            self.initial.load_into(model)
         schedule = WarmupThenDecay(
             config.learning_rate, self.warmup_steps, self.steps, config.schedule
         )
@@ -175,85 +179,46 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
     check_backend(config, os.environ.setdefault("KERAS_BACKEND", "jax"))
     folders, weights = config.folders()
     datasets = open_datasets(folders)
-    _check_data(config, datasets)
-    vocabulary, facts = datasets[0].vocabulary, datasets[0].manifest.facts
-    skipped = None
-    if config.skip_rows:
-        skipped = read_skipped_rows(config.skip_rows, [d.train_shards() for d in datasets])
-    kept = [left.rows for left in count_kept(datasets, skipped.rows if skipped else None)]
+    check_data(config, datasets)
+    skipped = read_skipped_rows(config.skip_rows, datasets) if config.skip_rows else None
+    rows = [dataset.rows(TRAIN) for dataset in datasets]
+    if skipped is not None:
+        rows = [count - len(left_out) for count, left_out in zip(rows, skipped, strict=True)]
     if config.temperature is not None:
-        weights = weigh_by_temperature(kept, config.temperature)
-    rows = sum(kept)
-    steps = config.count_steps(rows)
+        weights = weigh_by_temperature(rows, config.temperature)
+    vocabulary, seq_length = datasets[0].vocabulary, datasets[0].seq_length
     dimensions: dict[str, Any] = {
         "vocabulary_size": vocabulary.size,
         **config.dimensions(),
         "dropout": config.dropout,
-        "max_sequence_length": config.max_sequence_length or max(512, facts["seq_length"]),
+        "max_sequence_length": config.max_sequence_length or max(512, seq_length),
         "num_segments": 2,
     }
     if config.attention_dropout is not None:
         dimensions["attention_dropout"] = config.attention_dropout
-    initial = open_initial_run(config.initial_run) if config.initial_run else None
-    if initial:
-        initial.check(dimensions, vocabulary)
+    initial = None
+    if config.initial_run:
+        initial = open_initial_run(config.initial_run, dimensions, vocabulary)
     return PretrainPlan(
         config=config,
-        folders=folders,
-        weights=weights,
         datasets=datasets,
+        weights=weights,
         skipped=skipped,
-        rows=rows,
-        steps=steps,
-        warmup_steps=steps // 10 if config.warmup_steps is None else config.warmup_steps,
+        rows=sum(rows),
         dimensions=dimensions,
         initial=initial,
-        next_sentence=_has_labels(config, datasets),
+        next_sentence=learns_next_sentence(config, datasets),
     )
 
 
 def plan_again(run: str) -> PretrainPlan:
     """The plan that the run was made by. Raises UserError if its data is no longer the same."""
     identity = read_identity(run)
-    backend = os.environ.setdefault("KERAS_BACKEND", identity["deciding"]["backend"])
+    os.environ.setdefault("KERAS_BACKEND", identity["deciding"]["backend"])
     known = {field.name for field in fields(PretrainConfig)}
-    # Runs of earlier versions may name options that there no longer are.
+    # Runs of earlier versions may name options that no longer exist.
     config = {name: value for name, value in identity["config"].items() if name in known}
     plan = plan_run(PretrainConfig(**{**config, "data": tuple(config["data"])}))
-    changes = describe_changes(identity["deciding"], plan.deciding() | {"backend": backend})
-    if changes:
+    if changes := describe_changes(identity["deciding"], plan.deciding()):
         raise UserError(f"--run: {run} cannot be computed again: {changes}")
     return plan
-
-
-def _has_labels(config: PretrainConfig, datasets: list[Dataset]) -> bool:
-    """Whether to train the next-sentence head. Raises UserError where data lacks labels."""
-    without = [dataset.folder for dataset in datasets if not dataset.has_labels]
-    if without and config.next_sentence_loss == "true":
-        raise UserError(
-            f"--next_sentence_loss true: the rows in {without[0]} have no labels; make them with "
-            "pipelines.tokenize --packing pairs, or leave it out"
-        )
-    return not without and config.next_sentence_loss != "false"
-
-
-def _check_data(config: PretrainConfig, datasets: list[Dataset]) -> None:
-    """Raises UserError where data, masking and model do not fit together."""
-    vocabulary, seq_length = datasets[0].vocabulary, datasets[0].seq_length
-    positions = config.max_sequence_length
-    if positions is not None and positions < seq_length:
-        raise UserError(
-            f"--max_sequence_length {positions}: the rows in {datasets[0].folder} have "
-            f"{seq_length} tokens; give at least that, or tokenize with --seq_length {positions}"
-        )
-    config.check_masking(
-        vocabulary_size=vocabulary.size, mask_token_id=vocabulary.mask_id, seq_length=seq_length
-    )
-    masked = [dataset.folder for dataset in datasets if dataset.is_masked]
-    usual = MaskConfig(seed=config.seed).masking()
-    changed = [name for name, value in config.masking().items() if value != usual[name]]
-    if masked and changed:
-        raise UserError(
-            f"--{changed[0]}: the examples in {masked[0]} are masked already; leave it out, or "
-            "give the rows that they were made from"
-        )

@@ -44,8 +44,8 @@ def publish_run(plan: PretrainPlan, maker: BatchMaker, model: Any, seconds: floa
     write_report(files.join(output, REPORT), output, plan, model, maker, plan.steps)
     save_vocabulary(output, plan.datasets[0].vocabulary)
     counts = {"steps": plan.steps, "rows_seen": rows_seen}
-    if plan.skipped:
-        counts["skipped_rows"] = plan.skipped.count
+    if plan.skipped is not None:
+        counts["skipped_rows"] = sum(map(len, plan.skipped))
     final = read_metrics(output)[-1]
     facts = plan.datasets[0].manifest.facts
     manifest = Manifest(
@@ -68,7 +68,7 @@ def publish_run(plan: PretrainPlan, maker: BatchMaker, model: Any, seconds: floa
         "seconds": round(seconds, 2),
         "rows_per_second": round(rows_seen / seconds, 1),
         "command": shlex.join(["python", "-m", "trainer.pretrain", *sys.argv[1:]]),
-        "data": plan.folders,
+        "data": [dataset.folder for dataset in plan.datasets],
         "device": describe_device(),
         "backend": keras.config.backend(),
         "keras": keras.__version__,

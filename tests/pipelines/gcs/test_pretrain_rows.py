@@ -16,7 +16,7 @@ from pipelines.command import RunOptions
 from pipelines.records.manifest import read_manifest
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
-from trainer.data.order import step_shards
+from trainer.data.order import RowOrder
 
 pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")
 
@@ -171,8 +171,9 @@ def test_a_cache_too_small_says_what_to_do(many_shards, remote, compiled, tmp_pa
 )
 def test_a_bad_object_in_mid_run_is_named(many_shards, remote, compiled, tmp_path, damage):
     shards = read_manifest(str(many_shards)).splits["train"]
-    order = {"seed": 0, "global_batch": 4, "shards": [[shard.records for shard in shards]]}
-    first, second = (step_shards(step, **order, window=_WINDOW)[0].shards for step in (0, 59))
+    rows = [shard.records for shard in shards]
+    order = RowOrder([rows], seed=0, batch_size=4, window=_WINDOW)
+    first, second = ([j for _, _, j in order.shards_needed(step)[:_WINDOW]] for step in (0, 59))
     whole = many_shards / shards[next(j for j in second if j not in first)].name
     path, content = f"{remote}/{whole.name}", whole.read_bytes()
     if damage == "missing":

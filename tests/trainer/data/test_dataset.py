@@ -11,7 +11,8 @@ from pipelines.errors import UserError
 from pipelines.records.ragged import Ragged, concatenate, take
 from pipelines.records.shards import ShardReader
 from pipelines.text.vocabulary import Vocabulary
-from trainer.data.dataset import TRAIN, VALIDATION, RowReader, open_dataset, open_datasets
+from trainer.data.dataset import TRAIN, VALIDATION, open_dataset, open_datasets
+from trainer.data.row_reader import RowReader
 
 
 def read_everything(dataset, split):

@@ -13,26 +13,31 @@ from hypothesis import strategies as st
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
 from trainer.data.mixture import MIXTURE_ROUND, count_shares
-from trainer.data.order import step_rows
+from trainer.data.order import RowOrder
 from trainer.data.permutation import permute
 
 
+def step_rows(step, host=0, hosts=1, **options):
+    return RowOrder(**options).rows(step, host, hosts)
+
+
 def read_steps(count, **arguments):
-    parts = [step_rows(k, **arguments) for k in range(count)]
+    order = RowOrder(**arguments)
+    parts = [order.rows(step) for step in range(count)]
     return tuple(np.concatenate([part[i] for part in parts]) for i in range(3))
 
 
 @given(
     rows=st.lists(st.integers(1, 60), min_size=1, max_size=4),
     seed=st.integers(-(2**70), 2**70),
-    global_batch=st.integers(1, 50),
+    batch_size=st.integers(1, 50),
 )
 @settings(deadline=None, max_examples=60)
-def test_every_row_once_an_epoch(rows, seed, global_batch):
+def test_every_row_once_an_epoch(rows, seed, batch_size):
     total = sum(rows)
-    steps = -(-3 * total // global_batch)
+    steps = -(-3 * total // batch_size)
     epoch, source, row = read_steps(
-        steps, rows_per_source=rows, seed=seed, global_batch=global_batch
+        steps, shards=[[count] for count in rows], seed=seed, batch_size=batch_size
     )
     everything = sorted((s, r) for s, n in enumerate(rows) for r in range(n))
     for e in range(3):
@@ -49,7 +54,11 @@ def test_every_row_once_an_epoch(rows, seed, global_batch):
 @settings(deadline=None, max_examples=25)
 def test_mixture_gives_every_source_whole_epochs_of_its_own(rows, weights, seed):
     epoch, source, row = read_steps(
-        12, rows_per_source=rows, weights=weights[: len(rows)], seed=seed, global_batch=32
+        12,
+        shards=[[count] for count in rows],
+        weights=weights[: len(rows)],
+        seed=seed,
+        batch_size=32,
     )
     for i, count in enumerate(rows):
         mine = source == i
@@ -61,7 +70,7 @@ def test_mixture_gives_every_source_whole_epochs_of_its_own(rows, weights, seed)
 def test_mixture_proportions_hold_in_every_stretch():
     shares = np.array([0.5, 0.3, 0.2])
     _, source, _ = read_steps(
-        64, rows_per_source=[10, 1000, 5], weights=[5, 3, 2], seed=1, global_batch=512
+        64, shards=[[10], [1000], [5]], weights=[5, 3, 2], seed=1, batch_size=512
     )
     counts = np.cumsum(source[:, None] == np.arange(3), axis=0)
     expected = np.arange(1, len(source) + 1)[:, None] * shares
@@ -113,10 +122,10 @@ def test_neighbours_do_not_stay_neighbours():
 @pytest.mark.parametrize("weights", [None, [2.0, 1.0]])
 def test_hosts_share_the_same_step(weights, hosts, k):
     arguments = {
-        "rows_per_source": [1000, 17],
+        "shards": [[1000], [17]],
         "weights": weights,
         "seed": 5,
-        "global_batch": 12,
+        "batch_size": 12,
     }
     whole = step_rows(k, **arguments)
     parts = [step_rows(k, **arguments, host=h, hosts=hosts) for h in range(hosts)]
@@ -125,7 +134,7 @@ def test_hosts_share_the_same_step(weights, hosts, k):
 
 
 def test_seed_and_epoch_change_the_order():
-    arguments = {"rows_per_source": [500], "global_batch": 500}
+    arguments = {"shards": [[500]], "batch_size": 500}
     first, second = (step_rows(0, seed=s, **arguments)[2] for s in (0, 1))
     third = step_rows(1, seed=0, **arguments)[2]
     assert (first != second).mean() > 0.9
@@ -134,7 +143,7 @@ def test_seed_and_epoch_change_the_order():
 
 def test_batch_that_hosts_cannot_share():
     with pytest.raises(UserError, match="10 cannot be shared evenly by 3"):
-        step_rows(0, rows_per_source=[5], seed=0, global_batch=10, hosts=3)
+        step_rows(0, shards=[[5]], seed=0, batch_size=10, hosts=3)
 
 
 # Runs that were begun must go on: without windows and skipped rows this order is for ever.
@@ -143,23 +152,23 @@ def test_batch_that_hosts_cannot_share():
     [
         (
             0,
-            {"rows_per_source": [1000], "seed": 0},
+            {"shards": [[1000]], "seed": 0},
             ([0] * 8, [0] * 8, [753, 874, 742, 94, 206, 973, 836, 300]),
         ),
         (
             12345678,
-            {"rows_per_source": [1000, 17], "seed": 7},
+            {"shards": [[1000], [17]], "seed": 7},
             ([97114] * 8, [0] * 8, [148, 326, 278, 435, 136, 8, 429, 501]),
         ),
         (
             3,
-            {"rows_per_source": [50, 9], "weights": [2.0, 1.0], "seed": 3},
+            {"shards": [[50], [9]], "weights": [2.0, 1.0], "seed": 3},
             ([0, 0, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 1, 0, 0, 0], [7, 29, 23, 33, 7, 10, 12, 47]),
         ),
         (
             999999,
             {
-                "rows_per_source": [50, 9],
+                "shards": [[50], [9]],
                 "weights": [2.0, 1.0],
                 "seed": 3,
                 "host": 1,
@@ -170,5 +179,5 @@ def test_batch_that_hosts_cannot_share():
     ],
 )
 def test_the_order_of_runs_that_were_begun(k, options, expected):
-    found = step_rows(k, global_batch=8, **options)
+    found = step_rows(k, batch_size=8, **options)
     assert tuple(values.tolist() for values in found) == expected

@@ -24,7 +24,7 @@ def test_a_full_cache_throws_away_what_is_not_wanted(tmp_path):
         shards.append((str(tmp_path / name), info_of(name, content)))
     cache = ShardCache(str(tmp_path / "cache"), 170)
     for i, (path, info) in enumerate(shards):
-        cache.want(shards[max(0, i - 1) : i + 1])
+        cache.want(dict(shards[max(0, i - 1) : i + 1]))
         assert Path(cache.get(path, info)).read_bytes() == Path(path).read_bytes()
     there = {entry.name for entry in (tmp_path / "cache").iterdir()}
     assert there == {info.sha256 for _, info in shards[1:]}
@@ -38,10 +38,10 @@ def test_a_transfer_waits_for_one_that_is_not_wanted_any_more(tmp_path):
     slow_shard = (str(tmp_path / "slow"), info_of("slow", slow))
     quick_shard = (str(tmp_path / "quick"), info_of("quick", quick))
     cache = ShardCache(str(tmp_path / "cache"), 100)
-    cache.want([slow_shard])
+    cache.want(dict([slow_shard]))
     with open(tmp_path / "slow", "wb", buffering=0) as writer:  # opens once the transfer has begun
         writer.write(slow[:40])
-        cache.want([quick_shard])
+        cache.want(dict([quick_shard]))
         found: list[str] = []
         reader = threading.Thread(target=lambda: found.append(cache.get(*quick_shard)))
         reader.start()

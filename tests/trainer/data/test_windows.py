@@ -10,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
+from pipelines.records.manifest import Manifest
+from pipelines.records.shards import ShardInfo
+from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from trainer.data.dataset import Dataset
 from trainer.data.mixture import weigh_by_temperature
-from trainer.data.order import step_rows, step_shards
-from trainer.data.skipped_rows import SourceShards, keep_rows, read_skipped_rows
+from trainer.data.order import RowOrder
+from trainer.data.skipped_rows import fingerprint_rows, keep_rows, read_skipped_rows
 
 _SOURCES = st.lists(
     st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any), min_size=1, max_size=3
@@ -20,7 +24,8 @@ _SOURCES = st.lists(
 
 
 def read_steps(count, **arguments):
-    parts = [step_rows(k, **arguments) for k in range(count)]
+    order = RowOrder(**arguments)
+    parts = [order.rows(step) for step in range(count)]
     return tuple(np.concatenate([part[i] for part in parts]) for i in range(3))
 
 
@@ -41,12 +46,13 @@ def test_every_row_once_an_epoch_and_few_shards_at_a_time(shards, window, seed, 
     options = {
         "weights": [1.0] * len(rows) if weighted else None,
         "seed": seed,
-        "global_batch": batch,
+        "batch_size": batch,
         "shards": shards,
         "window": window,
     }
     steps = -(-3 * sum(rows) // batch)
-    epoch, source, row = read_steps(steps, rows_per_source=rows, **options)
+    epoch, source, row = read_steps(steps, **options)
+    order = RowOrder(**options)
     assert (row >= 0).all()
     if not weighted:
         assert (np.diff(epoch) >= 0).all()
@@ -59,8 +65,7 @@ def test_every_row_once_an_epoch_and_few_shards_at_a_time(shards, window, seed, 
     streams = len(rows) if weighted else 1
     for k in range(steps):
         part = slice(k * batch, (k + 1) * batch)
-        found = step_shards(k, **options)
-        named = {(entry.epoch, entry.source, j) for entry in found for j in entry.shards}
+        named = set(order.shards_needed(k))
         used = set()
         for i, counts in enumerate(shards):
             mine = source[part] == i
@@ -73,19 +78,18 @@ def test_every_row_once_an_epoch_and_few_shards_at_a_time(shards, window, seed, 
 
 def test_the_working_set_is_two_windows():
     shards = [[100] * 40]
-    options = {"seed": 3, "global_batch": 20, "shards": shards, "window": 4}
-    before = None
+    options = {"seed": 3, "batch_size": 20, "shards": shards, "window": 4}
+    before, order = None, RowOrder(**options)
     for k in range(3 * 4000 // 20):
-        named = [j for entry in step_shards(k, **options) for j in entry.shards]
+        named = [shard for _, _, shard in order.shards_needed(k)]
         assert len(named) == 8
         if before is not None and named != before:
             assert named[:4] == before[4:]  # What comes next was announced before.
         before = named
     # Steps that lie in two windows need no third.
-    across = options | {"global_batch": 32}
-    needed = [step_shards(k, **across) for k in range(3 * 4000 // 32)]
-    assert {sum(len(entry.shards) for entry in entries) for entries in needed} == {8}
-    _, _, row = read_steps(200, rows_per_source=[4000], **options)
+    across = RowOrder(**options | {"batch_size": 32})
+    assert {len(across.shards_needed(k)) for k in range(3 * 4000 // 32)} == {8}
+    _, _, row = read_steps(200, **options)
     visited = shards_of(row, shards[0]).reshape(10, 400)
     assert all(len(set(window.tolist())) == 4 for window in visited)
     assert all(not set(a.tolist()) & set(b.tolist()) for a, b in pairwise(visited))
@@ -99,23 +103,23 @@ def test_the_working_set_is_two_windows():
 @settings(deadline=None, max_examples=40)
 def test_hosts_share_the_same_step(weights, hosts, k):
     arguments = {
-        "rows_per_source": [1000, 17],
         "weights": weights,
         "seed": 5,
-        "global_batch": 12,
+        "batch_size": 12,
         "shards": [[300, 0, 700], [9, 8]],
         "window": 2,
     }
-    whole = step_rows(k, **arguments)
-    parts = [step_rows(k, **arguments, host=h, hosts=hosts) for h in range(hosts)]
+    order = RowOrder(**arguments)
+    whole = order.rows(k)
+    parts = [order.rows(k, host, hosts) for host in range(hosts)]
     for i in range(3):
         np.testing.assert_array_equal(np.concatenate([part[i] for part in parts]), whole[i])
 
 
 def test_every_row_of_every_shard_is_equally_likely_first():
     rows, seeds = 24, 4800
-    options = {"rows_per_source": [rows], "global_batch": 1, "shards": [[4] * 6], "window": 2}
-    first = [int(step_rows(0, seed=seed, **options)[2][0]) for seed in range(seeds)]
+    options = {"batch_size": 1, "shards": [[4] * 6], "window": 2}
+    first = [int(RowOrder(seed=seed, **options).rows(0)[2][0]) for seed in range(seeds)]
     expected = seeds / rows
     statistic = ((np.bincount(first, minlength=rows) - expected) ** 2 / expected).sum()
     assert statistic < 61  # chi-square with 23 degrees of freedom: p = 3e-5
@@ -128,27 +132,35 @@ def test_every_row_of_every_shard_is_equally_likely_first():
 @settings(deadline=None, max_examples=80)
 def test_kept_rows_are_all_but_the_skipped_ones(shards, skipped):
     total = sum(shards)
-    skipped = np.array([row for row in skipped if row < total], np.int64)
+    skipped = np.unique(np.array([row for row in skipped if row < total], np.int64))
     kept = keep_rows(shards, skipped)
     left = [row for row in range(total) if row not in set(skipped.tolist())]
-    assert kept.numbers_of(np.arange(kept.rows)).tolist() == left
+    assert kept.numbers_of(np.arange(sum(kept.shards))).tolist() == left
     counts = np.bincount(shards_of(np.array(left, np.int64), shards), minlength=len(shards))
-    assert list(kept.shards) == counts[: len(shards)].tolist()
+    assert kept.shards == counts[: len(shards)].tolist()
+
+
+def make_dataset(folder, rows, copies=1):
+    shards = tuple(ShardInfo(name, count, 0, "") for name, count in rows.items())
+    stage = "mask" if copies > 1 else "tokenize"
+    manifest = Manifest(stage, {}, {}, facts={"copies": copies}, splits={"train": shards})
+    return Dataset(folder, manifest, Vocabulary(SPECIAL_TOKENS))
 
 
 def test_a_list_of_skipped_rows(tmp_path):
     sources = [
-        SourceShards("data/a", ("train-0", "train-1"), (10, 5)),
+        make_dataset("data/a", {"train-0": 10, "train-1": 5}),
         # Two copies of the same shard.
-        SourceShards("data/b", ("train-0", "other-0"), (7,)),
+        make_dataset("data/b", {"train-0": 7, "other-0": 7}, copies=2),
     ]
     path = tmp_path / "skip.txt"
     path.write_text("# bad rows\n a/train-0 3\ntrain-1 0-2 # three\n\nother-0 6\nb/train-0 6\n")
     found = read_skipped_rows(str(path), sources)
-    assert [rows.tolist() for rows in found.rows] == [[3, 10, 11, 12], [6]]
-    assert found.count == 5
+    assert [rows.tolist() for rows in found] == [[3, 10, 11, 12], [6]]
+    fingerprint = "877d290fb286b017361e772abd59e89f927da37b3ba7565e7d13a161d6e5a71c"
+    assert fingerprint_rows(found) == fingerprint
     path.write_text("train-1")
-    assert read_skipped_rows(str(path), sources).rows[0].tolist() == [10, 11, 12, 13, 14]
+    assert read_skipped_rows(str(path), sources)[0].tolist() == [10, 11, 12, 13, 14]
     for entry, message in {
         "train-0 1": "2 folders have a shard called 'train-0'",
         "train-9 1": "no training shard of the data is called 'train-9'",
@@ -158,6 +170,9 @@ def test_a_list_of_skipped_rows(tmp_path):
         path.write_text(f"train-1 0\n{entry}\n")
         with pytest.raises(UserError, match=f"line 2: .*{message}"):
             read_skipped_rows(str(path), sources)
+    path.write_text("b/train-0 0-6")
+    with pytest.raises(UserError, match="no training row of data/b is left"):
+        read_skipped_rows(str(path), sources)
     with pytest.raises(UserError, match="cannot read"):
         read_skipped_rows(str(tmp_path / "nothing"), sources)
 
