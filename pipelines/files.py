@@ -15,24 +15,15 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from pipelines import remote
 from pipelines.errors import UserError
+from pipelines.remote import FileInfo, has_wildcards
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _TEMPORARY = ".incomplete-"
-
-
-@dataclass(frozen=True, order=True)
-class FileInfo:
-    """A file as found: its path, size in bytes and time of last change (seconds; 0 = unknown)."""
-
-    path: str
-    size: int
-    modified: float
 
 
 def is_remote(path: str) -> bool:
@@ -59,8 +50,7 @@ def download(path: str, local: str) -> None:
     if is_remote(path):
         remote.download(path, local)
     else:
-        with open(path, "rb") as source, open(local, "wb") as target:
-            shutil.copyfileobj(source, target, 8 << 20)
+        shutil.copyfile(path, local)
 
 
 @contextmanager
@@ -93,13 +83,12 @@ def make_folder(path: str) -> None:
         try:
             os.makedirs(path, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise UserError(
-                f"output folder {path}: a file of this name is in the way; choose another folder"
-            ) from None
+            problem = "a file of this name is in the way"
         except PermissionError:
-            raise UserError(
-                f"output folder {path}: no permission to create it; choose another folder"
-            ) from None
+            problem = "no permission to create it"
+        else:
+            return
+        raise UserError(f"output folder {path}: {problem}; choose another folder")
 
 
 def delete(paths: Iterable[str]) -> None:
@@ -118,23 +107,26 @@ def publish(path: str) -> Iterator[str]:
     If the block raises, nothing appears at ``path`` and the temporary file is removed. Two writers
     of the same path never see each other's temporary file; the last to finish wins.
     """
-    unique = f"{_TEMPORARY}{uuid.uuid4().hex}"
-    if not is_remote(path):
-        folder, name = os.path.split(path)
-        temporary = os.path.join(folder, f"{unique}-{name}")
-        try:
+    if is_remote(path):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = os.path.join(folder, path.rsplit("/", 1)[-1])
             yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+            # An object appears only when its upload is complete, under its final name at once.
+            remote.upload(temporary, path)
         return
-    with tempfile.TemporaryDirectory() as local:
-        temporary = os.path.join(local, f"{unique}-{path.rsplit('/', 1)[-1]}")
+    temporary = _temporary_beside(path)
+    try:
         yield temporary
-        # An object appears only when its upload is complete, under its final name at once.
-        remote.upload(temporary, path)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _temporary_beside(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}-{name}")
 
 
 def publish_bytes(path: str, data: bytes) -> None:
@@ -149,9 +141,8 @@ def publish_folder(folder: str) -> Iterator[str]:
 
     If the block raises, ``folder`` stays as it was.
     """
-    parent, name = os.path.split(os.path.abspath(folder))
-    make_folder(parent)
-    temporary = os.path.join(parent, f"{_TEMPORARY}{uuid.uuid4().hex}-{name}")
+    temporary = _temporary_beside(os.path.abspath(folder))
+    make_folder(os.path.dirname(temporary))
     replaced = f"{temporary}-replaced"
     try:
         os.mkdir(temporary)
@@ -199,49 +190,24 @@ def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
     A folder stands for all files in it. Hidden files and those of interrupted writers are
     passed over unless named outright. Raises UserError for a pattern that matches nothing.
     """
-    found: dict[str, FileInfo] = {}
+    matched: dict[str, FileInfo] = {}
     for pattern in patterns:
-        before = len(found)
-        if is_remote(pattern):
-            infos = _remote_infos(pattern)
-        else:
-            infos = [_local_info(path) for path in _local_paths(pattern)]
-        found.update((info.path, info) for info in infos)
-        if not infos and len(found) == before:
-            kind = "no file matches" if any(c in pattern for c in "*?[") else "no such file:"
+        infos = remote.match(pattern) if is_remote(pattern) else _match_local(pattern)
+        if not infos:
+            kind = "no file matches" if has_wildcards(pattern) else "no such file:"
             raise UserError(
                 f"--{what}: {kind} {pattern!r}; check the path (working folder: {os.getcwd()})"
             )
-    if not found:
+        matched.update((info.path, info) for info in infos)
+    if not matched:
         raise UserError(f"--{what}: name at least one file, folder or pattern")
-    return sorted(found.values())
+    return sorted(matched.values())
 
 
-def _remote_infos(pattern: str) -> list[FileInfo]:
-    if not any(c in pattern for c in "*?["):
-        if info := remote.file_info(pattern):
-            return [FileInfo(pattern, *info)]
-        listing = remote.files_below(pattern)
-    else:
-        listing = remote.files_like(pattern)
-    return [FileInfo(path, *info) for path, info in listing.items() if _is_visible(path)]
-
-
-def _is_visible(path: str) -> bool:
-    """False for hidden files and the empty objects that some tools make for folders."""
-    name = path.rsplit("/", 1)[-1]
-    return bool(name) and not name.startswith(".")
-
-
-def _local_paths(pattern: str) -> list[str]:
+def _match_local(pattern: str) -> list[FileInfo]:
     pattern = os.path.expanduser(pattern)
-    if os.path.isfile(pattern):
-        return [pattern]
     if os.path.isdir(pattern):
         pattern = os.path.join(glob.escape(pattern), "**")
-    return [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
-
-
-def _local_info(path: str) -> FileInfo:
-    status = os.stat(path)
-    return FileInfo(path, status.st_size, status.st_mtime)
+    paths = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+    statuses = {path: os.stat(path) for path in paths if os.path.isfile(path)}
+    return [FileInfo(path, s.st_size, s.st_mtime) for path, s in statuses.items()]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import IO, Any
@@ -19,18 +20,29 @@ from typing import IO, Any
 from pipelines.errors import UserError
 
 _BLOCK = 8 << 20
-_UNREACHABLE = "cannot be reached"
+_CHECK_NAMES = "check the bucket's name and your credentials"
+_CHECK_NET = "check the network"
 # The stores' libraries share no class of errors, but all speak HTTP.
 _HTTP_REASONS = (
-    (r"\b401\b|Unauthorized", "no credentials"),
-    (r"\b403\b|Forbidden", "no permission"),
-    (r"\b404\b|NotFound", "not found"),
-    (
-        r"CredentialsError|RefreshError|NoCredentials|credentials cannot be refreshed",
-        "no credentials",
-    ),
-    (r"ClientConnector|ConnectionError|Cannot connect|Timeout", _UNREACHABLE),
+    (r"\b403\b|Forbidden", "no permission", _CHECK_NAMES),
+    (r"\b404\b|NotFound", "not found", _CHECK_NAMES),
+    (r"\b401\b|Unauthorized|Credentials|RefreshError|refreshed", "no credentials", _CHECK_NAMES),
+    (r"ClientConnector|ConnectionError|Cannot connect|Timeout", "cannot be reached", _CHECK_NET),
 )
+
+
+@dataclass(frozen=True, order=True)
+class FileInfo:
+    """A file: its path, size in bytes and time of last change (seconds; 0 = unknown)."""
+
+    path: str
+    size: int
+    modified: float
+
+
+def has_wildcards(pattern: str) -> bool:
+    """True for a glob pattern, False for the path of one file or folder."""
+    return any(character in pattern for character in "*?[")
 
 
 def uses_emulator() -> bool:
@@ -40,98 +52,96 @@ def uses_emulator() -> bool:
 
 def open_read(path: str) -> IO[bytes]:
     """Opens a file for reading. Raises FileNotFoundError at once if there is none."""
-    with _errors(path):
-        return _filesystem(path).open(path, "rb", block_size=_BLOCK)
+    return _call(path, "open", path, "rb", block_size=_BLOCK)
 
 
 def download(path: str, local: str) -> None:
     """Copies a file to a local one. Raises FileNotFoundError if there is none."""
-    with _errors(path):
-        _filesystem(path).get_file(path, local)
+    _call(path, "get_file", path, local)
 
 
 def upload(local: str, path: str) -> None:
     """Copies a local file to a remote one, which appears when all of it is there."""
-    with _errors(path):
-        try:
-            _filesystem(path).put_file(local, path)
-        except FileNotFoundError:
-            raise UserError(
-                f"{path}: not found; check the bucket's name and your credentials"
-            ) from None
+    try:
+        _call(path, "put_file", local, path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; {_CHECK_NAMES}") from None
 
 
 def exists(path: str) -> bool:
     """True if there is a file (not merely a folder) of this name."""
-    with _errors(path):
-        return file_info(path) is not None
+    try:
+        return _call(path, "info", path)["type"] == "file"
+    except FileNotFoundError:
+        return False
 
 
 def delete(path: str) -> None:
     """Deletes a file; a missing one is no error."""
-    with _errors(path):
-        try:
-            _filesystem(path).rm_file(path)
-        except FileNotFoundError:
-            return
+    with suppress(FileNotFoundError):
+        _call(path, "rm_file", path)
 
 
 def names_in(folder: str) -> list[str]:
     """The names of the files directly in a folder; [] if there is none."""
-    with _errors(folder):
-        try:
-            entries = _filesystem(folder).ls(folder, detail=True)
-        except FileNotFoundError:
-            return []
+    try:
+        entries = _call(folder, "ls", folder, detail=True)
+    except FileNotFoundError:
+        return []
     names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
     return [name for name in names if name]
 
 
-def file_info(path: str) -> tuple[int, float] | None:
-    """Size in bytes and time of last change (seconds; 0: unknown) of a file; None if there is none."""
-    with _errors(path):
-        try:
-            entry = _filesystem(path).info(path)
-        except FileNotFoundError:
-            return None
-        return _size_and_time(entry) if entry["type"] == "file" else None
-
-
-def files_below(folder: str) -> dict[str, tuple[int, float]]:
-    """All files in a folder and the folders in it: ``file_info`` by path."""
-    with _errors(folder):
-        return _listing(folder, _filesystem(folder).find)
-
-
-def files_like(pattern: str) -> dict[str, tuple[int, float]]:
-    """All files that a glob pattern names: ``file_info`` by path."""
-    with _errors(pattern):
-        return _listing(pattern, _filesystem(pattern).glob)
-
-
-def _listing(asked: str, look: Callable[..., Mapping[str, Any]]) -> dict[str, tuple[int, float]]:
-    scheme = asked.split("://")[0]
+def match(pattern: str) -> list[FileInfo]:
+    """All files that a path, folder or glob pattern names, hidden ones only if named outright."""
     try:
-        entries = look(asked, detail=True)
+        if has_wildcards(pattern):
+            entries = _call(pattern, "glob", pattern, detail=True)
+        else:
+            entry = _call(pattern, "info", pattern)
+            if entry["type"] == "file":
+                return [_file_info(pattern, entry)]
+            entries = _call(pattern, "find", pattern, detail=True)
     except FileNotFoundError:
-        return {}
-    return {
-        f"{scheme}://{name.lstrip('/')}": _size_and_time(entry)
+        return []
+    scheme = pattern.split("://")[0]
+    return [
+        _file_info(f"{scheme}://{name.lstrip('/')}", entry)
         for name, entry in entries.items()
-        if entry["type"] == "file"
-    }
+        if entry["type"] == "file" and _is_visible(name)
+    ]
 
 
-def _size_and_time(entry: Mapping[str, Any]) -> tuple[int, float]:
+def _is_visible(path: str) -> bool:
+    """False for hidden files and the empty objects that some tools make for folders."""
+    name = path.rsplit("/", 1)[-1]
+    return bool(name) and not name.startswith(".")
+
+
+def _file_info(path: str, entry: Mapping[str, Any]) -> FileInfo:
     changed = next((entry[key] for key in ("mtime", "LastModified") if entry.get(key)), 0.0)
     seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed)
-    return int(entry["size"]), seconds
+    return FileInfo(path, int(entry["size"]), seconds)
 
 
-def _filesystem(path: str) -> Any:
-    # One for each process: its event loop's thread does not survive a fork.
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    return _connect(path.split("://")[0], os.getpid(), emulator)
+def _call(path: str, method: str, *args: Any, **options: Any) -> Any:
+    """Calls a method of the path's filesystem; what a store says of a wrong bucket or permission
+    becomes one line. Raises FileNotFoundError and UserError."""
+    try:
+        # A filesystem for each process: its event loop's thread does not survive a fork.
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+        filesystem = _connect(path.split("://")[0], os.getpid(), emulator)
+        return getattr(filesystem, method)(*args, **options)
+    except FileNotFoundError:
+        raise
+    except UserError as error:
+        raise error if path in str(error) else UserError(f"{path}: {error}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        for pattern, meaning, fix in _HTTP_REASONS:
+            if re.search(pattern, f"{type(error).__name__} {reason}"):
+                raise UserError(f"{path}: {meaning} ({reason[:150]}); {fix}") from None
+        raise
 
 
 @lru_cache(maxsize=8)
@@ -154,25 +164,3 @@ def _connect(scheme: str, process: int, emulator: str) -> Any:
         raise UserError(
             f"nothing installed can read {scheme}:// ({hint}); for gs:// pip install 'bertmill[gcp]'"
         ) from None
-
-
-@contextmanager
-def _errors(path: str) -> Iterator[None]:
-    """Turns what a store says of a wrong bucket or permission into one line."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except UserError as error:
-        raise error if path in str(error) else UserError(f"{path}: {error}") from None
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        for sign, meaning in _HTTP_REASONS:
-            if re.search(sign, f"{type(error).__name__} {reason}"):
-                check = (
-                    "check the network"
-                    if meaning == _UNREACHABLE
-                    else "check the bucket's name and your credentials"
-                )
-                raise UserError(f"{path}: {meaning} ({reason[:150]}); {check}") from None
-        raise
