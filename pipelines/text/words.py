@@ -1,90 +1,72 @@
 """Words of text: normalised, then split at spaces and around punctuation, as BERT does.
 
 What the tokenizer looks up and what the vocabulary is learned from are the same words because both
-come from here.
+come from here. A text is an array of code points, each of which is replaced by what the table says:
+no work is done a character at a time in Python, and numpy lets other threads run.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import lru_cache
+import re
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.text import bert_characters
-from pipelines.text.character_table import SPACE
-from pipelines.text.normalize import PerCharacter, normalize
-from pipelines.text.normalize_block import BlockNormalizer
-from pipelines.text.utf8 import join_texts
+from pipelines.text.character_table import CharacterTable, character_table
+from pipelines.text.order_marks import may_move, order_marks
 
 MAX_WORD_CHARACTERS = 100
 
+_PIECE = 1 << 16  # characters worked on at a time: temporary arrays stay in the cache
+_BLANK = re.compile("[ \n]")
+
 
 def split_words(text: str, *, lowercase: bool, strip_accents: bool) -> list[str]:
-    """The words of a text: ``"It's [MASK]!"`` uncased is ``it ' s [ mask ] !``, seven words."""
-    return split_normalized(normalize(text, lowercase=lowercase, strip_accents=strip_accents))
+    """The words of a text: ``"It's [MASK]!"`` uncased is ``it ' s [ mask ] !``, seven words.
 
-
-def split_normalized(text: str) -> list[str]:
-    """The words of a text that ``normalize`` has been applied to."""
-    return text.translate(_set_apart()).split()
-
-
-@lru_cache(maxsize=1)
-def _set_apart() -> PerCharacter:
-    alone = _stands_alone()
-    return PerCharacter(lambda code: f" {chr(code)} " if alone[code] else chr(code))
-
-
-def count_words(
-    texts: list[str], *, lowercase: bool, strip_accents: bool
-) -> tuple[list[str], NDArray[np.int64]]:
-    """The distinct words of texts and how often each occurs (int64), in order of the words.
-
-    Words over ``MAX_WORD_CHARACTERS`` are left out: whatever the vocabulary, they are one [UNK].
+    Nothing is special about strings such as "[MASK]": in raw text they are a bracket, a word and a
+    bracket.
     """
-    return count_block_words(*join_texts(texts), lowercase=lowercase, strip_accents=strip_accents)
-
-
-def count_block_words(
-    text: NDArray[np.uint8], offsets: NDArray[np.int64], *, lowercase: bool, strip_accents: bool
-) -> tuple[list[str], NDArray[np.int64]]:
-    """``count_words`` of the documents ``text[offsets[i]:offsets[i + 1]]`` of a UTF-8 buffer."""
-    separated = separate_words(text, offsets, lowercase=lowercase, strip_accents=strip_accents)
-    counts = Counter(separated.split())
-    words = sorted(word for word in counts if not is_too_long(word))
-    return [word.decode() for word in words], np.array([counts[word] for word in words], np.int64)
-
-
-def separate_words(
-    text: NDArray[np.uint8], offsets: NDArray[np.int64], *, lowercase: bool, strip_accents: bool
-) -> bytes:
-    """The words of documents in a UTF-8 buffer, in order, apart by spaces (``.split()`` them)."""
-    block = _separator(lowercase, strip_accents)(text, offsets)
-    ends = block.offsets[1:-1]  # a word does not go on in the next document
-    return np.insert(block.text, ends, SPACE).tobytes()
-
-
-def is_too_long(word: bytes) -> bool:
-    """True for a word over ``MAX_WORD_CHARACTERS``: whatever the vocabulary, it is one [UNK]."""
-    return len(word) > MAX_WORD_CHARACTERS and len(word.decode()) > MAX_WORD_CHARACTERS
+    table = character_table(lowercase, strip_accents)
+    words: list[str] = []
+    for piece in _cut_at_blanks(text):
+        codes = _code_points(piece)
+        if strip_accents and may_move().take(codes).any():
+            codes = _code_points(order_marks(piece))
+        words += _replace(codes, table).split()
+    return words
 
 
 def can_continue(character: str) -> bool:
     """False for a character that is always a word of its own: punctuation and ideographs."""
-    return not _stands_alone()[ord(character)]
+    return not bert_characters.apart()[ord(character)]
 
 
-@lru_cache(maxsize=1)
-def _stands_alone() -> NDArray[np.bool_]:
-    """bool[0x110000]: what ends a word in normalised text."""
-    mask = bert_characters.chinese() | bert_characters.punctuation()
-    mask[SPACE] = True
-    return mask
+def _cut_at_blanks(text: str) -> Iterator[str]:
+    """Pieces of a text, none of which depends on another."""
+    start = 0
+    while start < len(text):
+        blank = _BLANK.search(text, start + _PIECE)
+        stop = blank.start() if blank else len(text)
+        yield text[start:stop]
+        start = stop
 
 
-@lru_cache(maxsize=4)
-def _separator(lowercase: bool, strip_accents: bool) -> BlockNormalizer:
-    apart = bert_characters.chinese() | bert_characters.punctuation()
-    return BlockNormalizer(lowercase, strip_accents, apart)
+def _code_points(text: str) -> np.ndarray:
+    """The characters of a text, intp[n]."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.intp)
+
+
+def _replace(codes: np.ndarray, table: CharacterTable) -> str:
+    """The text of what these code points become."""
+    lengths = table.lengths.take(codes)
+    result = np.repeat(table.replacements[0].take(codes), lengths)
+    longer = np.flatnonzero(lengths > 1)
+    codes, ends = codes[longer], np.cumsum(lengths, dtype=np.int64)[longer]
+    lengths = lengths[longer]
+    for i in range(1, int(lengths.max(initial=0))):
+        reached = lengths > i
+        begins = ends[reached] - lengths[reached]
+        result[begins + i] = table.replacements[i].take(codes[reached])
+    return result.tobytes().decode("utf-32-le", "surrogatepass")

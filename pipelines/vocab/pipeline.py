@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 
 from pipelines import files
 from pipelines.beam_runner import Finish, run_pipeline
@@ -29,9 +28,8 @@ from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest
 from pipelines.stage import Plan, StageRun, run_stage
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
-from pipelines.text.words import separate_words
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.count_words import CountWords, gather_counts
+from pipelines.vocab.count_words import CountWords, gather_counts, split_documents
 from pipelines.vocab.publish import learn_and_publish
 from pipelines.vocab.word_counts import WordCounts, load_word_counts, save_word_counts
 
@@ -117,25 +115,15 @@ def _plan(inputs: list[files.FileInfo], config: VocabConfig) -> Plan:
         writes.append(f"{config.word_counts}, or read it if it is there")
     began = time.thread_time()
     sample, scale = sample_input(inputs, config)
-    number = size = 0
-    words: set[bytes] = set()
-    for block in sample:
-        split = separate_words(
-            np.frombuffer(block.text, np.uint8),
-            block.offsets,
-            lowercase=config.lowercase,
-            strip_accents=bool(config.strip_accents),
-        ).split()
-        words.update(split)
-        number += len(split)
-        size += len(block.text)
+    words = [word for block in sample for word in split_documents(block.texts(), config)]
+    size = sum(len(block.text) for block in sample)
     # Heaps' law: distinct words grow with about the square root of the text.
-    distinct = min(int(len(words) * scale**0.5), config.max_input_tokens)
+    distinct = min(int(len(set(words)) * scale**0.5), config.max_input_tokens)
     learning = 2 * distinct * _LEARNING_SECONDS
     amounts = {
         "text, MB": round(size * scale / 1e6, 1),
         "documents": round(sum(map(len, sample)) * scale),
-        "words": round(number * scale),
+        "words": round(len(words) * scale),
         "distinct words": distinct,
     }
     return Plan(writes, amounts, (time.thread_time() - began) * scale + learning)

@@ -17,13 +17,13 @@ from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.held_out import measure_pieces
 from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
-from pipelines.vocab.word_counts import WordCounts, select_counted
+from pipelines.vocab.word_counts import WordCounts
 
 
 def learn_and_publish(counted: WordCounts, run: StageRun) -> None:
     """Learns from counted words, judges and publishes the vocabulary."""
     config: VocabConfig = run.config
-    selected = select_counted(counted, config.max_input_tokens, config.min_count)
+    selected = counted.select(config.max_input_tokens, config.min_count)
     if not selected.words:
         raise UserError(
             f"no words to learn from: read {counted.totals.get('documents_in', 0)} documents in "

@@ -1,7 +1,7 @@
 """Words and how often they occur: tables that add up in any order, and the file that keeps a sum.
 
 Beside each count stands how much of it comes from the held-out sample, so that a vocabulary can be
-judged by text that another one was learned without. In tables a word is its UTF-8.
+judged by text that another one was learned without.
 
 In the file line 1 is JSON: what the words were counted from and how, what was read, and the checksum
 of the rest. Every other line is ``word<TAB>occurrences<TAB>of these held out``, most frequent first.
@@ -14,7 +14,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,76 +29,74 @@ PARTITIONS = 16
 
 
 @dataclass(frozen=True)
-class WordTable:
-    """n distinct words: ``text`` holds them in UTF-8, one a line; ``counts`` int64[n] are their
-    occurrences, ``held_out`` int64[n] those of them in the held-out sample."""
-
-    text: bytes
-    counts: NDArray[np.int64]
-    held_out: NDArray[np.int64]
-
-    @staticmethod
-    def of(words: list[bytes], counts: Counter[bytes], held_out: Counter[bytes]) -> WordTable:
-        """A table of the given words, which hold no line ends."""
-        number = len(words)
-        return WordTable(
-            b"\n".join(words),
-            np.fromiter(map(counts.__getitem__, words), np.int64, number),
-            np.fromiter(map(held_out.__getitem__, words), np.int64, number),
-        )
-
-    def words(self) -> list[bytes]:
-        """The words."""
-        return self.text.split(b"\n") if len(self.counts) else []
-
-
-def cut_by_word(counts: Counter[bytes], held_out: Counter[bytes]) -> dict[int, WordTable]:
-    """The counted words, cut into up to ``PARTITIONS`` tables by the word alone."""
-    partitions: dict[int, list[bytes]] = {}
-    for word in counts:
-        partitions.setdefault(zlib.crc32(word) % PARTITIONS, []).append(word)
-    return {i: WordTable.of(words, counts, held_out) for i, words in partitions.items()}
-
-
-def add_tables(tables: Iterable[WordTable]) -> tuple[Counter[bytes], Counter[bytes]]:
-    """The sum of all tables: occurrences, and those of them that are held out."""
-    total: Counter[bytes] = Counter()
-    held_out: Counter[bytes] = Counter()
-    for table in tables:
-        words = table.words()
-        _add(total, words, table.counts)
-        sampled = np.flatnonzero(table.held_out)
-        _add(held_out, [words[i] for i in sampled.tolist()], table.held_out[sampled])
-    return total, held_out
-
-
-def _add(total: Counter[bytes], words: list[bytes], counts: NDArray[np.int64]) -> None:
-    if not total:
-        total.update(dict(zip(words, counts.tolist(), strict=True)))
-        return
-    for word, count in zip(words, counts.tolist(), strict=True):
-        total[word] += count
-
-
-def most_frequent(counts: Counter[bytes], limit: int, min_count: int = 1) -> list[bytes]:
-    """Up to ``limit`` words, the most frequent ones, by (count, word); none below ``min_count``."""
-    enough = (item for item in counts.items() if item[1] >= min_count)
-    ranked = sorted(enough, key=lambda item: (-item[1], item[0]))
-    return [word for word, _ in ranked[:limit]]
-
-
-@dataclass(frozen=True)
 class WordCounts:
-    """n distinct words, most frequent first, ties by the word.
+    """n distinct words.
 
     ``counts`` int64[n]: occurrences; ``held_out`` int64[n]: those of them in the held-out sample;
-    ``totals``: documents, bytes and words read, held out and left out, by name.
+    ``totals``: documents, bytes and words read, held out and left out, by name, once all are known.
     """
 
     words: list[str]
     counts: NDArray[np.int64]
     held_out: NDArray[np.int64]
-    totals: dict[str, int]
+    totals: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        words: list[str],
+        counts: Counter[str],
+        held_out: Counter[str],
+        totals: dict[str, int] | None = None,
+    ) -> WordCounts:
+        """The counts of the given words, in their order."""
+        number = len(words)
+        return WordCounts(
+            words,
+            np.fromiter(map(counts.__getitem__, words), np.int64, number),
+            np.fromiter(map(held_out.__getitem__, words), np.int64, number),
+            totals or {},
+        )
+
+    def select(self, limit: int, min_count: int) -> WordCounts:
+        """The words to learn from, the most frequent being first: up to ``limit`` of them.
+
+        They occur ``min_count`` times or more. What is left out is added to the total
+        ``words_dropped_rare``.
+        """
+        number = min(limit, int(np.searchsorted(-self.counts, -min_count, side="right")))
+        totals = Counter(self.totals)
+        totals["words_dropped_rare"] += int(self.counts[number:].sum())
+        totals["words_counted"] = int(self.counts[:number].sum())
+        totals["distinct_words"] = number
+        return WordCounts(
+            self.words[:number], self.counts[:number], self.held_out[:number], dict(totals)
+        )
+
+
+def cut_by_word(counts: Counter[str], held_out: Counter[str]) -> dict[int, WordCounts]:
+    """The counted words, cut into up to ``PARTITIONS`` tables by the word alone."""
+    partitions: dict[int, list[str]] = {}
+    for word in counts:
+        partitions.setdefault(zlib.crc32(word.encode()) % PARTITIONS, []).append(word)
+    return {i: WordCounts.of(words, counts, held_out) for i, words in partitions.items()}
+
+
+def add_words(tables: Iterable[WordCounts]) -> tuple[Counter[str], Counter[str]]:
+    """The sum of all tables: occurrences, and those of them that are held out."""
+    total: Counter[str] = Counter()
+    held_out: Counter[str] = Counter()
+    for table in tables:
+        total.update(dict(zip(table.words, table.counts.tolist(), strict=True)))
+        sampled = np.flatnonzero(table.held_out).tolist()
+        held_out.update({table.words[i]: int(table.held_out[i]) for i in sampled})
+    return total, held_out
+
+
+def most_frequent(counts: Counter[str], limit: int, min_count: int = 1) -> list[str]:
+    """Up to ``limit`` words, the most frequent ones, by (count, word); none below ``min_count``."""
+    enough = (item for item in counts.items() if item[1] >= min_count)
+    ranked = sorted(enough, key=lambda item: (-item[1], item[0]))
+    return [word for word, _ in ranked[:limit]]
 
 
 def save_word_counts(path: str, counted: WordCounts, origin: Mapping[str, Any]) -> None:
@@ -151,20 +149,4 @@ def load_word_counts(path: str, origin: Mapping[str, Any]) -> WordCounts:
 def _damaged(path: str, problem: str) -> UserError:
     return UserError(
         f"--word_counts: {path} is damaged: {problem}; delete it to count again, or name another"
-    )
-
-
-def select_counted(counted: WordCounts, limit: int, min_count: int) -> WordCounts:
-    """The words to learn from: the first ``limit`` that occur ``min_count`` times or more.
-
-    What is left out is added to the totals ``words_dropped_rare``; the held-out sample's own words
-    are not: they stay in ``counted``.
-    """
-    number = min(limit, int(np.searchsorted(-counted.counts, -min_count, side="right")))
-    totals = Counter(counted.totals)
-    totals["words_dropped_rare"] += int(counted.counts[number:].sum())
-    totals["words_counted"] = int(counted.counts[:number].sum())
-    totals["distinct_words"] = number
-    return WordCounts(
-        counted.words[:number], counted.counts[:number], counted.held_out[:number], dict(totals)
     )

@@ -15,6 +15,7 @@ import json
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,10 +24,9 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from pipelines.text.normalize_block import BlockNormalizer
 from pipelines.text.utf8 import join_texts
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.words import count_block_words
+from pipelines.text.words import split_words
 from pipelines.tokenize.encode import Encoder, _PlainEngine
 
 BLOCK_BYTES = 1 << 19
@@ -81,7 +81,6 @@ def measure_rates(data: Path, megabytes: float, rounds: int) -> list[dict[str, A
         list(vocabulary.tokens), token_out_type=tf.int32, lower_case_nfd_strip_accents=True
     )
     encoder, theirs = Encoder(vocabulary, True, True), hugging_face(vocabulary, True)
-    normalizer = BlockNormalizer(True, True)
     few = max(1, len(blocks) // 8)  # the slow ones take a part and are scaled
 
     def run_theirs() -> None:
@@ -96,9 +95,10 @@ def measure_rates(data: Path, megabytes: float, rounds: int) -> list[dict[str, A
         for block in blocks[:few]:
             plain.encode_block(*block)
 
-    def run_counter() -> None:
-        for block in blocks[:few]:
-            count_block_words(*block, lowercase=True, strip_accents=True)
+    def run_splitter() -> list[list[str]]:
+        return [
+            split_words("\n".join(block), lowercase=True, strip_accents=True) for block in texts
+        ]
 
     whole, part = size, sum(len(text) for text, _ in blocks[:few])
     runs: dict[str, tuple[int, Callable[[], Any]]] = {
@@ -110,8 +110,8 @@ def measure_rates(data: Path, megabytes: float, rounds: int) -> list[dict[str, A
         "encoder, from str": (whole, lambda: [encoder.encode(block) for block in texts]),
         "encoder without nanotoken (words known)": (part, run_plain),
         "Hugging Face tokenizers": (part, run_theirs),
-        "normalising alone": (whole, lambda: [normalizer(*block) for block in blocks]),
-        "counting words": (part, run_counter),
+        "splitting into words": (whole, run_splitter),
+        "counting words": (whole, lambda: [Counter(words) for words in run_splitter()]),
     }
     wall: dict[str, list[float]] = {name: [] for name in runs}
     used: dict[str, list[float]] = {name: [] for name in runs}

@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from pipelines.keyed_random import fold, purpose_key, uniform
-from pipelines.text.words import count_words
+from pipelines.text.words import split_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
@@ -52,7 +53,8 @@ def read_texts(name: str) -> list[str]:
 
 
 def count(texts: list[str]) -> Words:
-    return count_words(texts, lowercase=True, strip_accents=True)
+    words = Counter(split_words("\n".join(texts), lowercase=True, strip_accents=True))
+    return list(words), np.fromiter(words.values(), np.int64)
 
 
 def processor_seconds(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -1,30 +1,37 @@
-"""Words: worked examples, and counting many at once against splitting one by one."""
+"""Words: worked examples, every character, and texts of all kinds as Hugging Face splits them."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections import Counter
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text.normalize import normalize
-from pipelines.text.utf8 import join_texts
-from pipelines.text.words import (
-    MAX_WORD_CHARACTERS,
-    count_block_words,
-    count_words,
-    split_words,
-)
+from pipelines.text import words
+from pipelines.text.words import can_continue, split_words
+
+MODES = list(product([True, False], repeat=2))
+# Every plane with characters, and the ends of the private ones.
+CODES = [*range(0xD800), *range(0xE000, 0x40000), *range(0xE0000, 0xE1000), 0xF0000, 0x10FFFD]
 
 HARD = "aB0 .,[]-#'\t\n\r\0\x7f\x85\xa0éßİΣςœ≠Å中豈가각がก"
-HARD += "\u0301\u0345\u0903\u1b44\u302e\u200d\xad\u2028\ufffd\ue000🤗㐀𫠠𪜀！"
-hard_texts = st.lists(st.text(st.sampled_from(HARD) | st.characters(codec="utf-8"), max_size=40))
+HARD += (
+    "\u0301\u0323\u0345\u0903\u1b44\u302e\U0001d15e\U0001d16d\u200d\xad\u2028\ufffd\ue000🤗㐀𫠠𪜀！"
+)
+hard_texts = st.text(st.sampled_from(HARD) | st.characters(codec="utf-8"), max_size=60)
+
+
+def split_as_tokenizers(text: str, lowercase: bool, strip: bool) -> list[str]:
+    tokenizers = pytest.importorskip("tokenizers")
+    normalizer = tokenizers.normalizers.BertNormalizer(
+        lowercase=lowercase, strip_accents=strip, clean_text=True, handle_chinese_chars=True
+    )
+    splitter = tokenizers.pre_tokenizers.BertPreTokenizer()
+    return [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
 
 
 @pytest.mark.parametrize(
@@ -53,61 +60,40 @@ def test_splits_by_hand(text: str, uncased: str, cased: str) -> None:
 
 
 def test_lower_case_and_accents_are_independent() -> None:
-    assert normalize("ÉİÀ", lowercase=True, strip_accents=False) == "éi\u0307à"
-    assert normalize("ÉİÀ", lowercase=False, strip_accents=True) == "EIA"
+    assert split_words("ÉİÀ", lowercase=True, strip_accents=False) == ["éi\u0307à"]
+    assert split_words("ÉİÀ", lowercase=False, strip_accents=True) == ["EIA"]
+
+
+@pytest.mark.parametrize(("lowercase", "strip"), MODES)
+def test_every_code_point_is_treated_as_in_tokenizers(lowercase: bool, strip: bool) -> None:
+    for i in range(0, len(CODES), 1000):
+        text = " ".join(f"A{chr(code)}b" for code in CODES[i : i + 1000])
+        ours = split_words(text, lowercase=lowercase, strip_accents=strip)
+        assert ours == split_as_tokenizers(text, lowercase, strip), hex(CODES[i])
 
 
 @settings(deadline=None)
-@given(hard_texts, st.booleans(), st.booleans())
-def test_splits_as_tokenizers_does(texts: list[str], lowercase: bool, strip: bool) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
-    normalizer = tokenizers.normalizers.BertNormalizer(
-        lowercase=lowercase, strip_accents=strip, clean_text=True, handle_chinese_chars=True
-    )
-    splitter = tokenizers.pre_tokenizers.BertPreTokenizer()
-    for text in texts:
-        theirs = [w for w, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
-        assert split_words(text, lowercase=lowercase, strip_accents=strip) == theirs
+@given(hard_texts, st.sampled_from(MODES), st.sampled_from([1, 7, 1 << 16]))
+def test_splits_as_tokenizers_does(text: str, mode: tuple[bool, bool], piece: int) -> None:
+    lowercase, strip = mode
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "_PIECE", piece)
+        ours = split_words(text, lowercase=lowercase, strip_accents=strip)
+    assert ours == split_as_tokenizers(text, lowercase, strip)
 
 
-def _count_plainly(texts: list[str], lowercase: bool, strip: bool) -> dict[str, int]:
-    words = (w for t in texts for w in split_words(t, lowercase=lowercase, strip_accents=strip))
-    return Counter(word for word in words if len(word) <= MAX_WORD_CHARACTERS)
-
-
-@settings(deadline=None)
-@given(hard_texts, st.booleans(), st.booleans())
-def test_counting_equals_splitting(texts: list[str], lowercase: bool, strip: bool) -> None:
-    words, counts = count_words(texts, lowercase=lowercase, strip_accents=strip)
-    assert counts.dtype == np.int64
-    assert words == sorted(words)
-    assert dict(zip(words, counts.tolist(), strict=True)) == _count_plainly(texts, lowercase, strip)
-
-
-@pytest.mark.parametrize(
-    "name", ["wiki_en/wiki-00000-of-00004", "multilingual/zh", "multilingual/ko"]
-)
-def test_counting_equals_splitting_on_articles(data_dir: Path, name: str) -> None:
+@pytest.mark.parametrize("name", [f"multilingual/{name}" for name in ("de", "ja", "ko", "zh")])
+def test_articles(data_dir: Path, name: str) -> None:
     with gzip.open(data_dir / f"{name}.jsonl.gz", "rt", encoding="utf-8", newline="\n") as lines:
-        texts = [json.loads(line)["text"] for line in islice(lines, 60)]
-    words, counts = count_words(texts, lowercase=True, strip_accents=True)
-    assert dict(zip(words, counts.tolist(), strict=True)) == _count_plainly(texts, True, True)
-
-
-def test_a_word_ends_with_its_document() -> None:
-    words, counts = count_words(["one", "two", "", "One"], lowercase=True, strip_accents=True)
-    assert (words, counts.tolist()) == (["one", "two"], [2, 1])
-
-
-def test_words_are_counted_up_to_the_limit_in_characters() -> None:
-    texts = ["é" * 100, "é" * 101, "x" * 100 + " " + "x" * 101]
-    words, _ = count_words(texts, lowercase=False, strip_accents=False)
-    assert words == ["x" * 100, "é" * 100]
-
-
-def test_counts_a_slice_of_a_buffer() -> None:
-    text, offsets = join_texts(["left out", "a b", "b"])
-    words, counts = count_block_words(
-        text[offsets[1] :], offsets[1:] - offsets[1], lowercase=True, strip_accents=True
+        text = "\n".join(json.loads(line)["text"] for line in islice(lines, 40))
+    assert split_words(text, lowercase=True, strip_accents=True) == split_as_tokenizers(
+        text, True, True
     )
-    assert (words, counts.tolist()) == (["a", "b"], [1, 2])
+
+
+def test_a_lone_surrogate_is_a_letter() -> None:
+    assert split_words("a\ud800 b", lowercase=True, strip_accents=True) == ["a\ud800", "b"]
+
+
+def test_what_is_set_apart_continues_no_word() -> None:
+    assert [can_continue(character) for character in "aé1가.三！"] == [True] * 4 + [False] * 3

@@ -23,7 +23,7 @@ from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.pipeline import learn_vocabulary
-from pipelines.vocab.word_counts import WordTable, add_tables, cut_by_word, most_frequent
+from pipelines.vocab.word_counts import WordCounts, add_words, cut_by_word, most_frequent
 
 
 def run(config: VocabConfig, *beam_args: str) -> dict[str, bytes]:
@@ -109,18 +109,18 @@ def test_no_words_at_all(tmp_path):
 
 
 def test_word_tables_add_up():
-    left, right = Counter({b"a": 2, "é".encode(): 1}), Counter({b"a": 1, b"b": 5})
-    held_out = Counter({b"a": 1})
-    tables: list[WordTable] = [
+    left, right = Counter({"a": 2, "é": 1}), Counter({"a": 1, "b": 5})
+    held_out = Counter({"a": 1})
+    tables = [
         table
         for counter, sample in ((left, held_out), (right, Counter()), (right, held_out))
         for table in cut_by_word(counter, sample).values()
     ]
-    assert add_tables(tables) == (left + right + right, held_out + held_out)
-    words = most_frequent(Counter({b"b": 2, b"a": 2, b"c": 3, b"d": 1}), 2)
-    assert words == [b"c", b"a"]
-    assert most_frequent(Counter({b"b": 2, b"a": 2, b"c": 3}), 9, min_count=3) == [b"c"]
-    assert add_tables([WordTable.of([], Counter(), Counter())]) == (Counter(), Counter())
+    assert add_words(tables) == (left + right + right, held_out + held_out)
+    words = most_frequent(Counter({"b": 2, "a": 2, "c": 3, "d": 1}), 2)
+    assert words == ["c", "a"]
+    assert most_frequent(Counter({"b": 2, "a": 2, "c": 3}), 9, min_count=3) == ["c"]
+    assert add_words([WordCounts.of([], Counter(), Counter())]) == (Counter(), Counter())
 
 
 def words_of(texts: list[str]) -> Counter[str]:
