@@ -77,10 +77,9 @@ def pretrain_here() -> Callable[..., str]:
     def run(status: int = 0, **options: object) -> str:
         import keras
 
-        from pipelines.command import run_command
         from trainer.pretrain import pretrain
         from trainer.pretraining.config import PretrainConfig
-        from trainer.pretraining.startup import with_lean_keras
+        from trainer.pretraining.startup import run_trainer_command
 
         flags = [f"--{name}={value}" for name, value in options.items()]
         said, ended = io.StringIO(), 0
@@ -88,13 +87,7 @@ def pretrain_here() -> Callable[..., str]:
         keras.utils.clear_session()
         with contextlib.redirect_stderr(said):
             try:
-                run_command(
-                    PretrainConfig,
-                    with_lean_keras(pretrain),
-                    stage="pretrain",
-                    module="trainer.pretrain",
-                    argv=flags,
-                )
+                run_trainer_command(PretrainConfig, pretrain, "pretrain", argv=flags)
             except SystemExit as end:
                 ended = int(end.code or 0)
         assert ended == status, said.getvalue()

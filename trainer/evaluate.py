@@ -16,7 +16,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pipelines import files
-from pipelines.command import RunOptions, run_command, say
+from pipelines.command import RunOptions, say
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, deciding_fields, option
@@ -26,7 +26,7 @@ from trainer.finetuning.examples import VALIDATION, find_source, read_examples
 from trainer.finetuning.labels import encode_labels
 from trainer.finetuning.scores import describe_classes, score, score_each_class
 from trainer.finetuning.task import load_finetuned, preset_fingerprint
-from trainer.pretraining.startup import with_lean_keras
+from trainer.pretraining.startup import run_trainer_command
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -106,6 +106,4 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
 
 
 if __name__ == "__main__":
-    run_command(
-        EvaluateConfig, with_lean_keras(evaluate), stage="evaluate", module="trainer.evaluate"
-    )
+    run_trainer_command(EvaluateConfig, evaluate, "evaluate")

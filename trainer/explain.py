@@ -1,4 +1,4 @@
-"""``python -m trainer.explain``: what a model saw in one step of pretraining, and what it made of it.
+"""``python -m trainer.explain``: what a model saw in one step of pretraining, and what it predicted.
 
 A step is a pure function of data, config and step number, so nothing had to be recorded: rows,
 masks and their origins are computed again. ``--replay`` also computes the step itself again, from
@@ -8,22 +8,25 @@ last bit.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from pipelines import files
-from pipelines.command import RunOptions, run_command
+from pipelines.command import RunOptions, say
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.explained_step import ExplainedStep, as_html, as_text
+from trainer.pretraining.explained_step import ExplainedRow, ExplainedStep
 from trainer.pretraining.metrics import read_metrics
+from trainer.pretraining.page import render
 from trainer.pretraining.plan import plan_again
 from trainer.pretraining.predictions import predict_rows
-from trainer.pretraining.startup import with_lean_keras
+from trainer.pretraining.startup import run_trainer_command
+
+_say = partial(say, "explain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,28 +70,29 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
         raise UserError(f"--rows {config.rows}: must not be negative")
     cluster = Cluster()
     maker = plan.batch_maker(cluster)
-    checkpoints = Checkpoints(config.run, 1)
     batch = maker.train_batch(config.step - 1)
     logged = {line["step"]: line["loss"] for line in read_metrics(config.run)}
     model, train_step, _ = plan.build(cluster)
+
+    checkpoints = Checkpoints(config.run)
     starts = [0, *checkpoints.steps()]
+    if config.replay:
+        weights_of = config.step - 1
+        start = max(step for step in starts if step <= weights_of)
+        _say(f"replaying steps {start + 1:,} to {config.step:,}")
+    else:
+        weights_of = start = min(starts, key=lambda step: (abs(step - config.step + 1), step))
+    if start:
+        train_step.load(checkpoints.load(start)[0])
+    for step in range(start, weights_of):
+        train_step.run(step, maker.train_batch(step).arrays)
+    train_step.update_model()
+    count = min(config.rows or len(batch.row), len(batch.row))
+    rows = predict_rows(model, batch, plan.datasets[0].vocabulary, count)
     replayed = None
     if config.replay:
-        begin = max(step for step in starts if step < config.step)
-        if begin:
-            train_step.load(checkpoints.load(begin)[0])
-        _say(f"replaying steps {begin + 1:,} to {config.step:,}")
-        for step in range(begin, config.step - 1):
-            train_step.run(step, maker.train_batch(step).arrays)
-        train_step.update_model()
         replayed = float(np.asarray(train_step.run(config.step - 1, batch.arrays))[0])
-        weights_of = config.step - 1
-    else:
-        weights_of = min(starts, key=lambda step: (abs(step - config.step + 1), step))
-        if weights_of:
-            train_step.load(checkpoints.load(weights_of)[0])
-            train_step.update_model()
-    count = min(config.rows or len(batch.row), len(batch.row))
+
     explained = ExplainedStep(
         run=config.run,
         step=config.step,
@@ -96,25 +100,15 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
         weights_of=weights_of,
         logged_loss=logged.get(config.step),
         replayed_loss=replayed,
-        rows=predict_rows(model, batch, plan.datasets[0].vocabulary, count),
-        origins=maker.find_origins(batch)[:count],
+        rows=[ExplainedRow(*pair) for pair in zip(rows, maker.find_origins(batch), strict=False)],
     )
-    print(as_text(explained))
+    print(explained.as_text())
     if config.output:
-        files.publish_bytes(config.output, as_html(explained).encode())
+        page = render("explain.html.j2", explained=explained)
+        files.publish_bytes(config.output, page.encode())
         _say(f"wrote {config.output}")
     return explained
 
 
-def _say(text: str) -> None:
-    print(f"explain: {text}", file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    run_command(
-        ExplainConfig,
-        with_lean_keras(explain),
-        stage="explain",
-        module="trainer.explain",
-        publishes=False,
-    )
+    run_trainer_command(ExplainConfig, explain, "explain", publishes=False)

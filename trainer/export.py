@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import files
-from pipelines.command import RunOptions, run_command, say
+from pipelines.command import RunOptions, say
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 from pipelines.records.manifest import (
@@ -38,7 +38,7 @@ from trainer.presets.trained_model import (
     load_pretrained,
 )
 from trainer.pretraining.plan import PORTABLE_HEAD
-from trainer.pretraining.startup import with_lean_keras
+from trainer.pretraining.startup import run_trainer_command
 
 CARD = "card.md"
 # At Hugging Face, whose configuration cannot name the masked-LM head's own activation and epsilon:
@@ -82,24 +82,21 @@ def export(config: ExportConfig, options: RunOptions) -> None:
         raise UserError(
             f"--run {config.run}: a fine-tuned run is read from a local folder; copy it"
         )
-    wanted = {"output": config.output}
+    folders = {"output": config.output}
     if config.hf_output:
-        wanted["hf_output"] = config.hf_output
+        folders["hf_output"] = config.hf_output
         if os.path.abspath(config.hf_output) == os.path.abspath(config.output):
             raise UserError(f"--hf_output {config.hf_output}: must be another folder than --output")
-    identity = {"run": manifest.fingerprint}
-    finished = [
-        flag
-        for flag, folder in wanted.items()
-        if _is_finished(flag, folder, identity, overwrite=options.overwrite)
-    ]
-    missing = {flag: folder for flag, folder in wanted.items() if flag not in finished}
+    missing = {}
+    for flag, folder in folders.items():
+        if _is_finished(flag, folder, manifest, overwrite=options.overwrite):
+            _say(f"{folder} is finished already")
+        else:
+            missing[flag] = folder
     if options.dry_run:
         for folder in missing.values():
             _say(f"would write {folder}")
         return
-    for flag in finished:
-        _say(f"{wanted[flag]} is finished already")
     if not missing:
         return
 
@@ -109,73 +106,73 @@ def export(config: ExportConfig, options: RunOptions) -> None:
     else:
         trained = load_finetuned_run(config.run)
     for flag, folder in missing.items():
+        write = _write_preset if flag == "output" else _write_huggingface
         try:
             with files.publish_folder(folder) as temporary:
-                _write(temporary, flag, folder, trained, config.run, manifest)
+                tolerance, usage = write(temporary, trained, config.run, manifest)
+                written = type(trained.task).from_preset(temporary)
+                differences = trained.compare(written, tolerance, folder)
+                usage = usage.format(output=folder)
+                _describe(temporary, trained, config.run, manifest, differences, usage)
         except OSError as error:
             raise UserError(f"{folder} could not be written ({error.strerror or error})") from None
         _say(f"wrote {folder}")
 
 
-def _is_finished(flag: str, folder: str, identity: dict[str, str], *, overwrite: bool) -> bool:
+def _is_finished(flag: str, folder: str, run: Manifest, *, overwrite: bool) -> bool:
     """True if the folder is the export of this very run; UserError if it holds anything else."""
     if files.is_remote(folder):
         raise UserError(f"--{flag} {folder}: write to a local folder and copy it from there")
-    if not os.path.isdir(folder):
-        if os.path.exists(folder):
-            raise UserError(f"--{flag} {folder}: a file of this name is in the way")
-        return False
-    if not os.listdir(folder):
+    if os.path.isfile(folder):
+        raise UserError(f"--{flag} {folder}: a file of this name is in the way")
+    if not os.path.isdir(folder) or not os.listdir(folder):
         return False
     if not os.path.exists(os.path.join(folder, MANIFEST)):
         raise UserError(f"--{flag} {folder}: holds files that are no export; choose another folder")
     read_manifest(folder, ("export",), flag=flag)
     if overwrite:
         return False
-    if _read_inputs(folder) == identity:
-        return True
+    try:
+        if json.loads(files.read_bytes(files.join(folder, RUN)))["inputs"] == _inputs(run):
+            return True
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # Whatever it was made from, it does not say so.
     raise UserError(
         f"--{flag} {folder}: holds the export of another run; choose another folder or add "
         "--overwrite"
     )
 
 
-def _read_inputs(folder: str) -> Any:
-    """What an output was made from, as its run.json says; None if it does not say."""
-    try:
-        return json.loads(files.read_bytes(files.join(folder, RUN)))["inputs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _inputs(run: Manifest) -> dict[str, str]:
+    """What an export says that it was made from."""
+    return {"run": run.fingerprint}
 
 
-def _write(
-    path: str, flag: str, output: str, trained: TrainedModel, run: str, manifest: Manifest
-) -> None:
-    """Writes what is to become ``output`` to ``path``, loads it again and compares it."""
-    if flag == "output":
-        trained.task.save_to_preset(path)
-        description = Path(run) / PRESET_FOLDER / TASK_FILE
-        if manifest.stage == "finetune" and description.exists():
-            shutil.copyfile(description, Path(path) / TASK_FILE)
-        tolerance, usage = TOLERANCE, _PRESET_USAGE
-    else:
-        from trainer.presets.huggingface import save_huggingface
-
-        save_huggingface(trained.task, trained.tokenizer, path, trained.next_sentence_head)
-        tolerance, usage = _huggingface_tolerance(manifest), _HUGGINGFACE_USAGE
-    differences = trained.compare(type(trained.task).from_preset(path), tolerance, output)
-    _finish(path, trained, run, manifest, differences, usage.format(output=output))
+def _write_preset(
+    path: str, trained: TrainedModel, run: str, manifest: Manifest
+) -> tuple[float, str]:
+    """Writes a KerasHub preset; returns how far its outputs may be off, and how it is used."""
+    trained.task.save_to_preset(path)
+    description = Path(run) / PRESET_FOLDER / TASK_FILE
+    if manifest.stage == "finetune" and description.exists():
+        shutil.copyfile(description, Path(path) / TASK_FILE)
+    return TOLERANCE, _PRESET_USAGE
 
 
-def _huggingface_tolerance(manifest: Manifest) -> float:
-    """How far the head's outputs may be from those of the trained model."""
+def _write_huggingface(
+    path: str, trained: TrainedModel, run: str, manifest: Manifest
+) -> tuple[float, str]:
+    """Writes a Hugging Face directory; returns as ``_write_preset``."""
+    from trainer.presets.huggingface import save_huggingface
+
+    save_huggingface(trained.task, trained.tokenizer, path, trained.next_sentence_head)
     if manifest.stage == "finetune":
-        return TOLERANCE
+        return TOLERANCE, _HUGGINGFACE_USAGE
     portable = manifest.facts.get("head") == PORTABLE_HEAD
-    return _PORTABLE_HEAD_TOLERANCE if portable else _PLAIN_HEAD_TOLERANCE
+    return _PORTABLE_HEAD_TOLERANCE if portable else _PLAIN_HEAD_TOLERANCE, _HUGGINGFACE_USAGE
 
 
-def _finish(
+def _describe(
     path: str,
     trained: TrainedModel,
     run: str,
@@ -189,16 +186,12 @@ def _finish(
         manifest, read_run(run), parameters=parameters, differences=differences, usage=usage
     )
     (Path(path) / CARD).write_text(card, "utf-8")
-    exported = Manifest(
-        stage="export",
-        config={},
-        counts={"parameters": parameters},
-        facts={"stage": manifest.stage, **manifest.facts},
-    )
+    facts = {"stage": manifest.stage, **manifest.facts}
+    exported = Manifest("export", config={}, counts={"parameters": parameters}, facts=facts)
     command = shlex.join(["python", "-m", "trainer.export", *sys.argv[1:]])
     this_run = {"command": command, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    finish_output(path, exported, {"run": manifest.fingerprint}, this_run)
+    finish_output(path, exported, _inputs(manifest), this_run)
 
 
 if __name__ == "__main__":
-    run_command(ExportConfig, with_lean_keras(export), stage="export", module="trainer.export")
+    run_trainer_command(ExportConfig, export, "export")

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from pipelines import files
-from pipelines.command import RunOptions, run_command, say
+from pipelines.command import RunOptions, say
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 from pipelines.options import deciding_fields
@@ -58,7 +58,7 @@ from trainer.finetuning.run import (
 )
 from trainer.finetuning.scores import score_each_class
 from trainer.finetuning.task import PRESET_FOLDER, FinetunedTask, preset_fingerprint, preset_folder
-from trainer.pretraining.startup import restart_with_huge_pages, with_lean_keras
+from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -250,6 +250,4 @@ def _note_epoch(
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    run_command(
-        FinetuneConfig, with_lean_keras(finetune), stage="finetune", module="trainer.finetune"
-    )
+    run_trainer_command(FinetuneConfig, finetune, "finetune")

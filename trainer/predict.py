@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.command import RunOptions, run_command, say
+from pipelines.command import RunOptions, say
 from pipelines.documents.labelled import Fields, LabelledTexts, read_labelled
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
@@ -25,7 +25,7 @@ from trainer.finetuning.encoded import describe_truncation, encode_texts, run_mo
 from trainer.finetuning.predictions import check_format, encode_predictions
 from trainer.finetuning.scores import probabilities
 from trainer.finetuning.task import FinetunedTask, load_finetuned
-from trainer.pretraining.startup import with_lean_keras
+from trainer.pretraining.startup import run_trainer_command
 
 _say = partial(say, "predict")
 _FIELDS = "where the data has its fields"
@@ -140,4 +140,4 @@ def _publish(path: str, content: bytes, options: RunOptions) -> None:
 
 
 if __name__ == "__main__":
-    run_command(PredictConfig, with_lean_keras(predict), stage="predict", module="trainer.predict")
+    run_trainer_command(PredictConfig, predict, "predict")

@@ -8,24 +8,23 @@ step s trains on ``step_rows(s - 1)``. Runs on JAX without TensorFlow; KERAS_BAC
 
 from __future__ import annotations
 
-import sys
 import time
 
 from pipelines import files
-from pipelines.command import RunOptions, run_command
+from pipelines.command import RunOptions, say
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, prepare_output
 from trainer.data.prefetch import Prefetcher
 from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
-from trainer.pretraining.cluster import join_cluster
+from trainer.pretraining.cluster import describe_devices, join_cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.meter import DivergedError, Meter
 from trainer.pretraining.metrics import MetricsLog
 from trainer.pretraining.plan import plan_run
 from trainer.pretraining.progress import Progress
-from trainer.pretraining.publish import describe_device, publish_run
-from trainer.pretraining.startup import restart_with_huge_pages, with_lean_keras
+from trainer.pretraining.publish import publish_run
+from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 from trainer.pretraining.step_groups import group_batches
 from trainer.pretraining.stop_signals import StopSignals
 from trainer.pretraining.validation import evaluate
@@ -42,15 +41,19 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     steps, rows = plan.steps, plan.rows
     cluster = join_cluster(config.model_parallel, distributed=config.distributed, seed=config.seed)
     check_devices(config, cluster.devices)
-    say = _say_so if cluster.is_first else _say_nothing
+
+    def tell(text: str) -> None:
+        if cluster.is_first:
+            say("pretrain", text)
+
     maker = plan.batch_maker(cluster)
-    say(
+    tell(
         f"{rows:,} rows of {plan.datasets[0].seq_length} tokens, {steps:,} steps of "
         f"{config.batch_size} ({steps * config.batch_size / rows:.2f} epochs), vocabulary of "
         f"{plan.datasets[0].vocabulary.size:,}"
     )
     if options.dry_run:
-        say(f"would write {files.join(config.output, MANIFEST)}")
+        tell(f"would write {files.join(config.output, MANIFEST)}")
         return
 
     # ------------------------------------------------------------------- What is asked for
@@ -68,7 +71,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         return int(finished)
 
     if cluster.agree(claim):
-        say(f"{config.output} is finished already; nothing to do")
+        tell(f"{config.output} is finished already; nothing to do")
         return
 
     # --------------------------------------------------------------------------------- Model
@@ -85,12 +88,13 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         train_step.load(arrays)
         done, seconds_before, window = newest, record["seconds"], record["window"]
         del arrays
-        say(f"going on after step {done:,}")
+        tell(f"going on after step {done:,}")
     meter = Meter(window, cluster.hosts, config.steps_per_execution)
     log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     stop = StopSignals()
-    say(f"{model.count_params():,} parameters, {keras.config.backend()} on {describe_device()}")
+    device = describe_devices()
+    tell(f"{model.count_params():,} parameters, {keras.config.backend()} on {device}")
 
     def seconds() -> float:
         return seconds_before + time.time() - started
@@ -145,7 +149,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     except DivergedError:
         raise
     except UserError:
-        # A shard that cannot be read, say: what has been learned so far is not lost.
+        # For instance a shard that cannot be read: what has been learned so far is not lost.
         meter.settle()
         save()
         raise
@@ -160,23 +164,15 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         stop.restore()
     cluster.wait_for_all("trained")
     if done < steps:
-        _say_so(f"stopped after step {done:,}, with a checkpoint; the same command goes on")
+        say("pretrain", f"stopped after step {done:,}, with a checkpoint; the same command goes on")
         stop.leave()
 
     # ----------------------------------------------------------------------------------- End
     train_step.update_model()
     if cluster.is_first:
-        publish_run(plan, maker, model, seconds())
+        publish_run(plan, maker, model, seconds(), device)
     cluster.wait_for_all("published")
-    say(f"finished in {seconds():,.2f} s: {config.output}")
-
-
-def _say_so(text: str) -> None:
-    print(f"pretrain: {text}", file=sys.stderr, flush=True)
-
-
-def _say_nothing(text: str) -> None:
-    """What processes other than the first say."""
+    tell(f"finished in {seconds():,.2f} s: {config.output}")
 
 
 def _is_due(done: int, every: int | None) -> bool:
@@ -185,6 +181,4 @@ def _is_due(done: int, every: int | None) -> bool:
 
 if __name__ == "__main__":
     restart_with_huge_pages()
-    run_command(
-        PretrainConfig, with_lean_keras(pretrain), stage="pretrain", module="trainer.pretrain"
-    )
+    run_trainer_command(PretrainConfig, pretrain, "pretrain")

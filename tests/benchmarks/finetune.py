@@ -105,9 +105,9 @@ def result(
 def run_way(way: str, options: argparse.Namespace) -> None:
     """Runs one way and prints its figures as the last line."""
     if way in ("raw", "cached"):
-        from trainer.pretraining.startup import with_lean_keras
+        from trainer.pretraining.startup import without_tensorflow
 
-        found = with_lean_keras(finetune)(options)
+        found = without_tensorflow(finetune)(options)
     elif way == "keras_hub":
         import keras_hub
 

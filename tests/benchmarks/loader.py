@@ -17,13 +17,13 @@ import time
 
 import numpy as np
 
-from trainer.pretraining.startup import with_lean_keras
+from trainer.pretraining.startup import without_tensorflow
 
 
 def main() -> None:
     """Parses the command line, measures in turn, prints a table."""
     arguments = parse_arguments()
-    with_lean_keras(measure)(arguments)
+    without_tensorflow(measure)(arguments)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -177,7 +177,7 @@ def finished_run(make_rows, tmp_path_factory) -> Path:
     from pipelines.command import RunOptions
     from trainer.pretrain import pretrain
     from trainer.pretraining.config import PretrainConfig
-    from trainer.pretraining.startup import with_lean_keras
+    from trainer.pretraining.startup import without_tensorflow
 
     output = tmp_path_factory.mktemp("finished")
     config = PretrainConfig(
@@ -197,5 +197,5 @@ def finished_run(make_rows, tmp_path_factory) -> Path:
         mask_selection_rate=0.3,
         peak_tflops=1.0,
     )
-    with_lean_keras(pretrain)(config, RunOptions())
+    without_tensorflow(pretrain)(config, RunOptions())
     return output

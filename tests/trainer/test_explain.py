@@ -33,7 +33,7 @@ def test_a_replayed_step_has_the_logged_loss(run, capsys):
         assert explained.replayed_loss == explained.logged_loss == logged[step]
         assert "equal to the last bit" in capsys.readouterr().out
         # Without dropout the losses of all masks make up the loss of the step.
-        losses = [mask.loss for row in explained.rows for mask in row.masks]
+        losses = [mask.loss for row in explained.rows for mask in row.predicted.masks]
         assert np.mean(losses) == pytest.approx(logged[step], abs=1e-5)
         assert explained.weights_of == step - 1
 
@@ -47,7 +47,8 @@ def test_rows_are_those_in_the_shards(run, make_rows):
     assert len(explained.rows) == 8
     assert explained.weights_of == 14
     assert explained.replayed_loss is None
-    for row, origin in zip(explained.rows, explained.origins, strict=True):
+    for explained_row in explained.rows:
+        row, origin = explained_row.predicted, explained_row.origin
         assert row.copy == 1  # 50 rows, so step 9 of 8 is in the second epoch
         reader = ShardReader(
             f"{folder}/{origin.shard}",
@@ -60,7 +61,7 @@ def test_rows_are_those_in_the_shards(run, make_rows):
         assert columns["doc_ids"].values.tolist() == origin.doc_ids
         assert row.masks
         restored = [
-            token.mask.target if token.mask else token.seen
+            token.target if token.is_masked else token.seen
             for tokens in row.documents
             for token in tokens
         ]
@@ -73,10 +74,12 @@ def test_the_page_shows_every_mask_and_needs_nothing_else(run, tmp_path, capsys)
     page = tmp_path / "step.html"
     explained = explain(ExplainConfig(run=run, step=20, rows=2, output=str(page)), RunOptions())
     html = page.read_text("utf-8")
-    assert html.count('<span class="mask') == sum(len(row.masks) for row in explained.rows)
+    assert html.count('<span class="mask') == sum(
+        len(row.predicted.masks) for row in explained.rows
+    )
     assert not re.search(r"(src|href)=|https?://", html)
     text = capsys.readouterr().out
-    for row in explained.rows:
+    for row in (row.predicted for row in explained.rows):
         assert f"{row.row_id:016x}" in html
         assert f"{row.row_id:016x}" in text
         for mask in row.masks:

@@ -22,7 +22,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 from pipelines.command import RunOptions
 from pipelines.errors import UserError
 from trainer.finetune import FinetuneConfig, finetune
-from trainer.pretraining.startup import with_lean_keras
+from trainer.pretraining.startup import without_tensorflow
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def run_task(task: GlueTask, from_scratch: bool, options: argparse.Namespace) ->
         dtype=options.dtype,
         from_scratch=from_scratch,
     )
-    with_lean_keras(finetune)(config, RunOptions(overwrite=options.overwrite))
+    without_tensorflow(finetune)(config, RunOptions(overwrite=options.overwrite))
     return dict(json.loads((output / "runs.json").read_text()))
 
 

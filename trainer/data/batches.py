@@ -152,6 +152,10 @@ class BatchMaker:
             batch.arrays["next_sentence_labels"][epoch > 0] = -1
         return batch
 
+    def sample_batch(self) -> Batch:
+        """Rows to show or try a model on: of validation where the data has any, else of training."""
+        return self.validation_batch(0) if self.validation_steps else self.train_batch(0)
+
     def find_origins(self, batch: Batch) -> list[RowOrigin]:
         """Where each row of a training batch comes from."""
         origins: dict[int, RowOrigin] = {}

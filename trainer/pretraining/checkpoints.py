@@ -1,8 +1,9 @@
 """Checkpoints: everything a run needs to go on as if nothing had happened.
 
 One file a checkpoint, ``checkpoints/step-00001000.npz``: named arrays and a JSON record, nothing
-that could execute code, each part with its CRC. It appears whole or not at all, on a disk as at ``gs://``,
-and the one before it goes only when it is there. Writing happens in a thread while training goes on.
+that could execute code, each array with its CRC. It appears whole or not at all, on a disk as at
+``gs://``, and an older one is deleted only once it is there. Writing happens in a thread while
+training goes on.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-import threading
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,19 +28,17 @@ _RECORD = "record.json"
 
 
 class Checkpoints:
-    """The checkpoints in the output folder of a run.
+    """The checkpoints in the output folder of a run, local or ``gs://``.
 
-    Args:
-        output: the run's folder, local or ``gs://``.
-        keep: how many to keep, newest first; at least 1.
+    ``keep``: how many to keep, newest first; at least 1.
     """
 
-    def __init__(self, output: str, keep: int):
+    def __init__(self, output: str, keep: int = 1):
         self._folder = files.join(output, CHECKPOINTS)
-        self._last_good: int | None = None
         self._keep = keep
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._last_good = 0
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def steps(self) -> list[int]:
         """The steps of all complete checkpoints, ascending."""
@@ -61,22 +59,17 @@ class Checkpoints:
         """Begins to write the state after ``step`` steps; ``record`` is JSON.
 
         ``before`` is called first, in the thread that writes: the checkpoint appears only if that
-        succeeds. The arrays must not change afterwards. Waits for the write before, and raises the
-        UserError of that one if it failed.
+        succeeds. The arrays must not change afterwards. Waits for the previous write, and raises its
+        UserError if it failed.
         """
         self.wait()
-        arguments = (step, dict(arrays), record, before)
-        self._thread = threading.Thread(target=self._write, args=arguments)
-        self._thread.start()
+        self._writing = self._writer.submit(self._write, step, dict(arrays), record, before)
 
     def wait(self) -> None:
-        """Waits until the checkpoint is on disk. Raises UserError if it could not be written."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        """Waits until the checkpoint is written. Raises UserError if it could not be."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _write(
         self,
@@ -95,25 +88,22 @@ class Checkpoints:
                 data = np.frombuffer(json.dumps(record).encode(), np.uint8)
                 np.savez(file, **{_RECORD: data}, **arrays)  # type: ignore[arg-type]
             self._last_good = step
-            # Only now: whatever else happens, there is a good one.
             files.delete([self.path(old) for old in surplus])
         except OSError as error:
             last = self.steps()
-            self._error = UserError(
+            raise UserError(
                 f"checkpoint {path} could not be written ({error.strerror or error}); "
                 + (f"the one of step {last[-1]} is good: " if last else "")
                 + "make room and run the same command again"
-            )
+            ) from None
         except UserError as error:
-            # The store may not answer when asked what is there.
+            # The store may not answer when asked which checkpoints there are.
             good = self._last_good
-            self._error = UserError(
+            raise UserError(
                 f"no checkpoint of step {step}: {error}"
                 + (f"; the one of step {good} is good" if good else "")
                 + "; then run the same command again"
-            )
-        except BaseException as error:
-            self._error = error
+            ) from None
 
     def newest(self) -> int:
         """The step of the newest readable checkpoint, 0 if there is none.
@@ -131,20 +121,17 @@ class Checkpoints:
 
     def load(self, step: int) -> tuple[dict[str, NDArray[Any]], Any]:
         """(arrays, record) of the checkpoint after ``step`` steps; UserError if it is damaged."""
-        return read_checkpoint(self.path(step))
+        path = self.path(step)
+        try:
+            with files.local_file(path) as local, np.load(local, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            record = json.loads(arrays.pop(_RECORD).tobytes())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"checkpoint {path} is damaged ({reason})") from None
+        return arrays, record
 
     def delete_all(self) -> None:
-        """Removes every checkpoint and what interrupted writers left."""
+        """Removes every checkpoint and the temporary files of interrupted writers."""
         files.delete([self.path(step) for step in self.steps()])
         files.delete_temporaries(self._folder)
-
-
-def read_checkpoint(path: str | Path) -> tuple[dict[str, NDArray[Any]], Any]:
-    """The arrays and the record of one checkpoint. Raises UserError if it is damaged."""
-    try:
-        with files.local_file(str(path)) as local, np.load(local, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        record = json.loads(arrays.pop(_RECORD).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"checkpoint {path} is damaged ({' '.join(str(error).split())})") from None
-    return arrays, record

@@ -2,7 +2,7 @@
 
 A step is one program over all devices (JAX's SPMD), so the same rows give the same step, up to the
 order of float sums, however many processes and devices share it. Every process reads only its part
-of each batch; the first one alone writes. With one device, arrays are left where they are.
+of each batch; only the first one writes. On one device, arrays are left where they are.
 
 Processes find each other through ``keras.distribution.initialize``: on TPU VMs by themselves,
 elsewhere by KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID.
@@ -25,7 +25,7 @@ _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 # Processes ask each other whether to stop after every so many steps.
 _STEPS_BETWEEN_QUESTIONS = 8
 # How BERT's weights are shared by ``model_parallel`` devices, each working on some attention heads
-# and some of the feed-forward units (Shoeybi et al. 2019, section 3). All others are everywhere.
+# and some of the feed-forward units (Shoeybi et al. 2019, section 3). All others are replicated.
 _LAYOUT = {
     "(query|key|value)/kernel": (None, "model", None),
     "(query|key|value)/bias": ("model", None),
@@ -42,79 +42,30 @@ _PATTERNS = {
 
 
 class Cluster:
-    """One process on one device, or what takes its place (``SharedCluster``).
+    """The processes and devices of a run: by default one process on one device.
 
     Attributes: ``host`` of ``hosts`` processes; ``devices`` that share the rows of a batch;
     ``is_first``: this process writes.
+
+    Args:
+        mesh: JAX's Mesh of several devices, of this process or of several, with the axes "batch" and
+            "model".
     """
 
-    host, hosts, devices = 0, 1, 1
-    is_first = True
+    def __init__(self, mesh: Any = None):
+        self._mesh = mesh
+        self.host, self.hosts, self.devices = 0, 1, 1
+        if mesh is not None:
+            import jax
 
-    @property
-    def device_kind(self) -> str:
-        """What JAX calls the devices; empty on other backends."""
-        if os.environ.get("KERAS_BACKEND", "jax") != "jax":
-            return ""
-        import jax
-
-        return str(jax.devices()[0].device_kind)
+            self.host, self.hosts = jax.process_index(), jax.process_count()
+            self.devices = mesh.shape["batch"]
+        self.is_first = self.host == 0
 
     def agree(self, decide: Callable[[], int]) -> int:
         """What the first process decides, for all; a UserError there ends all."""
-        return decide()
-
-    def place(self, name: str, array: NDArray[Any]) -> Any:
-        """A weight or optimizer variable on its devices."""
-        import jax.numpy as jnp
-
-        return jnp.array(array)
-
-    def place_batch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        """This process's rows of a batch as its part of the whole."""
-        return dict(arrays)
-
-    def gather(self, array: Any) -> NDArray[Any]:
-        """The whole of a placed array, on the host."""
-        return np.array(array)
-
-    def mesh(self) -> AbstractContextManager[Any]:
-        """What a step is called in: kernels that XLA cannot share out learn of the devices so."""
-        return nullcontext()
-
-    def shardings(self, arrays: list[Any]) -> Any:
-        """Where a step leaves these arrays and its values: None = the compiler's choice."""
-        return None
-
-    def any_asks(self, asks: bool, step: int) -> bool:
-        """Whether any process asks to stop; the answer is the same in all after the same step."""
-        return asks
-
-    def wait_for_all(self, name: str) -> None:
-        """Returns when all processes have come here."""
-
-
-class SharedCluster(Cluster):
-    """Several devices, of one process or of several."""
-
-    def __init__(self, model_parallel: int):
-        import jax
-
-        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-        local = jax.local_device_count()
-        if local % model_parallel:
-            raise UserError(
-                f"--model_parallel {model_parallel}: the {local} devices of a process cannot be "
-                "shared out evenly; give a divisor of that"
-            )
-        self.host, self.hosts = jax.process_index(), jax.process_count()
-        self.devices = len(devices) // model_parallel
-        self.is_first = self.host == 0
-        self._mesh = jax.sharding.Mesh(
-            np.array(devices).reshape(self.devices, model_parallel), ("batch", "model")
-        )
-
-    def agree(self, decide: Callable[[], int]) -> int:
+        if self.hosts == 1:
+            return decide()
         from jax.experimental import multihost_utils
 
         error, decided = None, -1
@@ -130,19 +81,37 @@ class SharedCluster(Cluster):
             raise UserError("the first process stopped; its message says why")
         return decided
 
-    def _sharding(self, *axes: str | None) -> Any:
-        import jax
+    def any_asks(self, asks: bool, step: int) -> bool:
+        """Whether any process asks to stop; the answer is the same in all after the same step."""
+        if self.hosts == 1:
+            return asks
+        if step % _STEPS_BETWEEN_QUESTIONS:
+            return False
+        from jax.experimental import multihost_utils
 
-        return jax.sharding.NamedSharding(self._mesh, jax.sharding.PartitionSpec(*axes))
+        return bool(np.any(multihost_utils.process_allgather(np.int32(asks))))
+
+    def wait_for_all(self, name: str) -> None:
+        """Returns when all processes have come here."""
+        if self.hosts > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices(name)
 
     def place(self, name: str, array: NDArray[Any]) -> Any:
+        """A weight or optimizer variable on its devices."""
         import jax
 
+        if self._mesh is None:
+            return jax.numpy.array(array)
         layouts = (axes for pattern, axes in _PATTERNS.items() if pattern.fullmatch(name))
         sharding = self._sharding(*next(layouts, ()))
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     def place_batch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """This process's rows of a batch as its part of the whole."""
+        if self._mesh is None:
+            return dict(arrays)
         import jax
 
         sharding = self._sharding("batch")
@@ -154,6 +123,7 @@ class SharedCluster(Cluster):
         }
 
     def gather(self, array: Any) -> NDArray[Any]:
+        """The whole of a placed array, on the host."""
         if array.is_fully_replicated or array.is_fully_addressable:
             return np.array(array)
         from jax.experimental import multihost_utils
@@ -161,26 +131,41 @@ class SharedCluster(Cluster):
         return np.array(multihost_utils.process_allgather(array, tiled=True))
 
     def mesh(self) -> AbstractContextManager[Any]:
+        """The context that a step is called in: tells kernels that XLA cannot partition of the mesh."""
+        if self._mesh is None:
+            return nullcontext()
         import jax
 
         return jax.set_mesh(self._mesh)
 
     def shardings(self, arrays: list[Any]) -> Any:
+        """Where a step leaves these arrays and its values: None = the compiler's choice."""
+        if self._mesh is None:
+            return None
         return [array.sharding for array in arrays], self._sharding()
 
-    def any_asks(self, asks: bool, step: int) -> bool:
-        if self.hosts == 1:
-            return asks
-        if step % _STEPS_BETWEEN_QUESTIONS:
-            return False
-        from jax.experimental import multihost_utils
+    def _sharding(self, *axes: str | None) -> Any:
+        import jax
 
-        return bool(np.any(multihost_utils.process_allgather(np.int32(asks))))
+        return jax.sharding.NamedSharding(self._mesh, jax.sharding.PartitionSpec(*axes))
 
-    def wait_for_all(self, name: str) -> None:
-        from jax.experimental import multihost_utils
 
-        multihost_utils.sync_global_devices(name)
+def device_kind() -> str:
+    """What JAX calls the devices; empty on other backends."""
+    if os.environ["KERAS_BACKEND"] != "jax":
+        return ""
+    import jax
+
+    return str(jax.devices()[0].device_kind)
+
+
+def describe_devices() -> str:
+    """How many devices the run computes on and which, for people."""
+    if os.environ["KERAS_BACKEND"] != "jax":
+        return "its default device"
+    import jax
+
+    return f"{jax.device_count()} {device_kind()}"
 
 
 def join_cluster(model_parallel: int = 1, *, distributed: bool = False, seed: int = 0) -> Cluster:
@@ -188,7 +173,7 @@ def join_cluster(model_parallel: int = 1, *, distributed: bool = False, seed: in
 
     ``distributed``: there are others (implied by KERAS_DISTRIBUTION_NUM_PROCESSES). Call it before
     anything touches a device. Raises UserError for backends other than JAX with more than one
-    process or device, and for ``model_parallel`` that the devices cannot be shared out by.
+    process or device, and for ``model_parallel`` that does not divide the devices of a process.
     """
     distributed = distributed or _PROCESSES in os.environ
     if os.environ.get("KERAS_BACKEND", "jax") != "jax":
@@ -211,4 +196,12 @@ def join_cluster(model_parallel: int = 1, *, distributed: bool = False, seed: in
             ) from None
     if jax.device_count() == 1 and model_parallel == 1:
         return Cluster()
-    return SharedCluster(model_parallel)
+    local = jax.local_device_count()
+    if local % model_parallel:
+        raise UserError(
+            f"--model_parallel {model_parallel}: the {local} devices of a process cannot be "
+            "shared out evenly; give a divisor of that"
+        )
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    grid = np.array(devices).reshape(-1, model_parallel)
+    return Cluster(jax.sharding.Mesh(grid, ("batch", "model")))

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from trainer.pretraining.line_chart import Series, draw_chart
+from trainer.pretraining.line_chart import draw_chart
 
 # Title, unit, the metrics shown with their names in the legend, whether the axis begins at 0.
 _CHARTS = (
@@ -31,16 +31,16 @@ _CHARTS = (
 )
 
 
-def draw_curves(lines: Sequence[Mapping[str, Any]]) -> Markup:
-    """One chart after the other; those without any values are left out."""
+def draw_curves(lines: Sequence[Mapping[str, Any]]) -> list[Markup]:
+    """The charts; empty ones for metrics without any values."""
     logged = {name for line in lines for name in line}
     charts = []
-    for title, unit, names, from_zero in _CHARTS:
-        if "tflops" in names and "mfu" in logged:
+    for title, unit, legend, from_zero in _CHARTS:
+        if "tflops" in legend and "mfu" in logged:
             continue  # The same curve in another unit.
-        series = [
-            Series(label, [(line["step"], line[name]) for line in lines if name in line])
-            for name, label in names.items()
-        ]
-        charts.append(draw_chart(title, series, unit=unit, x_name="step", from_zero=from_zero))
-    return Markup("").join(charts)
+        series = {
+            label: [(line["step"], line[name]) for line in lines if name in line]
+            for name, label in legend.items()
+        }
+        charts.append(draw_chart(title, series, unit=unit, from_zero=from_zero))
+    return charts

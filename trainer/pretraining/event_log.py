@@ -27,40 +27,34 @@ _GROUPS = {
 _TAGS = {name: f"{group}/{name}" for group, names in _GROUPS.items() for name in names}
 
 
-def new_event_file(output: str) -> str:
-    """The path of a run's event file, whose folder is there and holds no events of before."""
+def prepare_event_file(output: str) -> str:
+    """The path of a run's event file; its folder then exists and holds no older events."""
     folder = files.join(output, TENSORBOARD)
     files.make_folder(folder)
     files.delete(files.join(folder, name) for name in files.names_in(folder) if "tfevents" in name)
     return files.join(folder, _NAME)
 
 
-class EventEncoder:
-    """Turns lines of metrics.jsonl into records of an event file."""
-
-    def __init__(self, began: float):
-        """``began``: the time (seconds since 1970) that the lines' ``seconds`` are counted from."""
-        from tensorboard.compat.proto import event_pb2
-
-        self._event = event_pb2.Event
-        self._began = began
-
-    def header(self) -> bytes:
-        """The first record of every event file."""
-        return _as_record(self._event(wall_time=self._began, file_version=_VERSION))
-
-    def encode(self, line: Mapping[str, Any]) -> bytes:
-        """A logged step as a record."""
-        event = self._event(wall_time=self._began + line.get("seconds", 0.0), step=line["step"])
-        for name, value in line.items():
-            if name not in ("step", "seconds"):
-                event.summary.value.add(tag=_TAGS.get(name, name), simple_value=value)
-        return _as_record(event)
+def encode_header(began: float) -> bytes:
+    """The first record of every event file of a run that ``began`` then (seconds since 1970)."""
+    return _encode_record(wall_time=began, file_version=_VERSION)
 
 
-def _as_record(event: Any) -> bytes:
+def encode_event(line: Mapping[str, Any], began: float) -> bytes:
+    """A line of metrics.jsonl as a record; its ``seconds`` are counted from ``began``."""
+    values = [
+        {"tag": _TAGS.get(name, name), "simple_value": value}
+        for name, value in line.items()
+        if name not in ("step", "seconds")
+    ]
+    time = began + line.get("seconds", 0.0)
+    return _encode_record(wall_time=time, step=line["step"], summary={"value": values})
+
+
+def _encode_record(**event: Any) -> bytes:
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     record = BytesIO()
-    RecordWriter(record).write(event.SerializeToString())
+    RecordWriter(record).write(Event(**event).SerializeToString())
     return record.getvalue()

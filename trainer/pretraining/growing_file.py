@@ -1,7 +1,7 @@
 """A file that grows while a run trains, on a disk or on an object store, where nothing can grow.
 
 On a disk, what is written is appended at once. At ``gs://`` it is kept in memory, and the whole file
-is put there now and then and by ``publish``: readers see it as it was before or as it is now, never
+is uploaded now and then and by ``publish``: readers see it as it was before or as it is now, never
 half of it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import IO
 
@@ -20,22 +21,19 @@ _SECONDS_BETWEEN_UPLOADS = 30
 
 
 class GrowingFile:
-    """A file with some content to begin with."""
+    """A file with some content to begin with, which replaces an older one; remote: at ``publish``."""
 
     def __init__(self, path: str, content: bytes):
-        """Puts a new file with ``content`` in the place of an old one; remote: at ``publish``."""
-        self._path = path
+        self._path, self._content = path, bytearray(content)
         self._file: IO[bytes] | None = None
-        self._content = bytearray()
-        self._publishing = threading.Lock()
-        self._published = -1  # bytes; nothing yet, not even an empty file
-        self._upload: threading.Thread | None = None
-        self._upload_began = time.monotonic()
-        if files.is_remote(path):
-            self._content += content
-        else:
+        if not files.is_remote(path):
             files.publish_bytes(path, content)
             self._file = open(path, "ab")  # noqa: SIM115 - kept open
+        self._publishing = threading.Lock()
+        self._published = -1  # bytes; nothing yet, not even an empty file
+        self._uploads = ThreadPoolExecutor(1)
+        self._upload: Future[None] | None = None
+        self._upload_began = time.monotonic()
 
     def write(self, data: bytes) -> None:
         """Adds to the end. Raises OSError where the disk is full."""
@@ -45,11 +43,11 @@ class GrowingFile:
             return
         self._content += data
         now = time.monotonic()
-        uploading = self._upload is not None and self._upload.is_alive()
+        uploading = self._upload is not None and not self._upload.done()
         if now - self._upload_began > _SECONDS_BETWEEN_UPLOADS and not uploading:
             self._upload_began = now
-            self._upload = threading.Thread(target=self._try_to_publish)
-            self._upload.start()
+            # Only for who watches the run: if it fails, the next checkpoint raises the error.
+            self._upload = self._uploads.submit(self.publish)
 
     def publish(self) -> None:
         """Makes a remote file show all that was written before; others always do.
@@ -57,25 +55,18 @@ class GrowingFile:
         May be called from any thread: a newer state is never replaced by an older one. Raises
         UserError if the store cannot be written to.
         """
-        if self._file is not None:
-            return
         with self._publishing:
             content = bytes(self._content)
-            if len(content) != self._published:
+            if self._file is None and len(content) != self._published:
                 files.publish_bytes(self._path, content)
                 self._published = len(content)
 
-    def _try_to_publish(self) -> None:
-        # Only for who watches: where the store stays away, the next checkpoint says so.
+    def close(self) -> None:
+        """Ends writing. What can no longer be uploaded, or does not fit on the disk, is lost:
+        ``write`` and checkpoints have raised the error."""
+        self._uploads.shutdown()
         with suppress(UserError, OSError):
             self.publish()
-
-    def close(self) -> None:
-        """Ends writing. What of a remote file cannot be published is lost."""
-        if self._upload is not None:
-            self._upload.join()
-        self._try_to_publish()
-        if self._file is not None:
-            # A full disk has been told of by ``write``; what it could not hold is lost.
-            with suppress(OSError):
+        with suppress(OSError):
+            if self._file is not None:
                 self._file.close()

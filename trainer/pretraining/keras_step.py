@@ -9,23 +9,17 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import UserError
 from trainer.pretraining.meter import NEXT_SENTENCE_VALUES
-from trainer.pretraining.step import State, dropout_states, sum_names
+from trainer.pretraining.step import check_arrays, dropout_states, name_variables, sum_names
 
 
 class KerasTrainStep:
     """The steps of a run on TensorFlow or Torch; shapes as in ``trainer.pretraining.step``."""
 
-    def __init__(self, model: Any, optimizer: Any, *, seed: int, grad_accumulation: int = 1):
-        if grad_accumulation != 1:
-            raise UserError(
-                f"--grad_accumulation {grad_accumulation}: only the JAX backend accumulates; "
-                "set KERAS_BACKEND=jax or leave it at 1"
-            )
+    def __init__(self, model: Any, optimizer: Any, *, seed: int):
         self._model, self._seed = model, seed
         model.compile(optimizer=optimizer)
-        self._state = State(model, optimizer)
+        self._variables = name_variables(model, optimizer)
         self._dropout = model.non_trainable_variables
 
     def run(self, step: int, batch: Mapping[str, Any]) -> Any:
@@ -54,13 +48,13 @@ class KerasTrainStep:
         """A copy of all weights and optimizer variables."""
         return {
             name: np.array(keras.ops.convert_to_numpy(variable))
-            for name, variable in self._state.items()
+            for name, variable in self._variables.items()
         }
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Puts the variables back. Raises UserError where they do not fit."""
-        self._state.check(arrays)
-        for name, variable in self._state.items():
+        check_arrays(self._variables, arrays)
+        for name, variable in self._variables.items():
             variable.assign(arrays[name])
 
     def update_model(self) -> None:

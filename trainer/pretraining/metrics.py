@@ -2,7 +2,7 @@
 
 metrics.jsonl holds one object for each logged step, each step once however often the run was
 resumed: lines beyond the checkpoint that a run goes on from are removed, and come again, equal. At
-``gs://`` it is written whole, at the latest before each checkpoint, so that a run that goes on from
+``gs://`` it is uploaded whole, at the latest before each checkpoint, so that a run that goes on from
 there finds every line up to it.
 """
 
@@ -14,28 +14,30 @@ from typing import Any
 
 from pipelines import files
 from pipelines.errors import UserError
-from trainer.pretraining.event_log import EventEncoder, new_event_file
+from trainer.pretraining.event_log import encode_event, encode_header, prepare_event_file
 from trainer.pretraining.growing_file import GrowingFile
 from trainer.run_folder import METRICS
 
 
 class MetricsLog:
-    """Appends to the run's metrics.jsonl, and the same to its TensorBoard events."""
+    """Appends to the run's metrics.jsonl, and the same to its TensorBoard events.
+
+    ``done``: how many steps the run has behind it; ``seconds``: how long they took.
+    """
 
     def __init__(self, output: str, done: int, seconds: float):
-        """Opens the log of a run that has ``done`` steps behind it, and took ``seconds`` for them."""
         kept = [line for line in read_metrics(output) if line["step"] <= done]
         self._path = files.join(output, METRICS)
         self._lines = GrowingFile(self._path, b"".join(map(_encode_line, kept)))
-        self._encoder = EventEncoder(began=time.time() - seconds)
-        events = b"".join([self._encoder.header(), *map(self._encoder.encode, kept)])
-        self._events = GrowingFile(new_event_file(output), events)
+        self._began = began = time.time() - seconds
+        events = [encode_header(began), *(encode_event(line, began) for line in kept)]
+        self._events = GrowingFile(prepare_event_file(output), b"".join(events))
 
     def write(self, line: dict[str, Any]) -> None:
         """Adds one object. Raises UserError if there is no room for it."""
         try:
             self._lines.write(_encode_line(line))
-            self._events.write(self._encoder.encode(line))
+            self._events.write(encode_event(line, self._began))
         except OSError as error:
             raise UserError(
                 f"{self._path} could not be written ({error.strerror or error}); make room and run "
@@ -54,12 +56,12 @@ class MetricsLog:
 
 
 def read_metrics(output: str) -> list[dict[str, Any]]:
-    """The objects of a run's metrics.jsonl; a last line that was cut off is left out."""
+    """The objects of a run's metrics.jsonl; an incomplete last line is left out."""
     path = files.join(output, METRICS)
     if not files.exists(path):
         return []
-    whole = files.read_bytes(path).decode().split("\n")[:-1]
-    return [json.loads(line) for line in whole]
+    complete = files.read_bytes(path).decode().split("\n")[:-1]
+    return [json.loads(line) for line in complete]
 
 
 def _encode_line(line: dict[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from tqdm import tqdm
 
 
 def render(template: str, **values: Any) -> Markup:
@@ -26,14 +27,14 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["as_words"] = as_words
+    environment.filters |= {"as_words": _as_words, "duration": tqdm.format_interval}
     return environment
 
 
-def as_words(value: Any) -> str:
+def _as_words(value: Any) -> str:
     """A value of a config or manifest for people: nested ones in a row, None as nothing."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {as_words(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_as_words(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):
-        return " ".join(map(as_words, value))
+        return " ".join(map(_as_words, value))
     return "" if value is None else str(value)

@@ -23,7 +23,7 @@ from trainer.data.mixture import weigh_by_temperature
 from trainer.data.shard_cache import ShardCache, default_cache_folder
 from trainer.data.skipped_rows import fingerprint_rows, read_skipped_rows
 from trainer.pretraining.check_config import check_backend, check_data, learns_next_sentence
-from trainer.pretraining.cluster import Cluster
+from trainer.pretraining.cluster import Cluster, device_kind
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.flops import peak_tflops, training_flops, utilization
 from trainer.pretraining.initial_run import InitialRun, open_initial_run
@@ -126,18 +126,20 @@ class PretrainPlan:
         seq_length = batch.arrays["token_ids"].shape[1]
         masks = batch.arrays["mask_positions"].shape[1]
         flops = training_flops(self.dimensions, seq_length, masks, pooled=self.next_sentence)
-        peak = self.config.peak_tflops or peak_tflops(cluster.device_kind)
+        peak = self.config.peak_tflops or peak_tflops(device_kind())
         devices = cluster.devices * self.config.model_parallel
         return utilization(rows_per_second, flops, peak and peak * devices)
 
     def build(self, cluster: Cluster) -> tuple[Any, Any, Any]:
         """The model with its initial weights, the training step, and the learning rate's schedule."""
+        import keras
+
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.masked_lm_loss import default_block_rows
         from trainer.models.pretraining_model import PretrainingModel
         from trainer.pretraining.initial_weights import initialize_weights
         from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
-        from trainer.pretraining.step import build_train_step
+        from trainer.pretraining.step import JaxTrainStep
 
         config = self.config
         backbone = BertBackbone(**self.dimensions, dtype=config.dtype)
@@ -164,13 +166,19 @@ class PretrainPlan:
             weight_decay=config.weight_decay,
             clip_norm=config.clip_norm,
         )
-        train_step = build_train_step(
-            model,
-            optimizer,
-            seed=config.seed,
-            grad_accumulation=config.grad_accumulation,
-            cluster=cluster,
-        )
+        train_step: Any
+        if keras.config.backend() == "jax":
+            train_step = JaxTrainStep(
+                model,
+                optimizer,
+                seed=config.seed,
+                grad_accumulation=config.grad_accumulation,
+                cluster=cluster,
+            )
+        else:
+            from trainer.pretraining.keras_step import KerasTrainStep
+
+            train_step = KerasTrainStep(model, optimizer, seed=config.seed)
         return model, train_step, schedule
 
 

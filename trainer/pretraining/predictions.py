@@ -20,26 +20,24 @@ _ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class PredictedMask:
-    """What was at a masked position, the token that the model finds likeliest there, and the loss
-    (nats) of the right one."""
+class PredictedToken:
+    """A token as the model saw it. Where it was to be predicted: ``target`` is the token that was
+    there, ``guess`` the one that the model finds likeliest, ``loss`` (nats) that of the target."""
 
-    target: str
-    guess: str
-    loss: float
+    seen: str
+    target: str | None = None
+    guess: str | None = None
+    loss: float = 0.0
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether it was to be predicted."""
+        return self.target is not None
 
     @property
     def is_right(self) -> bool:
-        """Whether the likeliest token is the one that was there."""
-        return self.guess == self.target
-
-
-@dataclass(frozen=True)
-class PredictedToken:
-    """A token as the model saw it and, where it was to be predicted, what came of that."""
-
-    seen: str
-    mask: PredictedMask | None
+        """Whether the model's guess is the token that was there."""
+        return self.is_masked and self.guess == self.target
 
 
 @dataclass(frozen=True)
@@ -51,19 +49,19 @@ class PredictedRow:
     documents: list[list[PredictedToken]]
 
     @property
-    def masks(self) -> list[PredictedMask]:
-        """The masked positions from left to right."""
-        return [token.mask for tokens in self.documents for token in tokens if token.mask]
+    def masks(self) -> list[PredictedToken]:
+        """The masked tokens from left to right."""
+        return [token for tokens in self.documents for token in tokens if token.is_masked]
 
     @property
     def loss(self) -> float:
-        """The mean loss of the masked positions; 0 without any."""
-        return sum(mask.loss for mask in self.masks) / max(len(self.masks), 1)
+        """The mean loss of the masked tokens; 0 without any."""
+        return sum(token.loss for token in self.masks) / max(len(self.masks), 1)
 
     @property
     def right(self) -> int:
-        """How many masked positions the model gets right."""
-        return sum(mask.is_right for mask in self.masks)
+        """How many masked tokens the model gets right."""
+        return sum(token.is_right for token in self.masks)
 
 
 def predict_rows(
@@ -77,14 +75,9 @@ def predict_rows(
         losses_BS, guesses_BS = _predict(model, arrays)
         for i in range(len(losses_BS)):
             row = {name: values[i] for name, values in arrays.items()}
-            masks = _describe_masks(row, losses_BS[i], guesses_BS[i], vocabulary)
-            rows.append(
-                PredictedRow(
-                    row_id=int(batch.row_id[start + i]),
-                    copy=int(batch.epoch[start + i]),
-                    documents=_describe_documents(row, masks, vocabulary),
-                )
-            )
+            documents = _describe_documents(row, losses_BS[i], guesses_BS[i], vocabulary)
+            row_id, copy = int(batch.row_id[start + i]), int(batch.epoch[start + i])
+            rows.append(PredictedRow(row_id, copy, documents))
     return rows
 
 
@@ -107,32 +100,25 @@ def _predict(model: Any, arrays: Mapping[str, Any]) -> tuple[NDArray[Any], NDArr
     return ops.convert_to_numpy(losses_BS), ops.convert_to_numpy(ops.argmax(logits_BSV, axis=-1))
 
 
-def _describe_masks(
+def _describe_documents(
     row: Mapping[str, Any],
     losses_S: NDArray[Any],
     guesses_S: NDArray[Any],
     vocabulary: Vocabulary,
-) -> dict[int, PredictedMask]:
-    """The masks of a row that have a weight, by their position in it."""
-    return {
-        int(row["mask_positions"][slot]): PredictedMask(
-            target=vocabulary.tokens[int(row["mask_ids"][slot])],
-            guess=vocabulary.tokens[int(guesses_S[slot])],
+) -> list[list[PredictedToken]]:
+    """The tokens of each document of a row; rows without document ids are one document."""
+    names = vocabulary.tokens
+    tokens = [PredictedToken(names[token]) for token in row["token_ids"].tolist()]
+    for slot in np.flatnonzero(row["mask_weights"] > 0).tolist():
+        position = int(row["mask_positions"][slot])
+        tokens[position] = PredictedToken(
+            seen=tokens[position].seen,
+            target=names[int(row["mask_ids"][slot])],
+            guess=names[int(guesses_S[slot])],
             loss=float(losses_S[slot]),
         )
-        for slot in np.flatnonzero(row["mask_weights"] > 0)
-    }
-
-
-def _describe_documents(
-    row: Mapping[str, Any], masks: Mapping[int, PredictedMask], vocabulary: Vocabulary
-) -> list[list[PredictedToken]]:
-    """The tokens of each document; rows without document ids are one document."""
     owner_L = row["document_ids"] if "document_ids" in row else row["padding_mask"].astype(np.int32)
     return [
-        [
-            PredictedToken(vocabulary.tokens[int(row["token_ids"][position])], masks.get(position))
-            for position in np.flatnonzero(owner_L == document).tolist()
-        ]
+        [tokens[position] for position in np.flatnonzero(owner_L == document).tolist()]
         for document in range(1, int(owner_L.max(initial=0)) + 1)
     ]

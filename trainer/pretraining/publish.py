@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from typing import Any
@@ -19,7 +18,9 @@ from trainer.report import write_report
 from trainer.run_folder import REPORT, SAMPLE, WEIGHTS
 
 _SAMPLE_ROWS = 8
-_FINAL_METRICS = (
+# What the manifest holds of the data's facts, and of the last line of metrics.jsonl.
+_FACTS = ("vocabulary", "lowercase", "strip_accents", "seq_length", "packing")
+_METRICS = (
     "loss",
     "mean_loss",
     "mean_accuracy",
@@ -30,8 +31,11 @@ _FINAL_METRICS = (
 )
 
 
-def publish_run(plan: PretrainPlan, maker: BatchMaker, model: Any, seconds: float) -> None:
-    """Publishes the finished run, which took so many ``seconds``, in its folder; last its manifest.
+def publish_run(
+    plan: PretrainPlan, maker: BatchMaker, model: Any, seconds: float, device: str
+) -> None:
+    """Publishes the finished run, which took so many ``seconds`` on ``device``, in its folder; last
+    its manifest.
 
     ``model`` has the final weights, ``maker`` makes the batches of the run.
     """
@@ -40,54 +44,31 @@ def publish_run(plan: PretrainPlan, maker: BatchMaker, model: Any, seconds: floa
     output, rows_seen = plan.config.output, plan.steps * plan.config.batch_size
     with files.publish(files.join(output, WEIGHTS)) as temporary:
         model.save_weights(temporary)
-    _save_sample(output, maker)
+    # Some masked rows, to try the model on.
+    sample = {name: array[:_SAMPLE_ROWS] for name, array in maker.sample_batch().arrays.items()}
+    with files.publish(files.join(output, SAMPLE)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **sample)
     write_report(files.join(output, REPORT), output, plan, model, maker, plan.steps)
     save_vocabulary(output, plan.datasets[0].vocabulary)
     counts = {"steps": plan.steps, "rows_seen": rows_seen}
     if plan.skipped is not None:
         counts["skipped_rows"] = sum(map(len, plan.skipped))
     final = read_metrics(output)[-1]
-    facts = plan.datasets[0].manifest.facts
-    manifest = Manifest(
-        stage="pretrain",
-        config=plan.deciding(),
-        counts=counts,
-        facts={
-            "model": plan.dimensions,
-            "head": PORTABLE_HEAD,
-            **({"next_sentence": True} if plan.next_sentence else {}),
-            "vocabulary": facts["vocabulary"],
-            "lowercase": facts["lowercase"],
-            "strip_accents": facts["strip_accents"],
-            "seq_length": facts["seq_length"],
-            "packing": facts["packing"],
-            "metrics": {name: final[name] for name in _FINAL_METRICS if name in final},
-        },
-    )
+    data_facts = plan.datasets[0].manifest.facts
+    facts = {
+        "model": plan.dimensions,
+        "head": PORTABLE_HEAD,
+        **({"next_sentence": True} if plan.next_sentence else {}),
+        **{name: data_facts[name] for name in _FACTS},
+        "metrics": {name: final[name] for name in _METRICS if name in final},
+    }
     run = {
         "seconds": round(seconds, 2),
         "rows_per_second": round(rows_seen / seconds, 1),
         "command": shlex.join(["python", "-m", "trainer.pretrain", *sys.argv[1:]]),
         "data": [dataset.folder for dataset in plan.datasets],
-        "device": describe_device(),
+        "device": device,
         "backend": keras.config.backend(),
         "keras": keras.__version__,
     }
-    finish_output(output, manifest, {}, run)
-
-
-def describe_device() -> str:
-    """What the run computes on, for people."""
-    if os.environ["KERAS_BACKEND"] == "jax":
-        import jax
-
-        devices = jax.devices()
-        return f"{len(devices)} {devices[0].device_kind}"
-    return "its default device"
-
-
-def _save_sample(output: str, maker: BatchMaker) -> None:
-    """Publishes some masked rows, validation rows where there are any: to try the model on."""
-    batch = maker.validation_batch(0) if maker.validation_steps else maker.train_batch(0)
-    with files.publish(files.join(output, SAMPLE)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **{name: array[:_SAMPLE_ROWS] for name, array in batch.arrays.items()})
+    finish_output(output, Manifest("pretrain", plan.deciding(), counts, facts), {}, run)

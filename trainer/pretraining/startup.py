@@ -1,4 +1,4 @@
-"""How a training process starts: on huge pages, and on a Keras without TensorFlow riding along."""
+"""How a training process starts: on huge pages, and on a Keras that does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from pipelines.command import run_command
 
 _TUNABLE = "glibc.malloc.hugetlb"
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -28,12 +30,13 @@ def restart_with_huge_pages(setting: Path = _SETTING) -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def with_lean_keras(main: Callable[..., Any]) -> Callable[..., Any]:
-    """The ``main`` of a command, run on JAX (or what KERAS_BACKEND names) with a lean Keras.
+def without_tensorflow(main: Callable[..., Any]) -> Callable[..., Any]:
+    """The ``main`` of a command, run on JAX (or what KERAS_BACKEND names), where Keras does not
+    import TensorFlow.
 
-    Keras imports TensorFlow, where it is installed, merely to ask whether a value is one of its
-    tensors: ten seconds and a page of chatter for nothing. Our commands hand Keras numpy arrays
-    only, so on JAX they tell it not to ask. Libraries that import ``trainer`` are not affected.
+    Keras imports it, where it is installed, merely to ask whether a value is one of its tensors:
+    ten seconds and a page of log lines for nothing. Our commands hand Keras numpy arrays only, so on
+    JAX they tell it not to ask. Libraries that import ``trainer`` are not affected.
     """
 
     @functools.wraps(main)
@@ -47,3 +50,11 @@ def with_lean_keras(main: Callable[..., Any]) -> Callable[..., Any]:
         return main(*arguments)
 
     return run
+
+
+def run_trainer_command(
+    config_class: type, main: Callable[..., Any], name: str, **options: Any
+) -> None:
+    """``run_command`` for ``python -m trainer.NAME``; ``options`` are passed on to it."""
+    module = f"trainer.{name}"
+    run_command(config_class, without_tensorflow(main), stage=name, module=module, **options)

@@ -12,18 +12,14 @@ one call, V step values (4, or 6 with a next-sentence head).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, halves, purpose_key
 from trainer.pretraining.cluster import Cluster
-
-if TYPE_CHECKING:
-    from trainer.pretraining.keras_step import KerasTrainStep
 
 # Sums that an evaluation gives, and those that come after them with the head.
 _SUMS = ("loss_sum", "correct_sum", "weight_sum")
@@ -43,30 +39,27 @@ def sum_names(model: Any) -> tuple[str, ...]:
     return _SUMS if model.next_sentence_head is None else (*_SUMS, *_NEXT_SENTENCE_SUMS)
 
 
-class State:
+def name_variables(model: Any, optimizer: Any) -> dict[str, Any]:
     """The variables of a run under stable names: ``model/…`` and ``optimizer/…``."""
+    owned = {"model": model.trainable_variables, "optimizer": optimizer.variables}
+    return {
+        f"{owner}/{i:04d}/{variable.path}": variable
+        for owner, variables in owned.items()
+        for i, variable in enumerate(variables)
+    }
 
-    def __init__(self, model: Any, optimizer: Any):
-        owned = {"model": model.trainable_variables, "optimizer": optimizer.variables}
-        self._named = {
-            f"{owner}/{i:04d}/{variable.path}": variable
-            for owner, variables in owned.items()
-            for i, variable in enumerate(variables)
-        }
 
-    def check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Raises UserError unless the arrays are those of this model and optimizer."""
-        for name in sorted({*self._named, *arrays}):
-            here, there = self._named.get(name), arrays.get(name)
-            if here is None or there is None or tuple(here.shape) != there.shape:
-                raise UserError(
-                    f"the checkpoint does not fit this model: {name} has shape "
-                    f"{None if there is None else there.shape}, expected "
-                    f"{None if here is None else tuple(here.shape)}; start anew with --overwrite"
-                )
-
-    def items(self) -> Any:
-        return self._named.items()
+def check_arrays(variables: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raises UserError unless the arrays of a checkpoint are those of these variables."""
+    for name in sorted({*variables, *arrays}):
+        expected, stored = (
+            tuple(owner[name].shape) if name in owner else None for owner in (variables, arrays)
+        )
+        if expected is None or expected != stored:
+            raise UserError(
+                f"the checkpoint does not fit this model: {name} has shape {stored}, expected "
+                f"{expected}; start anew with --overwrite"
+            )
 
 
 class JaxTrainStep:
@@ -91,12 +84,11 @@ class JaxTrainStep:
         self._cluster = cluster or Cluster()
         self._model, self._optimizer, self._seed = model, optimizer, seed
         self._parts, self._sums = grad_accumulation, sum_names(model)
-        self._state = State(model, optimizer)
-        self._names = [name for name, _ in self._state.items()]
+        self._variables = name_variables(model, optimizer)
         self._split = len(model.trainable_variables)
         self._generators = len(model.non_trainable_variables)
         # Copies: the first step donates them, and the variables' own arrays must survive that.
-        self._arrays = [self._cluster.place(n, np.asarray(v.value)) for n, v in self._state.items()]
+        self._place({name: np.asarray(v.value) for name, v in self._variables.items()})
         shardings = self._cluster.shardings(self._arrays)
         self._step = jax.jit(self._train, donate_argnums=0, out_shardings=shardings)
         self._steps = jax.jit(self._train_group, donate_argnums=0, out_shardings=shardings)
@@ -199,32 +191,19 @@ class JaxTrainStep:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of all weights and optimizer variables."""
-        gather = self._cluster.gather
-        return {name: gather(a) for name, a in zip(self._names, self._arrays, strict=True)}
+        arrays = map(self._cluster.gather, self._arrays)
+        return dict(zip(self._variables, arrays, strict=True))
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Puts the variables back. Raises UserError where they do not fit."""
-        self._state.check(arrays)
-        self._arrays = [self._cluster.place(name, arrays[name]) for name in self._names]
+        check_arrays(self._variables, arrays)
+        self._place(arrays)
 
     def update_model(self) -> None:
         """Makes the model's own variables current."""
-        for (_, variable), array in zip(self._state.items(), self.state().values(), strict=True):
-            variable.assign(array)
+        for name, array in self.state().items():
+            self._variables[name].assign(array)
 
-
-def build_train_step(
-    model: Any,
-    optimizer: Any,
-    *,
-    seed: int,
-    grad_accumulation: int = 1,
-    cluster: Cluster | None = None,
-) -> JaxTrainStep | KerasTrainStep:
-    """The train step for the backend in use, with the model's and optimizer's present state."""
-    options: dict[str, Any] = {"seed": seed, "grad_accumulation": grad_accumulation}
-    if keras.config.backend() == "jax":
-        return JaxTrainStep(model, optimizer, cluster=cluster, **options)
-    from trainer.pretraining.keras_step import KerasTrainStep
-
-    return KerasTrainStep(model, optimizer, **options)
+    def _place(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        place = self._cluster.place
+        self._arrays: list[Any] = [place(name, arrays[name]) for name in self._variables]

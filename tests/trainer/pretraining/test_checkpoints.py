@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
-from trainer.pretraining.checkpoints import Checkpoints, read_checkpoint
+from trainer.pretraining.checkpoints import Checkpoints
 
 
 def make_arrays(step):
@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys, damage):
     np.testing.assert_array_equal(arrays["model/0000/kernel"], make_arrays(1)["model/0000/kernel"])
     assert "step-00000002.npz is damaged" in capsys.readouterr().err
     with pytest.raises(UserError, match="damaged"):
-        read_checkpoint(path)
+        checkpoints.load(2)
 
 
 def test_leftovers_are_not_checkpoints(tmp_path):
@@ -97,8 +97,10 @@ def test_leftovers_are_not_checkpoints(tmp_path):
 
 
 def test_a_pickle_is_not_loaded(tmp_path):
-    path = tmp_path / "step-00000001.npz"
+    checkpoints = Checkpoints(str(tmp_path))
+    path = Path(checkpoints.path(1))
+    path.parent.mkdir()
     np.savez(path, **{"record.json": np.array([{"an": "object"}], object)})
     assert zipfile.is_zipfile(path)
     with pytest.raises(UserError, match="damaged"):
-        read_checkpoint(path)
+        checkpoints.load(1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trainer.pretraining.line_chart import Series, draw_chart, nice_ticks
+from trainer.pretraining.line_chart import draw_chart, nice_ticks
 
 number = st.floats(-1e9, 1e9)
 
@@ -40,9 +40,9 @@ def places(svg):
 
 
 def test_lines_rise_where_values_rise():
-    rising = Series("up <&>", [(step, step**2) for step in range(1, 2001)])
-    falling = Series("down", [(step, -2000 * step) for step in (1, 1000, 2000)])
-    svg = draw_chart('A "title" <b>', [rising, falling], unit="nats", x_name="step")
+    rising = [(step, step**2) for step in range(1, 2001)]
+    falling = [(step, -2000 * step) for step in (1, 1000, 2000)]
+    svg = draw_chart('A "title" <b>', {"up <&>": rising, "down": falling}, unit="nats")
     up, down = places(svg)
     assert len(up) == 300
     assert len(down) == 3
@@ -58,8 +58,6 @@ def test_lines_rise_where_values_rise():
 
 
 def test_nothing_to_draw():
-    assert draw_chart("t", []) == ""
-    assert draw_chart("t", [Series("a", []), Series("b", [(1, math.nan)])]) == ""
-    assert places(draw_chart("t", [Series("a", [(5, 2.0)])])) == [
-        [pytest.approx((344, 142), abs=5)]
-    ]
+    assert draw_chart("t", {}) == ""
+    assert draw_chart("t", {"a": [], "b": [(1, math.nan)]}) == ""
+    assert places(draw_chart("t", {"a": [(5, 2.0)]})) == [[pytest.approx((344, 142), abs=5)]]

@@ -27,7 +27,7 @@ from trainer.pretraining.checkpoints import Checkpoints  # noqa: E402
 from trainer.pretraining.cluster import Cluster  # noqa: E402
 from trainer.pretraining.config import PretrainConfig  # noqa: E402
 from trainer.pretraining.plan import plan_run  # noqa: E402
-from trainer.pretraining.startup import with_lean_keras  # noqa: E402
+from trainer.pretraining.startup import without_tensorflow  # noqa: E402
 
 _TINY = {
     "num_layers": 1,
@@ -50,7 +50,7 @@ def pairs(make_rows):
 def finished(pairs, tmp_path_factory):
     output = tmp_path_factory.mktemp("paired")
     config = PretrainConfig(data=(str(pairs),), output=str(output), steps=500, **_TINY)
-    with_lean_keras(pretrain)(config, RunOptions())
+    without_tensorflow(pretrain)(config, RunOptions())
     return output
 
 

@@ -22,7 +22,7 @@ from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
 from trainer.pretraining.initial_weights import initialize_weights  # noqa: E402
 from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer  # noqa: E402
-from trainer.pretraining.step import build_train_step, dropout_states  # noqa: E402
+from trainer.pretraining.step import JaxTrainStep, dropout_states  # noqa: E402
 
 
 def build_step(dropout=0.0, layers=1, remat=False, dtype="float32", **options):
@@ -33,7 +33,7 @@ def build_step(dropout=0.0, layers=1, remat=False, dtype="float32", **options):
     optimizer = build_optimizer(
         "adamw", model.trainable_variables, schedule=schedule, weight_decay=0.01, clip_norm=1.0
     )
-    return build_train_step(model, optimizer, seed=5, **options)
+    return JaxTrainStep(model, optimizer, seed=5, **options)
 
 
 @functools.cache
