@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipelines import files
 from pipelines.command import RunOptions, say

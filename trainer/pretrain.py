@@ -9,6 +9,7 @@ step s trains on ``step_rows(s - 1)``. Runs on JAX without TensorFlow; KERAS_BAC
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 from pipelines import files
 from pipelines.command import RunOptions, say
@@ -67,7 +68,8 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         if not finished:
             if options.overwrite:
                 checkpoints.delete_all()
-            claim_folder(config.output, plan.identity(), overwrite=options.overwrite)
+            identity = {"deciding": deciding, "config": asdict(config)}
+            claim_folder(config.output, identity, overwrite=options.overwrite)
         return int(finished)
 
     if cluster.agree(claim):

@@ -14,9 +14,9 @@ from pipelines.command import RunOptions, say
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 from trainer.data.batches import BatchMaker
+from trainer.pretraining.charts import draw_charts
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.curves import draw_curves
 from trainer.pretraining.metrics import read_metrics
 from trainer.pretraining.page import render
 from trainer.pretraining.plan import PretrainPlan, plan_again
@@ -77,7 +77,7 @@ def write_report(
         parameters=model.count_params(),
         last=lines[-1] if lines else None,
         validated=next((line for line in reversed(lines) if "validation_loss" in line), None),
-        charts=draw_curves(lines),
+        charts=draw_charts(lines),
         rows=predict_rows(model, batch, plan.datasets[0].vocabulary, rows),
         config=plan.deciding() | {"output": run},
     )

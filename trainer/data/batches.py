@@ -30,7 +30,7 @@ from trainer.data.fetch_ahead import FetchAhead
 from trainer.data.order import RowOrder, StepRows
 from trainer.data.row_reader import RowReader
 from trainer.data.shard_cache import ShardCache
-from trainer.data.skipped_rows import keep_rows
+from trainer.data.skipped_rows import count_kept, number_kept
 
 # Validation is the same rows with the same masks in every run, whatever its seed.
 VALIDATION_SEED = 0
@@ -98,14 +98,14 @@ class BatchMaker:
     ):
         self._datasets, self._mask, self._cache = datasets, mask, cache
         self._batch_size, self._host, self._hosts = batch_size, host, hosts
-        skipped = skipped or [np.empty(0, np.int64)] * len(datasets)
+        self._skipped = skipped or [np.empty(0, np.int64)] * len(datasets)
         # Skipped rows take no place in the order: it is made over those that are left.
-        self._kept = [
-            keep_rows(dataset.shard_rows(TRAIN), rows)
-            for dataset, rows in zip(datasets, skipped, strict=True)
+        kept = [
+            count_kept(dataset.shard_rows(TRAIN), rows)
+            for dataset, rows in zip(datasets, self._skipped, strict=True)
         ]
         self._train_order = RowOrder(
-            [kept.shards for kept in self._kept],
+            kept,
             weights=weights,
             seed=seed,
             batch_size=batch_size,
@@ -129,7 +129,7 @@ class BatchMaker:
         """The batch of training step ``step`` = 0, 1, …"""
         epoch, source, row = self._train_order.rows(step, self._host, self._hosts)
         for number, chosen in group_rows(source):
-            row[chosen] = self._kept[number].numbers_of(row[chosen])
+            row[chosen] = number_kept(row[chosen], self._skipped[number])
         if self._ahead:
             self._ahead.prepare(step, epoch, source, row)
         return self._make(TRAIN, step, (epoch, source, row), self._mask)

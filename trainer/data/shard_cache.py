@@ -48,8 +48,8 @@ class ShardCache:
     def __init__(self, folder: str, limit: int):
         self._folder, self.limit = Path(folder), limit
         self._lock = threading.Condition()
-        # Transfers and the shards to keep, by SHA-256.
-        self._coming: dict[str, Future[str]] = {}
+        # Transfers that have not ended, and the shards to keep, by SHA-256.
+        self._coming: dict[str, Future[None]] = {}
         self._wanted: set[str] = set()
         # The size of each temporary file once it is whole.
         self._reserved: dict[str, int] = {}
@@ -65,7 +65,7 @@ class ShardCache:
         with self._lock:
             self._wanted = {info.sha256 for info in shards.values()}
             for digest, future in list(self._coming.items()):
-                if digest not in self._wanted and (future.cancel() or future.done()):
+                if digest not in self._wanted and future.cancel():
                     del self._coming[digest]
         for path, info in shards.items():
             self._begin(path, info)
@@ -77,15 +77,9 @@ class ShardCache:
         UserError where it cannot be fetched at all.
         """
         self._stopped.clear()
-        future = self._begin(path, info)
-        if future.done() and isinstance(future.exception(), UserError):
-            # It failed some time ago, ahead of the need: the store may answer again.
-            self._forget(info, future)
-            future = self._begin(path, info)
-        try:
-            return future.result()
-        finally:
-            self._forget(info, future)
+        if transfer := self._begin(path, info):
+            transfer.result()
+        return str(self._folder / info.sha256)
 
     def discard(self, info: ShardInfo) -> None:
         """Deletes a local copy that turned out to be damaged."""
@@ -96,43 +90,41 @@ class ShardCache:
         self.want({})
         self._stopped.set()
 
-    def _forget(self, info: ShardInfo, future: Future[str]) -> None:
-        with self._lock:
-            if self._coming.get(info.sha256) is future:
-                del self._coming[info.sha256]
-
-    def _begin(self, path: str, info: ShardInfo) -> Future[str]:
+    def _begin(self, path: str, info: ShardInfo) -> Future[None] | None:
+        """The transfer of a shard, which begins if it has not; None if there is a local copy."""
         with self._lock:
             if info.sha256 not in self._coming:
-                cached = self._folder / info.sha256
-                if _is_whole(cached, info.bytes):
-                    done: Future[str] = Future()
-                    done.set_result(str(cached))
-                    return done
+                if _is_whole(self._folder / info.sha256, info.bytes):
+                    return None
                 self._coming[info.sha256] = self._pool.submit(self._fetch, path, info)
             return self._coming[info.sha256]
 
-    def _fetch(self, path: str, info: ShardInfo) -> str:
+    def _fetch(self, path: str, info: ShardInfo) -> None:
         name = f"{_TEMPORARY}{uuid.uuid4().hex}"
         temporary = self._folder / name
         try:
-            files.make_folder(str(self._folder))
-        except UserError as error:
-            raise UserError(f"--cache_dir: {error}") from None
-        try:
+            self._make_folder()
             for pause in (*_PAUSES, None):
                 self._make_room(name, info.bytes)
                 problem = self._try(path, info, temporary)
                 if problem is None:
-                    return str(temporary.replace(self._folder / info.sha256))
+                    temporary.replace(self._folder / info.sha256)
+                    return
                 if pause is None or self._stopped.wait(pause):
                     raise problem
-            raise AssertionError
         finally:
             temporary.unlink(missing_ok=True)
             with self._lock:
+                # A transfer that failed ahead of the need is tried again by ``get``.
+                del self._coming[info.sha256]
                 self._reserved.pop(name, None)
                 self._lock.notify_all()
+
+    def _make_folder(self) -> None:
+        try:
+            files.make_folder(str(self._folder))
+        except UserError as error:
+            raise UserError(f"--cache_dir: {error}") from None
 
     def _try(self, path: str, info: ShardInfo, temporary: Path) -> UserError | None:
         """Fetches to the temporary file; returns the problem if another attempt may succeed."""

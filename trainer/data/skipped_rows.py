@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,28 +24,18 @@ from trainer.data.dataset import TRAIN, Dataset
 _ENTRY = re.compile(r"(?P<shard>\S.*?)(?:\s+(?P<first>\d+)(?:-(?P<last>\d+))?)?")
 
 
-@dataclass(frozen=True)
-class KeptRows:
-    """The rows of a dataset that are left, numbered 0, 1, … without gaps.
-
-    ``shards``: how many are left in each shard; ``skipped``: the numbers of the others.
-    """
-
-    shards: list[int]
-    skipped: NDArray[np.int64]
-
-    def numbers_of(self, kept: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number among all rows of each of the given kept ones."""
-        # Before the j-th skipped row, s[j] - j rows are kept: it precedes those from there on.
-        kept_before = self.skipped - np.arange(len(self.skipped))
-        return kept + np.searchsorted(kept_before, kept, side="right")
-
-
-def keep_rows(shards: Sequence[int], skipped: NDArray[np.int64]) -> KeptRows:
-    """What is left of shards with so many rows each without the skipped ones."""
+def count_kept(shards: Sequence[int], skipped: NDArray[np.int64]) -> list[int]:
+    """How many rows are left of shards with so many each."""
     ends = np.cumsum(shards, dtype=np.int64)
     lost = np.bincount(np.searchsorted(ends, skipped, side="right"), minlength=len(ends))
-    return KeptRows((np.asarray(shards, np.int64) - lost).tolist(), skipped)
+    return (np.asarray(shards, np.int64) - lost).tolist()
+
+
+def number_kept(kept: NDArray[np.int64], skipped: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers among all rows of rows that are numbered 0, 1, … without the skipped ones."""
+    # Before the j-th skipped row, s[j] - j rows are kept: it precedes those from there on.
+    kept_before = skipped - np.arange(len(skipped))
+    return kept + np.searchsorted(kept_before, kept, side="right")
 
 
 def fingerprint_rows(skipped: Sequence[NDArray[np.int64]]) -> str:

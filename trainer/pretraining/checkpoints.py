@@ -89,20 +89,13 @@ class Checkpoints:
                 np.savez(file, **{_RECORD: data}, **arrays)  # type: ignore[arg-type]
             self._last_good = step
             files.delete([self.path(old) for old in surplus])
-        except OSError as error:
-            last = self.steps()
+        except (OSError, UserError) as error:
+            reason = getattr(error, "strerror", None) or error
+            good = f"the one of step {self._last_good} is good: " if self._last_good else ""
+            fix = "make room and " if isinstance(error, OSError) else ""
             raise UserError(
-                f"checkpoint {path} could not be written ({error.strerror or error}); "
-                + (f"the one of step {last[-1]} is good: " if last else "")
-                + "make room and run the same command again"
-            ) from None
-        except UserError as error:
-            # The store may not answer when asked which checkpoints there are.
-            good = self._last_good
-            raise UserError(
-                f"no checkpoint of step {step}: {error}"
-                + (f"; the one of step {good} is good" if good else "")
-                + "; then run the same command again"
+                f"checkpoint {path} could not be written ({reason}); {good}{fix}run the same command "
+                "again"
             ) from None
 
     def newest(self) -> int:
@@ -116,6 +109,7 @@ class Checkpoints:
             except UserError as error:
                 print(f"pretrain: {error}; going back to the one before", file=sys.stderr)
                 continue
+            self._last_good = step
             return step
         return 0
 

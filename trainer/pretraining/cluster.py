@@ -26,19 +26,15 @@ _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 _STEPS_BETWEEN_QUESTIONS = 8
 # How BERT's weights are shared by ``model_parallel`` devices, each working on some attention heads
 # and some of the feed-forward units (Shoeybi et al. 2019, section 3). All others are replicated.
-_LAYOUT = {
-    "(query|key|value)/kernel": (None, "model", None),
-    "(query|key|value)/bias": ("model", None),
-    "attention_output/kernel": ("model", None, None),
-    "feedforward_intermediate_dense/kernel": (None, "model"),
-    "feedforward_intermediate_dense/bias": ("model",),
-    "feedforward_output_dense/kernel": ("model", None),
-}
 # An optimizer's slot of a/b/kernel is called a_b_kernel_momentum.
-_PATTERNS = {
-    re.compile(f".*{name.replace('/', '[/_]')}(_momentum|_velocity)?"): axes
-    for name, axes in _LAYOUT.items()
-}
+_LAYOUTS = (
+    (r".*(query|key|value)[/_]kernel(_momentum|_velocity)?", (None, "model", None)),
+    (r".*(query|key|value)[/_]bias(_momentum|_velocity)?", ("model", None)),
+    (r".*attention_output[/_]kernel(_momentum|_velocity)?", ("model", None, None)),
+    (r".*feedforward_intermediate_dense[/_]kernel(_momentum|_velocity)?", (None, "model")),
+    (r".*feedforward_intermediate_dense[/_]bias(_momentum|_velocity)?", ("model",)),
+    (r".*feedforward_output_dense[/_]kernel(_momentum|_velocity)?", ("model", None)),
+)
 
 
 class Cluster:
@@ -104,7 +100,7 @@ class Cluster:
 
         if self._mesh is None:
             return jax.numpy.array(array)
-        layouts = (axes for pattern, axes in _PATTERNS.items() if pattern.fullmatch(name))
+        layouts = (axes for pattern, axes in _LAYOUTS if re.fullmatch(pattern, name))
         sharding = self._sharding(*next(layouts, ()))
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 

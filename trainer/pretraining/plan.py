@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import repeat
 from typing import Any
 
@@ -95,10 +95,6 @@ class PretrainPlan:
         # Without them, a run is still one of those that were begun before the option existed.
         deciding |= {name: value for name, value in added_later.items() if value is not None}
         return dict(json.loads(json.dumps(deciding)))
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the run, and the config that it was started with, as JSON."""
-        return {"deciding": self.deciding(), "config": asdict(self.config)}
 
     def batch_maker(self, cluster: Cluster) -> BatchMaker:
         """The batches of this process."""
