@@ -45,15 +45,16 @@ class ExplainConfig:
     the run read it."""
 
     step: int = option(group=CHOOSE)
-    """Which step, counted from 1 as in metrics.jsonl: one whose loss stands out there, say."""
+    """The step to explain, counted from 1 as in metrics.jsonl; for instance one whose loss stands out
+    there."""
 
     rows: int = 8
     """Rows of the batch to show, from its first; 0: all."""
 
     replay: bool = False
-    """Compute the step again from the nearest checkpoint before it, and compare with the log: for
-    the losses of the step itself, and to see that the run can be repeated. Takes the time of the
-    steps in between."""
+    """Compute the step again from the nearest checkpoint before it, and compare with the log: shows
+    the losses of the step itself, and that the run can be repeated. Takes the time of the steps in
+    between."""
 
     output: str | None = option(None, metavar="FILE")
     """Also write everything as a page (.html), in colours; default: text on the terminal only."""

@@ -1,9 +1,10 @@
-"""``python -m trainer.pretrain``: packed rows to a pretrained BERT, one linear story.
+"""``python -m trainer.pretrain``: packed rows to a pretrained BERT, from top to bottom.
 
 Nothing about a step is state: its rows, masks and dropout follow from (data, config, step). So a
 checkpoint is weights, optimizer and a step number, and a run that was killed and restarted equals,
 bit for bit on a CPU, one that was not. Steps are counted from 1 in all that is shown or logged;
-step s trains on ``step_rows(s - 1)``. Runs on JAX without TensorFlow; KERAS_BACKEND names another.
+step s trains on the rows of ``RowOrder.rows(s - 1)``. Runs on JAX, without TensorFlow, unless
+KERAS_BACKEND names another backend.
 """
 
 from __future__ import annotations

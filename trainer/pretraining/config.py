@@ -20,16 +20,16 @@ _DEVICES = "devices, speed and memory"
 _LOGS = "logs, validation and checkpoints"
 
 
-def _apart(default: Any, group: str, metavar: str | None = None) -> Any:
-    """An option that does not decide a run by its value alone: it only says what is watched or kept,
-    or ``PretrainPlan.deciding`` holds what becomes of it together with the data."""
+def _indirect(default: Any, group: str, metavar: str | None = None) -> Any:
+    """An option that does not decide a run by its value alone: it only says what is logged or kept,
+    or ``PretrainPlan.deciding`` holds what it means for the data."""
     return option(default, group=group, decides=False, metavar=metavar)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(MaskConfig):
-    """Pretrain a BERT with masked language modelling; killed at any moment, the same command goes
-    on where it was and gives the same weights.
+    """Pretrain a BERT with masked language modelling. If it is killed, the same command resumes it
+    and gives the same weights.
 
     SIGTERM and Ctrl-C write a checkpoint first; after SIGTERM the exit status is 75: start again.
 
@@ -43,139 +43,139 @@ class PretrainConfig(MaskConfig):
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder of the run, local or gs://: checkpoints, metrics.jsonl, weights, report.html."""
 
-    model: str = _apart("bert_tiny", CHOOSE)
-    """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large. A larger one
-    learns more from each row and takes longer for it."""
+    model: str = _indirect("bert_tiny", CHOOSE)
+    """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large. Larger ones
+    learn more from each row and take longer."""
 
-    steps: int | None = _apart(None, CHOOSE)
-    """Training steps; default: as many as --epochs says. More is better for long."""
+    steps: int | None = _indirect(None, CHOOSE)
+    """Training steps; default: as many as --epochs takes. More steps keep helping for long."""
 
-    epochs: float | None = _apart(None, CHOOSE)
+    epochs: float | None = _indirect(None, CHOOSE)
     """Passes over all rows, instead of --steps; default: 1. Every pass has fresh masks."""
 
     batch_size: int = option(32, group=CHOOSE)
-    """Rows in a step, over all devices. BERT took 256; give what memory holds, and for more than
-    that --grad_accumulation."""
+    """Rows in a step, over all devices. BERT used 256; give what fits in memory, and for larger
+    batches add --grad_accumulation."""
 
     learning_rate: float = option(1e-4, group=CHOOSE)
-    """The highest rate of the schedule, reached after the warm-up. bert_tiny takes 1e-3 to 2e-3,
-    bert_base 1e-4; lower it if the loss leaps or the run diverges."""
+    """The peak rate, reached after the warm-up. 1e-3 to 2e-3 suits bert_tiny, 1e-4 bert_base; lower
+    it if the loss spikes or the run diverges."""
 
     dtype: Literal["float32", "mixed_bfloat16"] = option("float32", group=CHOOSE)
-    """What is computed with. mixed_bfloat16 is faster on TPUs, GPUs and CPUs with AMX; weights are
-    float32 all the same."""
+    """Precision of the arithmetic. mixed_bfloat16 is faster on TPUs, GPUs and CPUs with AMX; weights
+    stay float32."""
 
-    eval_every: int | None = _apart(None, CHOOSE)
+    eval_every: int | None = _indirect(None, CHOOSE)
     """Steps between validations; default: only one, at the end."""
 
     seed: int = option(0, group=CHOOSE)
-    """Decides initial weights, order, masks and dropout. Give others to see how much is chance."""
+    """Decides initial weights, order, masks and dropout. Try several to see how much is chance."""
 
-    temperature: float | None = _apart(None, _ORDER)
-    """Instead of weights, the share of each folder is rows ** (1 / temperature). 1: by size; more:
-    small ones more often than their size says, for instance rare languages."""
+    temperature: float | None = _indirect(None, _ORDER)
+    """Gives each folder the share rows ** (1 / temperature), instead of weights. 1: by size; higher:
+    small folders, such as rare languages, come up more often."""
 
-    shard_window: int | None = _apart(None, _ORDER)
-    """Shards whose rows are shuffled together, one such window after the other; default: all. For
-    gs:// data larger than the cache, which must hold two windows."""
+    shard_window: int | None = _indirect(None, _ORDER)
+    """Shards whose rows are shuffled together, one window after another; default: all. For gs:// data
+    larger than the cache, which must hold two windows."""
 
-    skip_rows: str | None = _apart(None, _ORDER, "FILE")
+    skip_rows: str | None = _indirect(None, _ORDER, "FILE")
     """A file of rows never to train on, one a line, as trainer.explain names them: SHARD RECORD,
-    SHARD FIRST-LAST, or SHARD alone for all of it."""
+    SHARD FIRST-LAST, or SHARD for all of its rows."""
 
-    cache_dir: str | None = _apart(None, _ORDER, "DIR")
+    cache_dir: str | None = _indirect(None, _ORDER, "DIR")
     """Where shards of gs:// data are kept; default: ~/.cache/bertmill/shards."""
 
-    cache_gb: float = _apart(20.0, _ORDER)
-    """Most that --cache_dir may hold, in 1e9 bytes; the longest unused shards go first."""
+    cache_gb: float = _indirect(20.0, _ORDER)
+    """Size limit of --cache_dir in 1e9 bytes; the least recently used shards are deleted first."""
 
-    initial_run: str | None = _apart(None, _MODEL, "DIR")
-    """Begin with the final weights of another, finished run, for instance one with shorter rows
-    (phases: first 128 tokens, then 512); default: random weights."""
+    initial_run: str | None = _indirect(None, _MODEL, "DIR")
+    """A finished run to take the initial weights from, for instance one with shorter rows (phases:
+    first 128 tokens, then 512); default: random weights."""
 
-    initial_positions: Literal["normal", "sinusoidal"] = _apart("normal", _MODEL)
-    """How the learned positions begin: drawn like all other weights (BERT), or as sines and cosines,
-    from which a small model may find neighbours sooner (docs/imdb.md); give it 1,000 --warmup_steps."""
+    initial_positions: Literal["normal", "sinusoidal"] = _indirect("normal", _MODEL)
+    """Initial position embeddings: random as all other weights (BERT), or sinusoidal, from which a
+    small model may learn to find neighbours sooner (docs/imdb.md); use 1,000 --warmup_steps."""
 
-    num_layers: int | None = _apart(None, _MODEL)
+    num_layers: int | None = _indirect(None, _MODEL)
     """Transformer layers; default: those of the size in --model."""
 
-    num_heads: int | None = _apart(None, _MODEL)
-    """Attention heads of a layer, which share --hidden_dim evenly; default: the size's."""
+    num_heads: int | None = _indirect(None, _MODEL)
+    """Attention heads of a layer, a divisor of --hidden_dim; default: the size's."""
 
-    hidden_dim: int | None = _apart(None, _MODEL)
-    """Numbers that represent a token between layers; default: the size's."""
+    hidden_dim: int | None = _indirect(None, _MODEL)
+    """Width of the vectors between layers; default: the size's."""
 
-    intermediate_dim: int | None = _apart(None, _MODEL)
+    intermediate_dim: int | None = _indirect(None, _MODEL)
     """Units of a feed-forward layer; default: the size's. Usually four times --hidden_dim."""
 
-    dropout: float = _apart(0.1, _MODEL)
-    """Share of embeddings, attention and feed-forward outputs that each step sets to 0. Give 0 where
-    no row is seen more than a few times."""
+    dropout: float = _indirect(0.1, _MODEL)
+    """Dropout rate of embeddings, attention and feed-forward outputs. Give 0 if no row is seen more
+    than a few times."""
 
-    attention_dropout: float | None = _apart(None, _MODEL)
-    """The same of attention alone; default: as --dropout. Give 0 on TPUs and GPUs: only then does
+    attention_dropout: float | None = _indirect(None, _MODEL)
+    """Dropout rate of attention alone; default: as --dropout. Give 0 on TPUs and GPUs: only then does
     training use their fused attention kernels."""
 
-    max_sequence_length: int | None = _apart(None, _MODEL)
-    """Tokens in the longest row that the model can take; default: 512, or the length of the rows if
-    that is more."""
+    max_sequence_length: int | None = _indirect(None, _MODEL)
+    """Tokens in the longest row that the model accepts; default: 512, or the length of the rows if
+    they are longer."""
 
-    next_sentence_loss: Literal["auto", "true", "false"] = _apart("auto", _MODEL)
-    """Also learn from the label of each row, and train the pooled output by it: rows packed as pairs
-    have one. auto: where all of the data has labels. Logged apart: loss stays the masked LM's."""
+    next_sentence_loss: Literal["auto", "true", "false"] = _indirect("auto", _MODEL)
+    """Also predict each row's label (rows packed as pairs have one) from the pooled output. auto: if
+    all data has labels. Logged separately: loss stays that of the masked LM."""
 
     optimizer: Literal["adamw", "lamb"] = option("adamw", group=_OPTIMIZER)
     """adamw, or lamb for batches of thousands of rows."""
 
-    warmup_steps: int | None = _apart(None, _OPTIMIZER)
+    warmup_steps: int | None = _indirect(None, _OPTIMIZER)
     """Steps in which the learning rate rises linearly; default: a tenth of all. Give more if the loss
-    leaps early."""
+    spikes early."""
 
     schedule: Literal["linear", "cosine", "constant"] = option("linear", group=_OPTIMIZER)
-    """How the learning rate falls after the warm-up, to 0 at the last step unless constant."""
+    """Decay of the learning rate after the warm-up, to 0 at the last step unless constant."""
 
     weight_decay: float = option(0.01, group=_OPTIMIZER)
-    """What each step takes off kernels and embeddings, as a share of them times the learning rate;
-    biases and normalisation are spared."""
+    """Decay of kernels and embeddings in each step, times the learning rate; biases and normalisation
+    are exempt."""
 
     clip_norm: float = option(1.0, group=_OPTIMIZER)
-    """A gradient that is longer than this, over all weights, is shortened to it; 0: any length."""
+    """Largest norm of the gradient over all weights; longer ones are scaled down. 0: no limit."""
 
     grad_accumulation: int = option(1, group=_DEVICES)
-    """Parts in which the rows of a step are worked through, to save memory (JAX only)."""
+    """Parts that each batch is processed in, to save memory (JAX only)."""
 
     remat: bool = option(False, group=_DEVICES)
-    """Keep only the outputs of the layers for the backward pass and compute the rest again: less
-    memory, about a third more arithmetic (JAX only)."""
+    """Recompute activations inside layers in the backward pass: less memory, about a third more
+    arithmetic (JAX only)."""
 
-    steps_per_execution: int = _apart(1, _DEVICES)
-    """Steps that go to the device as one call, where nothing is due between them (JAX only); best a
-    divisor of log_every, eval_every and checkpoint_every. Helps where a step takes milliseconds."""
+    steps_per_execution: int = _indirect(1, _DEVICES)
+    """Steps in one call of the device, where nothing is due between them (JAX only); best a divisor
+    of log_every, eval_every and checkpoint_every. Helps where a step takes milliseconds."""
 
-    distributed: bool = _apart(False, _DEVICES)
+    distributed: bool = _indirect(False, _DEVICES)
     """Join the other processes of this run (start the same command in each): on TPU VMs they find
     each other; elsewhere KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID say
     where they are. Every process needs the same data and output folders."""
 
-    model_parallel: int = _apart(1, _DEVICES)
-    """Devices that share each row's attention heads and feed-forward units; all others share the
-    rows of a batch. For models that one device cannot hold."""
+    model_parallel: int = _indirect(1, _DEVICES)
+    """Devices that the attention heads and feed-forward units of each row are split over; the rows of
+    a batch are split over the rest. For models that do not fit on one device."""
 
-    peak_tflops: float | None = _apart(None, _DEVICES)
-    """Of one device, in 1e12 operations a second: what MFU is a share of; default: by the name of
-    the device, where it is a known TPU or GPU."""
+    peak_tflops: float | None = _indirect(None, _DEVICES)
+    """Peak of one device in 1e12 operations a second, for MFU; default: known for common TPUs and
+    GPUs."""
 
-    log_every: int = _apart(100, _LOGS)
+    log_every: int = _indirect(100, _LOGS)
     """Steps between lines in metrics.jsonl."""
 
-    eval_steps: int = _apart(100, _LOGS)
-    """Most batches of validation rows in each validation; 0: all."""
+    eval_steps: int = _indirect(100, _LOGS)
+    """Largest number of batches in each validation; 0: all validation rows."""
 
-    checkpoint_every: int = _apart(1000, _LOGS)
-    """Steps between checkpoints: what a kill costs at most."""
+    checkpoint_every: int = _indirect(1000, _LOGS)
+    """Steps between checkpoints: the most work that a kill can lose."""
 
-    keep_checkpoints: int = _apart(2, _LOGS)
+    keep_checkpoints: int = _indirect(2, _LOGS)
     """How many of the newest checkpoints are kept; each is three times as large as the weights."""
 
     def dimensions(self) -> dict[str, int]:

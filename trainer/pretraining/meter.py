@@ -1,4 +1,4 @@
-"""Adds up what steps report, from one logged step to the next."""
+"""Adds up the values that steps report, from one logged step to the next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.errors import UserError
 from trainer.data.batches import Batch
 
-# What a step reports, in this order, as float32. (Only JAX tells the gradient's norm; else 0.)
+# What a step reports, in this order, as float32. (Only JAX gives the gradient's norm; else 0.)
 STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
 # … and after these, where the model has the head for it, means over the rows.
 NEXT_SENTENCE_VALUES = ("next_sentence_loss", "next_sentence_accuracy")
@@ -25,12 +25,11 @@ class DivergedError(UserError):
 
 
 class Meter:
-    """Reads what steps report, a little behind the device, and adds it up for the next logged step.
+    """Reads the values of steps, a little behind the device, and adds them up for the next log line.
 
-    ``window`` holds the values (STEP_VALUES …) of each step since the last summary; it
-    is kept in checkpoints, so that means do not depend on where a run was interrupted. With
-    ``hosts`` > 1 processes each adds its part of every batch; a call of the device does
-    ``steps_per_call`` steps.
+    ``window`` holds the values (STEP_VALUES …) of each step since the last summary; it is kept in
+    checkpoints, so that means do not depend on where a run was interrupted. With ``hosts`` > 1
+    processes each adds its part of every batch; a call of the device does ``steps_per_call`` steps.
     """
 
     def __init__(self, window: list[list[float]], hosts: int = 1, steps_per_call: int = 1):
@@ -62,12 +61,12 @@ class Meter:
         """Waits until the device has done all steps. Raises DivergedError as ``add``."""
         self._read(0)
 
-    def _read(self, limit: int) -> None:
-        while len(self._in_flight) > limit:
+    def _read(self, still_in_flight: int) -> None:
+        while len(self._in_flight) > still_in_flight:
             step, values = self._in_flight.popleft()
             values = np.asarray(values).tolist()
             loss, norm = values[0], values[3]
-            if not math.isfinite(loss) or not math.isfinite(norm):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise DivergedError(
                     f"step {step:,}: loss {loss}, gradient norm {norm}: training has diverged; "
                     "start anew with a lower --learning_rate or more --warmup_steps (--overwrite)"

@@ -8,13 +8,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pipelines.command import say
+
 
 class Progress:
-    """A bar on a terminal, plain lines in a log."""
+    """The progress of a run of ``steps`` steps that has ``done`` of them behind it."""
 
     def __init__(self, steps: int, done: int):
-        self._steps = steps
-        self._first, self._began = done, time.perf_counter()
+        self._steps, self._first = steps, done
+        self._began = time.perf_counter()
         self._bar = (
             tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True, file=sys.stderr)
             if sys.stderr.isatty()
@@ -22,7 +24,7 @@ class Progress:
         )
 
     def step(self, done: int) -> None:
-        """Tells that ``done`` steps are behind."""
+        """Notes that ``done`` steps are done."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
 
@@ -43,19 +45,15 @@ class Progress:
                 f"validation loss {line['validation_loss']:.4f}, "
                 f"accuracy {line['validation_accuracy']:.2%}"
             )
-        if self._bar is not None:
-            if "validation_loss" in line:
-                self._bar.write(f"step {line['step']:,}: {'; '.join(parts)}", file=sys.stderr)
-            self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:6]))
-            return
         done = line["step"]
-        rate = (time.perf_counter() - self._began) / max(1, done - self._first)
-        left = tqdm.format_interval(rate * (self._steps - done))
-        print(
-            f"pretrain: step {done:,} of {self._steps:,}: {'; '.join(parts)}; {left} left",
-            file=sys.stderr,
-            flush=True,
-        )
+        if self._bar is None:
+            rate = (time.perf_counter() - self._began) / max(1, done - self._first)
+            left = tqdm.format_interval(rate * (self._steps - done))
+            say("pretrain", f"step {done:,} of {self._steps:,}: {'; '.join(parts)}; {left} left")
+            return
+        if "validation_loss" in line:
+            self._bar.write(f"step {done:,}: {'; '.join(parts)}", file=sys.stderr)
+        self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:6]))
 
     def close(self) -> None:
         """Ends the bar."""
