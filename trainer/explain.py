@@ -61,7 +61,7 @@ class ExplainConfig:
 
 
 def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
-    """Runs the command. Raises UserError for what the user can put right."""
+    """Runs the command. Raises UserError for what the user can fix."""
     plan = plan_again(config.run)
     if not 1 <= config.step <= plan.steps:
         raise UserError(

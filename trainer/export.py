@@ -75,7 +75,7 @@ class ExportConfig:
 
 
 def export(config: ExportConfig, options: RunOptions) -> None:
-    """Runs the stage. Raises UserError for what the user can put right."""
+    """Runs the stage. Raises UserError for what the user can fix."""
     manifest = read_manifest(config.run, ("pretrain", "finetune"), flag="run")
     if manifest.stage == "finetune" and files.is_remote(config.run):
         raise UserError(

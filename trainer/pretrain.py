@@ -34,7 +34,7 @@ from trainer.run_folder import check_same_run, claim_folder
 
 
 def pretrain(config: PretrainConfig, options: RunOptions) -> None:
-    """Runs the stage. Raises UserError for what the user can put right."""
+    """Runs the stage. Raises UserError for what the user can fix."""
     started = time.time()
     check_config(config)
 
@@ -91,7 +91,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         train_step.load(arrays)
         done, seconds_before, window = newest, record["seconds"], record["window"]
         del arrays
-        tell(f"going on after step {done:,}")
+        tell(f"resuming after step {done:,}")
     meter = Meter(window, cluster.hosts, config.steps_per_execution)
     log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
@@ -167,7 +167,10 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         stop.restore()
     cluster.wait_for_all("trained")
     if done < steps:
-        say("pretrain", f"stopped after step {done:,}, with a checkpoint; the same command goes on")
+        say(
+            "pretrain",
+            f"stopped after step {done:,}, with a checkpoint; run the same command to resume",
+        )
         stop.leave()
 
     # ----------------------------------------------------------------------------------- End

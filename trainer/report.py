@@ -46,7 +46,7 @@ class ReportConfig:
 
 
 def report(config: ReportConfig, options: RunOptions) -> None:
-    """Runs the command. Raises UserError for what the user can put right."""
+    """Runs the command. Raises UserError for what the user can fix."""
     plan = plan_again(config.run)
     checkpoints = Checkpoints(config.run)
     done = checkpoints.newest()

@@ -1,7 +1,7 @@
 """The output folder of a pretraining run: what its files are called, and which run it holds.
 
-A run is what decides its weights (``PretrainPlan.deciding``). That stands in identity.json from
-before the first step on, with the config that the run was started with, so that a folder is never
+A run is identified by what decides its weights (``PretrainPlan.deciding``). identity.json holds that
+from before the first step, with the config that the run was started with, so that a folder is never
 continued by another run, and any step can be computed again. manifest.json, as everywhere, comes last.
 """
 
@@ -26,7 +26,7 @@ _PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
 
 
 def claim_folder(output: str, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Makes the folder that of the run with this identity.
+    """Claims the folder for the run with this identity.
 
     Raises UserError, with what differs, if it holds an unfinished run of another kind;
     ``overwrite`` deletes what that published instead.
@@ -44,7 +44,7 @@ def check_same_run(output: str, before: Mapping[str, Any], now: Mapping[str, Any
     if changes := describe_changes(before, now):
         raise UserError(
             f"--output: {output} holds an unfinished run of another kind ({changes}); give "
-            "that again, choose another folder, or start anew with --overwrite"
+            "that again, choose another folder, or start over with --overwrite"
         )
 
 
@@ -59,7 +59,7 @@ def read_identity(output: str) -> dict[str, Any]:
             f"{output} holds no pretraining run: no {IDENTITY}; name the --output of one"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged; start the run anew with --overwrite") from None
+        raise UserError(f"{path} is damaged; start the run over with --overwrite") from None
 
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

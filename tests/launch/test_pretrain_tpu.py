@@ -112,7 +112,7 @@ def test_a_run_that_was_stopped_goes_on(fake, tmp_path_factory):
     assert "restart 1 of at most 100" in done.stderr
     # Each attempt looks at the TPU, copies the code, installs, trains.
     assert calls == ["describe", "scp", "ssh", "ssh"] * 2
-    assert "going on after step" in done.stdout
+    assert "resuming after step" in done.stdout
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 301))
     assert (output / "manifest.json").exists()

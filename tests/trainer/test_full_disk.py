@@ -95,7 +95,7 @@ def test_a_file_that_cannot_grow(run, whole, make_rows, tmp_path):
     assert Checkpoints(str(tmp_path), 1).steps() == []
     assert_one_line(damaged)
     said = run(0, **options)
-    assert "going on" not in said
+    assert "resuming" not in said
     assert_equal(tmp_path, whole)
 
 
@@ -143,5 +143,5 @@ def test_a_full_disk(run, whole, make_rows, small_disk):
     assert "No space left on device" in line or "disk is full" in line
     assert checkpoints.newest() == 10
     assert resize(64 << 20).returncode == 0
-    assert "going on after step 10" in run(0, **options)
+    assert "resuming after step 10" in run(0, **options)
     assert_equal(disk / "run", whole)

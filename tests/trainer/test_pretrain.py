@@ -173,7 +173,7 @@ def test_killed_again_and_again_gives_the_same_bits(whole, start, run, make_rows
         assert not steps or steps[-1] >= seen
         seen = steps[-1] if steps else 0
     said = run(**options)
-    assert f"going on after step {seen}" in said
+    assert f"resuming after step {seen}" in said
     lines, arrays = results(tmp_path)
     expected_lines, expected_arrays = results(whole[0])
     assert lines == expected_lines
@@ -263,7 +263,7 @@ def test_sigterm_saves_and_asks_to_be_started_again(start, run, make_rows, whole
     assert "seed was 0, now 1" in message
     other = make_rows(seed=9)
     assert "data was another" in run(check=2, **options | {"data": other})
-    assert f"going on after step {step}" in run(**options | {"keep_checkpoints": 1})
+    assert f"resuming after step {step}" in run(**options | {"keep_checkpoints": 1})
     assert results(tmp_path)[0] == results(whole[0])[0]
 
 
@@ -319,7 +319,7 @@ def check(**options):
         ({"steps": 0}, "--steps 0: must be at least 1"),
         ({"steps": 5, "epochs": 1}, "give one of them"),
         ({"hidden_dim": 100, "num_heads": 3}, "cannot be shared evenly by 3 heads"),
-        ({"grad_accumulation": 3}, "cannot part a batch of 32"),
+        ({"grad_accumulation": 3}, "cannot split a batch of 32"),
         ({"max_sequence_length": 16}, "--max_sequence_length 16: the rows in"),
         ({"mask_selection_length": 33}, "33, but a row has only 32 tokens"),
         ({"mask_token_rate": 0.95}, "together they must be at most 1"),

@@ -132,7 +132,7 @@ def finished(start, run, whole, make_rows, storage_emulator):
     # Logged are at least the steps up to the checkpoint, whole lines only.
     assert [line["step"] for line in read_metrics(output)][:newest] == list(range(1, newest + 1))
     refuse_other_runs(output, make_rows)
-    assert f"going on after step {newest}" in run(data=data, output=output)
+    assert f"resuming after step {newest}" in run(data=data, output=output)
     return output
 
 
@@ -226,7 +226,7 @@ def test_it_starts_anew_if_told_so(start, make_rows, bucket_folder, run):
     command += [f"--data={data}", f"--output={output}"]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "going on" not in done.stderr
+    assert "resuming" not in done.stderr
     assert Checkpoints(output, keep=5).steps() == [10, 12]
     assert [line["step"] for line in read_metrics(output)] == list(range(1, 13))
 

@@ -42,5 +42,5 @@ def test_what_is_no_run_is_told(tmp_path):
         read_identity(str(tmp_path))
     for content in ("{", json.dumps({"deciding": 1, "config": {}}), "[]"):
         (tmp_path / IDENTITY).write_text(content)
-        with pytest.raises(UserError, match="is damaged; start the run anew with --overwrite"):
+        with pytest.raises(UserError, match="is damaged; start the run over with --overwrite"):
             read_identity(str(tmp_path))

@@ -58,7 +58,7 @@ def check_config(config: PretrainConfig) -> None:
         )
     if config.batch_size % config.grad_accumulation:
         raise UserError(
-            f"--grad_accumulation {config.grad_accumulation}: cannot part a batch of "
+            f"--grad_accumulation {config.grad_accumulation}: cannot split a batch of "
             f"{config.batch_size} rows evenly"
         )
     dimensions = config.dimensions()

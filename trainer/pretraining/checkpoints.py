@@ -1,9 +1,9 @@
-"""Checkpoints: everything a run needs to go on as if nothing had happened.
+"""Checkpoints: everything a run needs to resume as if nothing had happened.
 
 One file a checkpoint, ``checkpoints/step-00001000.npz``: named arrays and a JSON record, nothing
 that could execute code, each array with its CRC. It appears whole or not at all, on a disk as at
-``gs://``, and an older one is deleted only once it is there. Writing happens in a thread while
-training goes on.
+``gs://``, and an older one is deleted only once it is there. Writing happens in a thread, beside
+training.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The logged steps as an event file that TensorBoard shows, beside metrics.jsonl and equal to it.
 
-TensorBoard's own record format, written without TensorFlow. A resumed run writes the file anew from
+TensorBoard's own record format, written without TensorFlow. A resumed run rewrites the file from
 the lines of metrics.jsonl that it keeps, so each step is there once however often it was computed.
 Relative time in TensorBoard is time spent training: pauses between the parts of a run do not show.
 """
@@ -17,7 +17,7 @@ from trainer.run_folder import TENSORBOARD
 # What an event file's name must hold for TensorBoard to find it.
 _NAME = "events.out.tfevents.bertmill"
 _VERSION = "brain.Event:2"
-# Metrics by the group that TensorBoard shows them in; others stand alone.
+# Metrics by the group that TensorBoard shows them in; others have no group.
 _GROUPS = {
     "loss": ("loss", "mean_loss", "validation_loss", "next_sentence_loss"),
     "accuracy": ("accuracy", "mean_accuracy", "validation_accuracy", "next_sentence_accuracy"),

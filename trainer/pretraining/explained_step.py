@@ -16,7 +16,7 @@ class ExplainedRow:
     origin: RowOrigin
 
     def sentence(self, number: int) -> str:
-        """What there is to say of the row, the ``number``-th of its batch."""
+        """Describes the row, the ``number``-th of its batch."""
         row, origin = self.predicted, self.origin
         return (
             f"row {number}: {row.row_id:016x}, copy {row.copy}; {origin.folder}, {origin.shard}, "
@@ -45,7 +45,7 @@ class ExplainedStep:
     rows: list[ExplainedRow]
 
     def sentences(self) -> list[str]:
-        """What there is to say of the whole step."""
+        """Describes the whole step."""
         sentences = [
             f"{self.run}, step {self.step:,}: {len(self.rows):,} of {self.batch_rows:,} rows; losses "
             f"by the weights after step {self.weights_of:,}, without dropout"

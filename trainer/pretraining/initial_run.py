@@ -2,7 +2,7 @@
 
 This is how sequence lengths come in phases (Devlin et al. 2018, appendix A.2: most steps with 128
 tokens, the last with 512): a run for each phase, each with its own data, steps, batch size and
-learning rate. As in the authors' code the optimizer begins anew, with a warm-up of its own.
+learning rate. As in the authors' code the optimizer starts afresh, with a warm-up of its own.
 """
 
 from __future__ import annotations

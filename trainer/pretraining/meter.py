@@ -40,13 +40,13 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """Starts the clock anew, after something that is not training."""
+        """Restarts the clock, after something that is not training."""
         self._began = time.perf_counter()
         self._rows = self._tokens = 0
         self._waited = 0.0
 
     def add(self, batch: Batch, values: Any, waited: float) -> None:
-        """Counts a step given to the device; ``values`` are its STEP_VALUES, perhaps not there yet.
+        """Counts a step given to the device; ``values`` are its STEP_VALUES, perhaps not computed yet.
 
         Waits for the call before the last one: the device always has work, and never more than
         two calls of it. Raises DivergedError if a loss or gradient is not finite.
@@ -69,7 +69,7 @@ class Meter:
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise DivergedError(
                     f"step {step:,}: loss {loss}, gradient norm {norm}: training has diverged; "
-                    "start anew with a lower --learning_rate or more --warmup_steps (--overwrite)"
+                    "start over with a lower --learning_rate or more --warmup_steps (--overwrite)"
                 )
             self.window.append(values)
 

@@ -1,8 +1,8 @@
 """The log of a run: metrics.jsonl, and the same as TensorBoard events.
 
 metrics.jsonl holds one object for each logged step, each step once however often the run was
-resumed: lines beyond the checkpoint that a run goes on from are removed, and come again, equal. At
-``gs://`` it is uploaded whole, at the latest before each checkpoint, so that a run that goes on from
+resumed: lines beyond the checkpoint that a run resumes from are removed, and come again, equal. At
+``gs://`` it is uploaded whole, at the latest before each checkpoint, so that a run that resumes from
 there finds every line up to it.
 """
 
@@ -41,7 +41,7 @@ class MetricsLog:
         except OSError as error:
             raise UserError(
                 f"{self._path} could not be written ({error.strerror or error}); make room and run "
-                "the same command again: it goes on from its last checkpoint"
+                "the same command again: it resumes from its last checkpoint"
             ) from None
 
     def publish(self) -> None:

@@ -20,7 +20,7 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly over ``warmup_steps``, then decays to zero by ``steps``.
 
     As in BERT (Devlin et al. 2018, appendix A.2) with the schedule ``linear``. A pure function of
-    the step, so a resumed run goes on where it was.
+    the step, so a resumed run continues where it was.
 
     Step k = 0, 1, … has rate ``peak * (k + 1) / warmup_steps`` while k < warmup_steps, so the first
     step learns too; afterwards ``peak`` times 1 - x (linear), (1 + cos pi x) / 2 (cosine) or 1

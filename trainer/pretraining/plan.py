@@ -1,6 +1,6 @@
 """What a pretraining config means for the data that it names: everything about a run but the loop.
 
-The run itself, and whoever looks at one of its steps later, build the same things from here: the
+The run itself, and the commands that look at one of its steps later, build the same things from here: the
 batches, the model with its initial weights, the optimizer and the training step.
 """
 

@@ -16,7 +16,7 @@ _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def restart_with_huge_pages(setting: Path = _SETTING) -> None:
-    """Begins this command anew in the same process, with huge pages; returns if that is of no use.
+    """Restarts this command in the same process, with huge pages; returns if that would not help.
 
     On CPUs small pages cost a tenth of the speed (README.md, "Pretraining"); results are the same.
     Where Linux gives pages of 2 MB to those who ask (its setting "madvise"), glibc asks for them if

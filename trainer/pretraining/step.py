@@ -58,7 +58,7 @@ def check_arrays(variables: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
         if expected is None or expected != stored:
             raise UserError(
                 f"the checkpoint does not fit this model: {name} has shape {stored}, expected "
-                f"{expected}; start anew with --overwrite"
+                f"{expected}; start over with --overwrite"
             )
 
 
@@ -165,20 +165,17 @@ class JaxTrainStep:
 
         Returns at once: the device may still be computing.
         """
-        states = dropout_states(self._seed, step, self._parts, self._generators)
-        placed = self._cluster.place_batch(batch)
-        with self._cluster.mesh():
-            self._arrays, values = self._step(self._arrays, states, placed)
-        return values
+        return self.run_group(step, [batch])[0]
 
     def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Trains on the batches of ``step``, ``step`` + 1, … in one call; returns as ``run``."""
-        if len(batches) == 1:
-            return [self.run(step, batches[0])]
         numbers = range(step, step + len(batches))
         states = [dropout_states(self._seed, k, self._parts, self._generators) for k in numbers]
         placed = [self._cluster.place_batch(batch) for batch in batches]
         with self._cluster.mesh():
+            if len(batches) == 1:
+                self._arrays, values = self._step(self._arrays, states[0], placed[0])
+                return [values]
             self._arrays, values = self._steps(self._arrays, np.stack(states), placed)
         return list(values)
 

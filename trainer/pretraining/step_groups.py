@@ -15,7 +15,7 @@ from trainer.data.batches import Batch
 def group_batches(
     batches: Iterable[Batch], size: int, steps: int, due_every: Sequence[int | None]
 ) -> Iterator[list[Batch]]:
-    """Parts the batches of consecutive steps, the last of which is ``steps`` - 1, into groups."""
+    """Splits the batches of consecutive steps, the last of which is ``steps`` - 1, into groups."""
     group: list[Batch] = []
     for batch in batches:
         group.append(batch)
@@ -32,5 +32,5 @@ def group_length(done: int, size: int, steps: int, due_every: Sequence[int | Non
     """
     end = done + size
     whole = done % size == 0 and end <= steps
-    # Something is due inside, before the group's end, if a multiple lies there.
+    # Something is due before the group's end if a multiple lies inside.
     return size if whole and all((end - 1) // n == done // n for n in due_every if n) else 1

@@ -1,4 +1,4 @@
-"""How a model in training does on the held-out rows."""
+"""The loss and accuracy of a model in training on the validation rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
     batches = Prefetcher(maker.validation_batch, 0, count)
     sums = sum(train_step.evaluate(batch.arrays).astype(np.float64) for batch in batches)
     figures = {}
-    # Three sums of masked LM and perhaps three of next sentence: loss, right ones, how many.
+    # Three sums of the masked LM, and maybe three of next sentence: loss, correct ones, weight.
     for name, (loss, correct, weight) in zip(
         ("validation", "validation_next_sentence"), np.reshape(sums, (-1, 3)).tolist(), strict=False
     ):

@@ -198,7 +198,7 @@ def test_a_bad_object_in_mid_run_is_named(many_shards, remote, compiled, tmp_pat
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     assert checkpoint.name == f"step-{len(done):08d}.npz"
     files.publish_bytes(path, content)
-    assert f"going on after step {len(done)}" in run(compiled, **options)
+    assert f"resuming after step {len(done)}" in run(compiled, **options)
     assert len(losses(tmp_path / "run")) == 60
 
 

@@ -130,7 +130,7 @@ def test_from_one_to_two_to_four_processes(whole, make_rows, tmp_path):
         # Any of them may be told to stop: all do, with one checkpoint.
         processes[-1].send_signal(signal.SIGTERM)
         finish(processes, status=75)
-    assert "going on after step" in said[0]
+    assert "resuming after step" in said[0]
     # The first process speaks for all.
     assert all("pretrain:" not in one for one in said[1:])
     assert_alike(tmp_path, whole)
