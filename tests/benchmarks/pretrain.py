@@ -291,10 +291,12 @@ def _held_out_rows(dataset: Any, arguments: argparse.Namespace) -> dict[str, Any
     from pipelines.mask.config import MaskConfig
     from trainer.data.batches import BatchMaker
     from trainer.data.dataset import VALIDATION
+    from trainer.data.order import RowOrder
     from trainer.data.row_reader import RowReader
 
     mask = MaskConfig(mask_selection_rate=_RATE, mask_selection_length=_MASKS)
-    maker = BatchMaker([dataset], weights=None, mask=mask, seed=0, batch_size=arguments.batch_size)
+    order = RowOrder([dataset.shard_rows("train")], seed=0, batch_size=arguments.batch_size)
+    maker = BatchMaker([dataset], order, mask)
     steps = min(maker.validation_steps, arguments.eval_steps)
     batches = [maker.validation_batch(step).arrays for step in range(steps)]
     arrays = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}

@@ -30,7 +30,6 @@ from trainer.data.fetch_ahead import FetchAhead
 from trainer.data.order import RowOrder, StepRows
 from trainer.data.row_reader import RowReader
 from trainer.data.shard_cache import ShardCache
-from trainer.data.skipped_rows import count_kept, number_kept
 
 # Validation is the same rows with the same masks in every run, whatever its seed.
 VALIDATION_SEED = 0
@@ -69,13 +68,9 @@ class BatchMaker:
 
     Args:
         datasets: what to read, fitting together (``open_datasets``).
-        weights: share of each dataset, or None for one pool (see ``RowOrder``).
+        order: which of the training rows each step has.
         mask: how to mask rows; examples are masked already. Its seed decides masks only.
-        seed: decides the order of rows.
-        batch_size: rows in a step, over all hosts.
         host, hosts: this host gets its part of every step.
-        window: shards whose rows are shuffled together, or None: all (see ``RowOrder``).
-        skipped: the rows of each dataset that are never trained on, or None.
         cache: where the shards of remote datasets come from.
 
     Making a batch raises UserError for a shard that is missing or damaged (DamagedShardError), and
@@ -85,42 +80,26 @@ class BatchMaker:
     def __init__(
         self,
         datasets: Sequence[Dataset],
-        *,
-        weights: Sequence[float] | None,
+        order: RowOrder,
         mask: MaskConfig,
-        seed: int,
-        batch_size: int,
+        *,
         host: int = 0,
         hosts: int = 1,
-        window: int | None = None,
-        skipped: Sequence[NDArray[np.int64]] | None = None,
         cache: ShardCache | None = None,
     ):
         self._datasets, self._mask, self._cache = datasets, mask, cache
-        self._batch_size, self._host, self._hosts = batch_size, host, hosts
-        self._skipped = skipped or [np.empty(0, np.int64)] * len(datasets)
-        # Skipped rows take no place in the order: it is made over those that are left.
-        kept = [
-            count_kept(dataset.shard_rows(TRAIN), rows)
-            for dataset, rows in zip(datasets, self._skipped, strict=True)
-        ]
-        self._train_order = RowOrder(
-            kept,
-            weights=weights,
-            seed=seed,
-            batch_size=batch_size,
-            window=window,
-        )
+        self._host, self._hosts = host, hosts
+        self._train_order = order
         self._validation_order = RowOrder(
             [dataset.shard_rows(VALIDATION) for dataset in datasets],
             seed=VALIDATION_SEED,
-            batch_size=batch_size,
+            batch_size=order.batch_size,
         )
         self._readers = {
             split: [RowReader(dataset, split, cache) for dataset in datasets]
             for split in (TRAIN, VALIDATION)
         }
-        self._ahead = cache and FetchAhead(datasets, self._readers[TRAIN], cache, self._train_order)
+        self._ahead = cache and FetchAhead(datasets, self._readers[TRAIN], cache, order)
         self._masks_per_row = max(_masks_per_row(dataset, mask) for dataset in datasets)
         self._separates_documents = any(dataset.separates_documents for dataset in datasets)
         self._has_labels = all(dataset.has_labels for dataset in datasets)
@@ -128,8 +107,6 @@ class BatchMaker:
     def train_batch(self, step: int) -> Batch:
         """The batch of training step ``step`` = 0, 1, …"""
         epoch, source, row = self._train_order.rows(step, self._host, self._hosts)
-        for number, chosen in group_rows(source):
-            row[chosen] = number_kept(row[chosen], self._skipped[number])
         if self._ahead:
             self._ahead.prepare(step, epoch, source, row)
         return self._make(TRAIN, step, (epoch, source, row), self._mask)
@@ -137,7 +114,8 @@ class BatchMaker:
     @property
     def validation_steps(self) -> int:
         """How many batches hold all validation rows once."""
-        return -(-sum(dataset.rows(VALIDATION) for dataset in self._datasets) // self._batch_size)
+        rows = sum(dataset.rows(VALIDATION) for dataset in self._datasets)
+        return -(-rows // self._validation_order.batch_size)
 
     def validation_batch(self, step: int) -> Batch:
         """Batch ``step`` of the validation rows, in random order and with fixed masks.

@@ -28,6 +28,8 @@ class RowOrder:
 
     Args:
         shards: how many rows each shard of each source has.
+        skipped: the numbers of the rows of each source that are never read, ascending; None: nowhere
+            any. They take no place in the order.
         weights: share of each source in the batches, in any unit; every source then has epochs of
             its own. None: all rows of all sources are one pool, and every epoch has each once.
         seed: any integer.
@@ -41,11 +43,14 @@ class RowOrder:
         self,
         shards: Sequence[Sequence[int]],
         *,
+        skipped: Sequence[NDArray[np.int64]] | None = None,
         weights: Sequence[float] | None = None,
         seed: int,
         batch_size: int,
         window: int | None = None,
     ):
+        self._skipped = skipped or [np.empty(0, np.int64)] * len(shards)
+        shards = [_count_kept(*pair) for pair in zip(shards, self._skipped, strict=True)]
         self.shards, self.batch_size, self.window = shards, batch_size, window
         self._seed = seed
         self._shares = None if weights is None else count_shares(weights)
@@ -80,12 +85,15 @@ class RowOrder:
         if self._shares is None:
             epoch, pooled = self._streams[0].rows_at(positions)
             source = np.searchsorted(self._source_ends, pooled, side="right")
-            return epoch, source, pooled - np.concatenate([[0], self._source_ends])[source]
-        source, drawn = mixture_at(positions, self._shares, self._seed)
-        epoch, row = np.empty_like(drawn), np.empty_like(drawn)
-        for i, stream in enumerate(self._streams):
-            of_source = source == i
-            epoch[of_source], row[of_source] = stream.rows_at(drawn[of_source])
+            row = pooled - np.concatenate([[0], self._source_ends])[source]
+        else:
+            source, drawn = mixture_at(positions, self._shares, self._seed)
+            epoch, row = np.empty_like(drawn), np.empty_like(drawn)
+            for i, stream in enumerate(self._streams):
+                of_source = source == i
+                epoch[of_source], row[of_source] = stream.rows_at(drawn[of_source])
+        for i, skipped in enumerate(self._skipped):
+            row[source == i] = _number_kept(row[source == i], skipped)
         return epoch, source, row
 
     def shards_needed(self, step: int) -> list[tuple[int, int, int]]:
@@ -142,3 +150,17 @@ class _Stream:
             for start, shards in self._epoch(number).windows_from(place):
                 yield number * self._rows + start, number, shards
             place = 0
+
+
+def _count_kept(shards: Sequence[int], skipped: NDArray[np.int64]) -> list[int]:
+    """How many rows are left of shards with so many each."""
+    ends = np.cumsum(shards, dtype=np.int64)
+    lost = np.bincount(np.searchsorted(ends, skipped, side="right"), minlength=len(ends))
+    return (np.asarray(shards, np.int64) - lost).tolist()
+
+
+def _number_kept(kept: NDArray[np.int64], skipped: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers among all rows of rows that are numbered 0, 1, … without the skipped ones."""
+    # Before the j-th skipped row, s[j] - j rows are kept: it precedes those from there on.
+    kept_before = skipped - np.arange(len(skipped))
+    return kept + np.searchsorted(kept_before, kept, side="right")

@@ -24,20 +24,6 @@ from trainer.data.dataset import TRAIN, Dataset
 _ENTRY = re.compile(r"(?P<shard>\S.*?)(?:\s+(?P<first>\d+)(?:-(?P<last>\d+))?)?")
 
 
-def count_kept(shards: Sequence[int], skipped: NDArray[np.int64]) -> list[int]:
-    """How many rows are left of shards with so many each."""
-    ends = np.cumsum(shards, dtype=np.int64)
-    lost = np.bincount(np.searchsorted(ends, skipped, side="right"), minlength=len(ends))
-    return (np.asarray(shards, np.int64) - lost).tolist()
-
-
-def number_kept(kept: NDArray[np.int64], skipped: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The numbers among all rows of rows that are numbered 0, 1, … without the skipped ones."""
-    # Before the j-th skipped row, s[j] - j rows are kept: it precedes those from there on.
-    kept_before = skipped - np.arange(len(skipped))
-    return kept + np.searchsorted(kept_before, kept, side="right")
-
-
 def fingerprint_rows(skipped: Sequence[NDArray[np.int64]]) -> str:
     """A SHA-256 (hex) of which rows of each dataset are skipped, however a file lists them."""
     digest = hashlib.sha256()

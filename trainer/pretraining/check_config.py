@@ -4,29 +4,39 @@ or number of devices."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
 from trainer.data.dataset import Dataset
-from trainer.pretraining.config import DIMENSIONS, PretrainConfig
+from trainer.pretraining.config import PretrainConfig
 
-_AT_LEAST_ONE = (
-    "steps",
-    "batch_size",
-    "grad_accumulation",
-    "steps_per_execution",
-    "model_parallel",
-    "checkpoint_every",
-    "eval_every",
-    "shard_window",
-    "keep_checkpoints",
-    "log_every",
-    *DIMENSIONS,
-    "max_sequence_length",
+# A rule in words and as a function, and the options that it is for.
+_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    (
+        "must be at least 1",
+        lambda value: value >= 1,
+        "steps batch_size grad_accumulation steps_per_execution model_parallel shard_window "
+        "log_every eval_every checkpoint_every keep_checkpoints max_sequence_length "
+        "num_layers num_heads hidden_dim intermediate_dim",
+    ),
+    (
+        "must be a positive number",
+        lambda value: 0 < value < math.inf,
+        "learning_rate epochs cache_gb peak_tflops",
+    ),
+    (
+        "must not be negative",
+        lambda value: value >= 0,
+        "weight_decay clip_norm eval_steps warmup_steps",
+    ),
+    (
+        "must be at least 0 and below 1",
+        lambda value: 0 <= value < 1,
+        "dropout attention_dropout",
+    ),
+    ("must be between 0 and 4294967295", lambda value: 0 <= value < 1 << 32, "seed"),
 )
-_POSITIVE = ("learning_rate", "epochs", "cache_gb", "peak_tflops")
-_NOT_NEGATIVE = ("weight_decay", "clip_norm", "eval_steps", "warmup_steps")
 _ONLY_ON_JAX = ("grad_accumulation", "remat", "steps_per_execution")
 
 
@@ -36,18 +46,8 @@ def check_config(config: PretrainConfig) -> None:
         raise UserError("--data: name at least one output folder of pipelines.tokenize")
     if config.steps is not None and config.epochs is not None:
         raise UserError(f"--steps {config.steps} and --epochs {config.epochs:g}: give one of them")
-    for names, is_possible, rule in (
-        (_AT_LEAST_ONE, lambda value: value >= 1, "must be at least 1"),
-        (_POSITIVE, lambda value: 0 < value < math.inf, "must be a positive number"),
-        (_NOT_NEGATIVE, lambda value: value >= 0, "must not be negative"),
-        (
-            ["dropout", "attention_dropout"],
-            lambda value: 0 <= value < 1,
-            "must be at least 0 and below 1",
-        ),
-        (["seed"], lambda value: 0 <= value < 1 << 32, "must be between 0 and 4294967295"),
-    ):
-        for name in names:
+    for rule, is_possible, names in _RULES:
+        for name in names.split():
             value = getattr(config, name)
             if value is not None and not is_possible(value):
                 raise UserError(f"--{name} {value}: {rule}")

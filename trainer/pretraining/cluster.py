@@ -1,4 +1,4 @@
-"""The devices and processes of a run: who reads which part of a batch, and which device holds which array.
+"""The devices and processes of a run: which rows each reads, and which device holds which array.
 
 A step is one program over all devices (JAX's SPMD), so the same rows give the same step, up to the
 order of float sums, however many processes and devices share it. Every process reads only its part

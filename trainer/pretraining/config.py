@@ -12,7 +12,7 @@ from pipelines.mask.config import MaskConfig
 from pipelines.options import CHOOSE, option
 from trainer.models.sizes import dimensions_of
 
-DIMENSIONS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
+_DIMENSIONS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 _ORDER = "data and its order"
 _MODEL = "model"
 _OPTIMIZER = "optimizer"
@@ -180,7 +180,7 @@ class PretrainConfig(MaskConfig):
 
     def dimensions(self) -> dict[str, int]:
         """num_layers, num_heads, hidden_dim and intermediate_dim of the model."""
-        given = {name: getattr(self, name) for name in DIMENSIONS}
+        given = {name: getattr(self, name) for name in _DIMENSIONS}
         named: Any = dimensions_of(self.model)
         return {**named, **{name: value for name, value in given.items() if value is not None}}
 

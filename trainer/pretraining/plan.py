@@ -1,6 +1,6 @@
 """What a pretraining config means for the data that it names: everything about a run but the loop.
 
-The run itself, and the commands that look at one of its steps later, build the same things from here: the
+The run itself, and the commands that look at its steps later, build the same things from here: the
 batches, the model with its initial weights, the optimizer and the training step.
 """
 
@@ -20,6 +20,7 @@ from pipelines.options import deciding_fields
 from trainer.data.batches import Batch, BatchMaker
 from trainer.data.dataset import TRAIN, Dataset, open_datasets
 from trainer.data.mixture import weigh_by_temperature
+from trainer.data.order import RowOrder
 from trainer.data.shard_cache import ShardCache, default_cache_folder
 from trainer.data.skipped_rows import fingerprint_rows, read_skipped_rows
 from trainer.pretraining.check_config import check_backend, check_data, learns_next_sentence
@@ -102,17 +103,16 @@ class PretrainPlan:
         if any(dataset.is_remote for dataset in self.datasets):
             folder = config.cache_dir or default_cache_folder()
             cache = ShardCache(folder, int(config.cache_gb * 1e9))
-        return BatchMaker(
-            self.datasets,
+        order = RowOrder(
+            [dataset.shard_rows(TRAIN) for dataset in self.datasets],
+            skipped=self.skipped,
             weights=self.weights,
-            mask=config,
             seed=config.seed,
             batch_size=config.batch_size,
-            host=cluster.host,
-            hosts=cluster.hosts,
             window=config.shard_window,
-            skipped=self.skipped,
-            cache=cache,
+        )
+        return BatchMaker(
+            self.datasets, order, config, host=cluster.host, hosts=cluster.hosts, cache=cache
         )
 
     def utilization(

@@ -20,8 +20,12 @@ MASK = MaskConfig(mask_selection_rate=0.3, mask_selection_length=7, seed=3)
 
 
 def make_maker(*folders, **changes):
-    options = {"weights": None, "mask": MASK, "seed": 3, "batch_size": 8} | changes
-    return BatchMaker(open_datasets([str(folder) for folder in folders]), **options)
+    datasets = open_datasets([str(folder) for folder in folders])
+    mask = changes.pop("mask", MASK)
+    hosts = {name: changes.pop(name) for name in ("host", "hosts") if name in changes}
+    shards = [dataset.shard_rows(TRAIN) for dataset in datasets]
+    order = RowOrder(shards, **{"seed": 3, "batch_size": 8} | changes)
+    return BatchMaker(datasets, order, mask, **hosts)
 
 
 def assert_equal_batches(first, second):

@@ -16,12 +16,7 @@ from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from trainer.data.dataset import Dataset
 from trainer.data.mixture import weigh_by_temperature
 from trainer.data.order import RowOrder
-from trainer.data.skipped_rows import (
-    count_kept,
-    fingerprint_rows,
-    number_kept,
-    read_skipped_rows,
-)
+from trainer.data.skipped_rows import fingerprint_rows, read_skipped_rows
 
 _SOURCES = st.lists(
     st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any), min_size=1, max_size=3
@@ -135,14 +130,17 @@ def test_every_row_of_every_shard_is_equally_likely_first():
     skipped=st.lists(st.integers(0, 53), max_size=60),
 )
 @settings(deadline=None, max_examples=80)
-def test_kept_rows_are_all_but_the_skipped_ones(shards, skipped):
+def test_an_epoch_is_all_rows_but_the_skipped_ones(shards, skipped):
     total = sum(shards)
     skipped = np.unique(np.array([row for row in skipped if row < total], np.int64))
-    kept = count_kept(shards, skipped)
     left = [row for row in range(total) if row not in set(skipped.tolist())]
-    assert number_kept(np.arange(sum(kept)), skipped).tolist() == left
+    if not left:
+        return
+    for window in (None, 2):
+        order = RowOrder([shards], skipped=[skipped], seed=1, batch_size=len(left), window=window)
+        assert sorted(order.rows(0)[2].tolist()) == left
     counts = np.bincount(shards_of(np.array(left, np.int64), shards), minlength=len(shards))
-    assert kept == counts[: len(shards)].tolist()
+    assert order.shards == [counts[: len(shards)].tolist()]
 
 
 def make_dataset(folder, rows, copies=1):

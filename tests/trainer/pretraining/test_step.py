@@ -18,6 +18,7 @@ from pipelines.errors import UserError  # noqa: E402
 from pipelines.mask.config import MaskConfig  # noqa: E402
 from trainer.data.batches import BatchMaker  # noqa: E402
 from trainer.data.dataset import open_datasets  # noqa: E402
+from trainer.data.order import RowOrder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
 from trainer.pretraining.initial_weights import initialize_weights  # noqa: E402
@@ -52,7 +53,8 @@ def make_step(**options):
 @pytest.fixture(scope="module")
 def batches(make_rows):
     datasets = open_datasets([str(make_rows())])
-    maker = BatchMaker(datasets, weights=None, mask=MaskConfig(0.3), seed=0, batch_size=8)
+    order = RowOrder([datasets[0].shard_rows("train")], seed=0, batch_size=8)
+    maker = BatchMaker(datasets, order, MaskConfig(0.3))
     return [maker.train_batch(step).arrays for step in range(6)]
 
 
