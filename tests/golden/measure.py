@@ -26,12 +26,11 @@ _ORDERS: dict[str, dict[str, Any]] = {
     "mixture": {"shards": [[37], [11]], "weights": [1.0, 2.5]},
     "windows": {"shards": [[10, 9, 11, 8, 10]], "window": 2},
     "mixture of windows": {
-        "rows_per_source": [30, 18],
         "weights": [2.0, 1.0],
         "shards": [[10, 10, 10], [9, 9]],
         "window": 2,
     },
-    "second of two hosts": {"rows_per_source": [37, 11], "host": 1, "hosts": 2},
+    "second of two hosts": {"shards": [[37], [11]], "hosts": (1, 2)},
 }
 # With batches of 8 epochs of 48 rows end at step 6; the last is far away.
 _STEPS = (0, 1, 5, 6, 1_000_003)
@@ -114,11 +113,13 @@ def _order() -> dict[str, Any]:
     """ "epoch source row" of all rows of some steps."""
     from trainer.data.order import RowOrder
 
-    return {
-        f"{name}, step {k}": _triples(RowOrder(**order, seed=5, batch_size=8).rows(k))
-        for name, order in _ORDERS.items()
-        for k in _STEPS
-    }
+    triples: dict[str, list[str]] = {}
+    for name, options in _ORDERS.items():
+        host, hosts = options.get("hosts", (0, 1))
+        given = {name: value for name, value in options.items() if name != "hosts"}
+        order = RowOrder(**given, seed=5, batch_size=8)
+        triples |= {f"{name}, step {k}": _triples(order.rows(k, host, hosts)) for k in _STEPS}
+    return triples
 
 
 def _triples(columns: Any) -> list[str]:
