@@ -88,7 +88,7 @@ class JaxTrainStep:
         self._split = len(model.trainable_variables)
         self._generators = len(model.non_trainable_variables)
         # Copies: the first step donates them, and the variables' own arrays must survive that.
-        self._place({name: np.asarray(v.value) for name, v in self._variables.items()})
+        self._arrays = self._place({n: np.asarray(v.value) for n, v in self._variables.items()})
         shardings = self._cluster.shardings(self._arrays)
         self._step = jax.jit(self._train, donate_argnums=0, out_shardings=shardings)
         self._steps = jax.jit(self._train_group, donate_argnums=0, out_shardings=shardings)
@@ -194,13 +194,12 @@ class JaxTrainStep:
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Puts the variables back. Raises UserError where they do not fit."""
         check_arrays(self._variables, arrays)
-        self._place(arrays)
+        self._arrays = self._place(arrays)
 
     def update_model(self) -> None:
         """Makes the model's own variables current."""
         for name, array in self.state().items():
             self._variables[name].assign(array)
 
-    def _place(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        place = self._cluster.place
-        self._arrays: list[Any] = [place(name, arrays[name]) for name in self._variables]
+    def _place(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
+        return [self._cluster.place(name, arrays[name]) for name in self._variables]
