@@ -58,9 +58,8 @@ class MaskConfig:
         ``mask_token_id`` None: the vocabulary has no mask token. ``seq_length`` None: any length.
         """
         for name in ("mask_selection_rate", "mask_token_rate", "random_token_rate"):
-            rate = getattr(self, name)
-            if not 0 <= rate <= 1:
-                raise UserError(f"{name} is {rate}: it must be between 0 and 1")
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}: it must be between 0 and 1")
         total = self.mask_token_rate + self.random_token_rate
         if total > 1 + 1e-9:
             raise UserError(
@@ -96,7 +95,7 @@ class MaskConfig:
 
 
 def selection_budgets(selectable: NDArray[np.int64], rate: float) -> NDArray[np.int64]:
-    """How many of so many selectable positions the rate asks for. The same shape, int64."""
+    """How many of each row's selectable positions the rate asks for: int64, the same shape."""
     # 32-bit floats on purpose: 0.15 of 100 is 16 in KerasNLP, because there 0.15 is 0.15000001.
     return np.ceil(selectable.astype(np.float32) * np.float32(rate)).astype(np.int64)
 

@@ -7,17 +7,18 @@ masks depend on nothing else: not on its batch, shard, worker, padding or the or
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.keyed_random import as_uint64, fold, halves, purpose_key, scramble
+from pipelines.keyed_random import as_uint64, fold, purpose_key
 from pipelines.mask.config import MaskConfig, selection_budgets
-from pipelines.mask.replace_tokens import MaskCounts, replace_tokens
+from pipelines.mask.replace_tokens import replace_tokens
 from pipelines.mask.select import select_tokens, select_units
-from pipelines.mask.words import find_words, join_words, span_lengths
+from pipelines.mask.words import draw_numbers, draw_spans, find_words
 from pipelines.text.vocabulary import Vocabulary
 
 # Rows are masked in blocks of about this many tokens, whose numbers stay in the L2 cache.
@@ -29,10 +30,10 @@ def mask_dense_rows(
     vocabulary: Vocabulary,
     config: MaskConfig,
     copy: int | NDArray[np.integer],
-) -> tuple[dict[str, NDArray], MaskCounts]:
+) -> tuple[dict[str, NDArray], Counter[str]]:
     """``mask_rows`` for rows from disk (``pipelines.records.dense_rows``) and their vocabulary.
 
-    Never chosen are the special tokens; ``copy`` is one number for all rows or one for each.
+    Special tokens are never chosen; ``copy`` is one number for all rows or one for each.
     """
     special = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
     return mask_rows(
@@ -61,7 +62,7 @@ def mask_rows(
     is_continuation: NDArray[np.bool_] | None = None,
     document_ids: NDArray[np.int32] | None = None,
     copy: int | NDArray[np.integer] = 0,
-) -> tuple[dict[str, NDArray], MaskCounts]:
+) -> tuple[dict[str, NDArray], Counter[str]]:
     """Chooses positions of each row to predict and hides most of them.
 
     Args:
@@ -80,23 +81,25 @@ def mask_rows(
     Returns:
         ``token_ids`` int32[N, L] with the chosen positions replaced; ``mask_positions`` int32
         [N, S], sorted; ``mask_ids`` int32[N, S], the original ids there; ``mask_weights``
-        float32[N, S], 1.0, or 0.0 where a row has fewer than S (position 0, id 0). And the counts.
+        float32[N, S], 1.0, or 0.0 where a row has fewer than S (position 0, id 0). And counts:
+        ``rows``, ``rows_without_selection``, ``tokens_selectable``, ``tokens_selected`` (the sum of
+        ``tokens_masked``, ``tokens_randomised`` and ``tokens_kept``; a random token may happen to
+        be the original one) and ``selections_cut_by_length``, positions that the rate asked for
+        and ``mask_selection_length`` did not allow.
 
     Raises:
         UserError: an impossible config, or a token id outside the vocabulary.
         ValueError: no ``is_continuation`` of the right length for words or spans.
     """
     config.check_masking(vocabulary_size=vocabulary_size, mask_token_id=mask_token_id)
-    if config.strategy != "token" and (
-        is_continuation is None or len(is_continuation) != vocabulary_size
-    ):
+    if config.strategy == "token":
+        is_continuation = None
+    elif is_continuation is None or len(is_continuation) != vocabulary_size:
         raise ValueError(f"strategy {config.strategy!r} needs is_continuation[vocabulary_size]")
+    unselectable = _unselectable_table(unselectable_token_ids, vocabulary_size)
     token_ids = np.ascontiguousarray(token_ids, np.int32)
     rows, seq_length = token_ids.shape
     width = config.selection_length(seq_length)
-    unselectable = _unselectable_table(unselectable_token_ids, vocabulary_size)
-    row_keys = fold(purpose_key(config.seed, "masking"), as_uint64(row_id), copy)
-    selection_keys, span_keys, choice_keys, token_keys = fold(row_keys, np.arange(4)[:, None])
     outputs: dict[str, NDArray] = {
         "token_ids": token_ids.copy(),
         "mask_positions": np.zeros((rows, width), np.int32),
@@ -104,14 +107,16 @@ def mask_rows(
         "mask_weights": np.zeros((rows, width), np.float32),
     }
     if not token_ids.size:
-        return outputs, MaskCounts(rows=rows, rows_without_selection=rows)
-    scrambled_positions = scramble(np.arange(seq_length))
-    counts = MaskCounts()
+        return outputs, Counter(rows=rows, rows_without_selection=rows)
+    row_keys = fold(purpose_key(config.seed, "masking"), as_uint64(row_id), copy)
+    purpose_keys = fold(row_keys, np.arange(4)[:, None])
+    counts: Counter[str] = Counter()
     step = max(1, _BLOCK_TOKENS // seq_length)
     for start in range(0, rows, step):
         block = slice(start, start + step)
         ids = token_ids[block]
         _check_ids(ids, row_id[block], vocabulary_size)
+        selection_keys, span_keys, choice_keys, token_keys = purpose_keys[:, block]
         selectable = ~unselectable.take(ids)
         if padding_mask is not None:
             selectable &= padding_mask[block]
@@ -119,30 +124,32 @@ def mask_rows(
         tokens_selectable = np.add.reduce(selectable, axis=1, dtype=np.int32)
         wanted = selection_budgets(tokens_selectable, config.mask_selection_rate)
         budgets = np.minimum(wanted, width)
-        indices, leaders = _select(
-            config.strategy,
-            ids,
-            selectable,
-            budgets,
-            is_continuation,
-            None if document_ids is None else document_ids[block],
-            selection_keys[block],
-            span_keys[block],
-        )
-        done = replace_tokens(
-            {name: array[block] for name, array in outputs.items()},
-            indices,
-            leaders,
-            choice_keys=choice_keys[block],
-            token_keys=token_keys[block],
-            scrambled_positions=scrambled_positions,
-            config=config,
-            vocabulary_size=vocabulary_size,
-            mask_token_id=mask_token_id,
-        )
-        counts += done + MaskCounts(
-            tokens_selectable=int(tokens_selectable.sum()),
-            selections_cut_by_length=int((wanted - budgets).sum()),
+
+        draws = draw_numbers(selection_keys, seq_length)
+        if is_continuation is None:
+            leaders = indices = select_tokens(draws, selectable, budgets)
+        else:
+            documents = None if document_ids is None else document_ids[block]
+            units = words = find_words(ids, selectable, is_continuation, documents)
+            if config.strategy == "span":
+                units = draw_spans(words, seq_length, documents, span_keys)
+            indices, leaders = select_units(units, draws, budgets, words.starts)
+            if config.strategy == "whole_word":  # the pieces of a word are replaced one by one
+                leaders = indices
+
+        counts["tokens_selectable"] += int(tokens_selectable.sum())
+        counts["selections_cut_by_length"] += int((wanted - budgets).sum())
+        counts.update(
+            replace_tokens(
+                {name: array[block] for name, array in outputs.items()},
+                indices,
+                leaders,
+                choice_keys=choice_keys,
+                token_keys=token_keys,
+                config=config,
+                vocabulary_size=vocabulary_size,
+                mask_token_id=mask_token_id,
+            )
         )
     return outputs, counts
 
@@ -160,48 +167,10 @@ def _unselectable_table(ids: Sequence[int], vocabulary_size: int) -> NDArray[np.
 
 
 def _check_ids(ids: NDArray[np.int32], row_id: NDArray[np.uint64], vocabulary_size: int) -> None:
-    if ids.size and (ids.min() < 0 or ids.max() >= vocabulary_size):
+    if ids.min() < 0 or ids.max() >= vocabulary_size:
         row, position = np.argwhere((ids < 0) | (ids >= vocabulary_size))[0]
         raise UserError(
             f"token id {ids[row, position]} at position {position} of row {row_id[row]} is "
             f"outside the vocabulary of {vocabulary_size} pieces: the rows were made with "
             "another vocabulary"
         )
-
-
-def _select(
-    strategy: str,
-    token_ids: NDArray[np.int32],
-    selectable: NDArray[np.bool_],
-    budgets: NDArray[np.int64],
-    is_continuation: NDArray[np.bool_] | None,
-    document_ids: NDArray[np.int32] | None,
-    selection_keys: NDArray[np.uint64],
-    span_keys: NDArray[np.uint64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The chosen positions of a block and, for each, the position that decides its replacement."""
-    row_length = token_ids.shape[1]
-    draws = _draws(selection_keys, row_length)
-    if strategy == "token":
-        indices = select_tokens(draws, selectable, budgets)
-        return indices, indices
-    assert is_continuation is not None  # mask_rows has seen to it
-    words = find_words(token_ids, selectable, is_continuation, document_ids)
-    if strategy == "whole_word":
-        indices, _ = select_units(words, draws, budgets, words.starts)
-        return indices, indices
-    most_words = np.bincount(words.starts // row_length, minlength=1).max()
-    # Enough spans for every row: usually the mean length of 3.8 words decides, at worst 1 does.
-    number = most_words // 3 + 8
-    while True:
-        lengths = span_lengths(_draws(span_keys, number))
-        if number >= most_words or lengths.sum(axis=1).min() >= most_words:
-            break
-        number *= 2
-    spans = join_words(words, row_length, document_ids, lengths)
-    return select_units(spans, draws, budgets, words.starts)
-
-
-def _draws(keys: NDArray[np.uint64], number: int) -> NDArray[np.uint32]:
-    """``number`` 32-bit draws per key: uint32[len(keys), number]; draw i depends on i alone."""
-    return halves(fold(keys[:, None], np.arange((number + 1) // 2)))[:, :number]

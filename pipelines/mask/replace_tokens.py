@@ -7,36 +7,13 @@ the whole vocabulary, special tokens included, as in KerasNLP.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.keyed_random import below, bernoulli, fold_scrambled
+from pipelines.keyed_random import below, bernoulli, fold_scrambled, scramble
 from pipelines.mask.config import MaskConfig
-
-
-@dataclass(frozen=True)
-class MaskCounts:
-    """What ``mask_rows`` did; counts of several calls add up with ``+``.
-
-    tokens_selected = tokens_masked + tokens_randomised + tokens_kept (a random token may happen
-    to be the original one). selections_cut_by_length: positions that the rate asked for and
-    ``mask_selection_length`` did not allow.
-    """
-
-    rows: int = 0
-    rows_without_selection: int = 0
-    tokens_selectable: int = 0
-    tokens_selected: int = 0
-    tokens_masked: int = 0
-    tokens_randomised: int = 0
-    tokens_kept: int = 0
-    selections_cut_by_length: int = 0
-
-    def __add__(self, other: MaskCounts) -> MaskCounts:
-        names = [field.name for field in fields(self)]
-        return MaskCounts(*(getattr(self, name) + getattr(other, name) for name in names))
 
 
 def replace_tokens(
@@ -46,12 +23,11 @@ def replace_tokens(
     *,
     choice_keys: NDArray[np.uint64],
     token_keys: NDArray[np.uint64],
-    scrambled_positions: NDArray[np.uint64],
     config: MaskConfig,
     vocabulary_size: int,
     mask_token_id: int,
-) -> MaskCounts:
-    """Fills in the outputs of R rows, in place.
+) -> Counter[str]:
+    """Fills in the outputs of R rows, in place, and counts rows and tokens as ``mask_rows`` does.
 
     Args:
         outputs: as ``mask_rows`` returns them, C-contiguous; ``token_ids`` still holds the
@@ -59,7 +35,6 @@ def replace_tokens(
         indices: int64[T], the chosen positions: sorted indices into the flattened [R * L] rows.
         leaders: int64[T], the position whose draw decides what happens to each of them.
         choice_keys, token_keys: uint64[R], the rows' keys for the choices and random tokens.
-        scrambled_positions: ``keyed_random.scramble(np.arange(L))``.
     """
     rows, row_length = outputs["token_ids"].shape
     row_starts = np.arange(rows) * row_length
@@ -69,15 +44,15 @@ def replace_tokens(
     tokens = outputs["token_ids"].reshape(-1)
     original = tokens[indices]
 
-    # Leaders share one draw, so that a span is masked, randomised or kept as a whole.
-    scrambled = scrambled_positions[positions if leaders is indices else leaders - row_start]
-    bits = fold_scrambled(np.repeat(choice_keys, per_row), scrambled)
+    scrambled = scramble(np.arange(row_length))
+    deciding = positions if leaders is indices else leaders - row_start
+    bits = fold_scrambled(np.repeat(choice_keys, per_row), scrambled[deciding])
     masked = bernoulli(bits, config.mask_token_rate)
     changed = bernoulli(bits, min(1.0, config.mask_token_rate + config.random_token_rate))
     replaced = np.where(masked, np.int32(mask_token_id), original)
     randomised = np.flatnonzero(changed & ~masked)
     token_key = token_keys[indices[randomised] // row_length]
-    bits = fold_scrambled(token_key, scrambled_positions[positions[randomised]])
+    bits = fold_scrambled(token_key, scrambled[positions[randomised]])
     replaced[randomised] = below(bits, vocabulary_size)
     tokens[indices] = replaced
 
@@ -87,7 +62,7 @@ def replace_tokens(
     outputs["mask_ids"].reshape(-1)[slots] = original
     outputs["mask_weights"][...] = used
     tokens_masked = int(np.count_nonzero(masked))
-    return MaskCounts(
+    return Counter(
         rows=rows,
         rows_without_selection=int(np.count_nonzero(per_row == 0)),
         tokens_selected=len(indices),

@@ -65,7 +65,7 @@ def select_units(
 
     A unit that does not fit is cut to the words that do, if it has a first word that does
     (``Units.shortest``), and else passed over. So a row gets at most its budget, and less only
-    where no word that is left fits any more.
+    where none of its remaining words fits.
 
     Args:
         units: of all rows, in order.
@@ -84,8 +84,7 @@ def select_units(
     # The units that are early in the order (twice as many as the budgets need) settle most rows.
     share = 2 * budgets.sum() / max(1, units.lengths.sum())
     early = np.flatnonzero(order < np.uint32(min(1.0, share) * 0xFFFFFFFF))
-    early_firsts = np.searchsorted(early, row_firsts)
-    early_counts = np.diff(early_firsts, append=len(early))
+    early_counts = np.diff(np.searchsorted(early, row_firsts), append=len(early))
     taken, lengths, left = _take_in_order(early, early_counts, order, units, budgets, word_starts)
     unsettled = (left > 0) & (early_counts < counts)
     if unsettled.any():
@@ -128,12 +127,12 @@ def _take_in_order(
     # All units before the first that does not fit; no more of them than the largest budget.
     head = np.where(used, ranked, 0)[:, : budgets.max(initial=0)].astype(np.int64)
     reached = np.cumsum(units.lengths[head], axis=1)
-    fit = (reached <= budgets[:, None]) & used[:, : head.shape[1]]
-    passed = np.add.reduce(fit, axis=1, dtype=np.int32)
+    fits = (reached <= budgets[:, None]) & used[:, : head.shape[1]]
+    passed = np.add.reduce(fits, axis=1, dtype=np.int32)
     left = budgets.copy()
     some = np.flatnonzero(passed)
     left[some] -= reached[some, passed[some] - 1]
-    taken = [head[fit]]
+    taken = [head[fits]]
     lengths = [units.lengths[taken[0]]]
 
     # Then, in the same order, whatever still fits, in the rows with budget left.
@@ -142,12 +141,12 @@ def _take_in_order(
         columns = passed[active, None] + np.arange(_WINDOW)
         real = used[active[:, None], columns]
         nexts = np.where(real, ranked[active[:, None], columns], 0).astype(np.int64)
-        fit = (units.shortest[nexts] <= left[active, None]) & real
-        found = fit.any(axis=1)
-        which = fit.argmax(axis=1)
-        passed[active] += np.where(found, which + 1, _WINDOW).astype(np.int32)
-        row = active[found]
-        unit = nexts[found, which[found]]
+        fits = (units.shortest[nexts] <= left[active, None]) & real
+        any_fits = fits.any(axis=1)
+        which = fits.argmax(axis=1)
+        passed[active] += np.where(any_fits, which + 1, _WINDOW).astype(np.int32)
+        row = active[any_fits]
+        unit = nexts[any_fits, which[any_fits]]
         length = np.minimum(units.lengths[unit], left[row])
         cut = np.flatnonzero(length < units.lengths[unit])
         ends = units.starts[unit[cut]] + length[cut]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.keyed_random import fold, halves
+
 # SpanBERT's lengths in words: chances proportional to 0.8 ** (length - 1), here as exact integers
 # so that the thresholds on 32-bit draws are the same on every machine.
 LONGEST_SPAN = 10
@@ -33,6 +35,11 @@ class Units:
     shortest: NDArray[np.int64]
 
 
+def draw_numbers(keys: NDArray[np.uint64], number: int) -> NDArray[np.uint32]:
+    """``number`` 32-bit draws per key: uint32[len(keys), number]; draw i depends on i alone."""
+    return halves(fold(keys[:, None], np.arange((number + 1) // 2)))[:, :number]
+
+
 def find_words(
     token_ids: NDArray[np.int32],
     selectable: NDArray[np.bool_],
@@ -49,14 +56,11 @@ def find_words(
         token_ids: int32[R, L]; selectable: bool[R, L]; is_continuation: bool[vocabulary].
         document_ids: int32[R, L] or None for one document a row.
     """
-    row_length = token_ids.shape[1]
     can = selectable.reshape(-1)
     # Breaks: where a word starts, and every position that is not selectable.
-    breaks = is_continuation.take(token_ids.reshape(-1), mode="clip")
-    np.logical_and(breaks, can, out=breaks)
-    np.logical_not(breaks, out=breaks)
+    breaks = ~(is_continuation.take(token_ids.reshape(-1), mode="clip") & can)
     breaks[1:] |= ~can[:-1]
-    breaks[::row_length] = True
+    breaks[:: token_ids.shape[1]] = True
     if document_ids is not None:
         documents = document_ids.reshape(-1)
         breaks[1:] |= documents[1:] != documents[:-1]
@@ -65,6 +69,23 @@ def find_words(
     starts = indices[are_words]
     lengths = np.append(indices, breaks.size)[are_words + 1] - starts
     return Units(starts, lengths, lengths)
+
+
+def draw_spans(
+    words: Units,
+    row_length: int,
+    document_ids: NDArray[np.int32] | None,
+    keys: NDArray[np.uint64],
+) -> Units:
+    """Cuts the words of R rows into spans of lengths drawn with each row's key (uint64[R])."""
+    most_words = np.bincount(words.starts // row_length, minlength=1).max()
+    # Enough spans for every row: usually the mean length of 3.8 words decides, at worst 1 does.
+    number = most_words // 3 + 8
+    while True:
+        lengths = span_lengths(draw_numbers(keys, number))
+        if number >= most_words or lengths.sum(axis=1).min() >= most_words:
+            return join_words(words, row_length, document_ids, lengths)
+        number *= 2
 
 
 def join_words(
@@ -78,11 +99,7 @@ def join_words(
     A span also ends where the next word does not follow on (a position that is not selectable
     lies between) or belongs to another document. SpanBERT instead draws spans that may overlap
     and keeps their union; consecutive spans chosen in random order have exactly the lengths drawn.
-
-    Args:
-        words: of rows of ``row_length`` positions.
-        document_ids: int32[R, row_length] or None.
-        span_words: int64[R, K] positive; each row's sum is at least its number of words.
+    ``span_words`` int64[R, K] is positive; each row's sum is at least its number of words.
     """
     if not len(words.starts):
         return words

@@ -164,8 +164,8 @@ class ShardReader:
             raise self._damaged(f"cannot be read ({_one_line(error)})") from None
 
     def in_order(self, rows_at_once: int = 1024) -> Iterator[Columns]:
-        """All rows, some at a time; every record is read and decoded."""
-        for start in range(0, len(self), rows_at_once):
+        """All rows, some at a time, in at least one part; every record is read and decoded."""
+        for start in range(0, max(1, len(self)), rows_at_once):
             yield self.read(np.arange(start, min(start + rows_at_once, len(self)), dtype=np.int64))
 
 

@@ -52,10 +52,10 @@ def assert_even(counts, expected, freedom):
 @pytest.mark.parametrize("strategy", ["token", "whole_word"])
 def test_rates_of_replacement_are_binomial(strategy):
     _, chosen, counts = mask(strategy)
-    assert counts.tokens_selected == chosen.sum() == ROWS * PER_ROW
-    assert_binomial(counts.tokens_masked, counts.tokens_selected, 0.8)
-    assert_binomial(counts.tokens_randomised, counts.tokens_selected, 0.1)
-    assert_binomial(counts.tokens_kept, counts.tokens_selected, 0.1)
+    assert counts["tokens_selected"] == chosen.sum() == ROWS * PER_ROW
+    assert_binomial(counts["tokens_masked"], counts["tokens_selected"], 0.8)
+    assert_binomial(counts["tokens_randomised"], counts["tokens_selected"], 0.1)
+    assert_binomial(counts["tokens_kept"], counts["tokens_selected"], 0.1)
 
 
 def test_extreme_rates_are_exact():
@@ -65,7 +65,7 @@ def test_extreme_rates_are_exact():
     assert (tokens == 50).all()
     assert chosen.any()
     _, chosen, counts = mask(mask_token_rate=0.0, random_token_rate=1.0)
-    assert counts.tokens_randomised == chosen.sum()
+    assert counts["tokens_randomised"] == chosen.sum()
     _, chosen, _ = mask(mask_selection_rate=1.0)
     assert chosen.all()
     _, chosen, _ = mask(mask_selection_rate=0.0)
@@ -97,7 +97,7 @@ def test_random_tokens_are_even_over_the_whole_vocabulary(strategy):
     tokens, chosen, counts = mask(strategy, mask_token_rate=0.0, random_token_rate=1.0)
     drawn = np.bincount(tokens[chosen], minlength=VOCABULARY)
     assert len(drawn) == VOCABULARY
-    assert_even(drawn, counts.tokens_selected / VOCABULARY, VOCABULARY - 1)
+    assert_even(drawn, counts["tokens_selected"] / VOCABULARY, VOCABULARY - 1)
 
 
 def test_which_replacement_depends_on_nothing_else():
@@ -147,7 +147,7 @@ def test_words_are_chosen_evenly_over_the_row():
     assert np.abs(per_word / per_word.mean() - 1).max() < 0.07
     starts = chosen[:, 0::6].sum(axis=0)
     assert_even(starts, starts.mean(), 41)
-    assert counts.tokens_selected == ROWS * np.ceil(0.15 * ids.shape[1])
+    assert counts["tokens_selected"] == ROWS * np.ceil(0.15 * ids.shape[1])
 
 
 def test_words_are_never_split():
