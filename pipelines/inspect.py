@@ -62,7 +62,7 @@ def verify_shards(folder: str, manifest: Manifest) -> None:
 
     Prints each damaged shard to standard error. Raises UserError if there is one.
     """
-    shards = [shard for split in manifest.splits.values() for shard in split]
+    shards = manifest.shards()
     problems: list[str] = []
     for shard in shards:
         try:

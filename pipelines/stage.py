@@ -195,7 +195,7 @@ def row_ratios(manifest: Manifest) -> dict[str, str]:
     """How full packed rows are, and what a token takes on disk."""
     counts, length = manifest.counts, manifest.facts["seq_length"]
     tokens = counts["tokens_out"] + counts["special_tokens"]
-    size = sum(shard.bytes for shards in manifest.splits.values() for shard in shards)
+    size = sum(shard.bytes for shard in manifest.shards())
     return {
         "fill": f"{tokens / (counts['rows'] * length):.2%}",
         "bytes a token": f"{size / tokens:.3f}",

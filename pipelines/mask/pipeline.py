@@ -145,9 +145,7 @@ def mask(config: MaskStageConfig, options: RunOptions) -> None:
     )
 
 
-def _plan(
-    work: list[Work], rows: Manifest, config: MaskStageConfig, mask_shard: MaskShard
-) -> Plan:
+def _plan(work: list[Work], rows: Manifest, config: MaskStageConfig, mask_shard: MaskShard) -> Plan:
     """The files, and an estimate from the first rows of the largest shard."""
     largest = max((item.rows for item in work), key=lambda shard: shard.records)
     with (

@@ -8,9 +8,9 @@ stands in the manifest of the shards.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,11 @@ class Field:
     name: str
     dtype: str
     ragged: bool = False
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """The little-endian dtype of its numbers in a record."""
+        return np.dtype(self.dtype).newbyteorder("<")
 
 
 Schema = tuple[Field, ...]
@@ -50,50 +55,43 @@ def token_dtype(vocabulary_size: int) -> type[np.unsignedinteger[Any]]:
     return np.uint16 if vocabulary_size <= 1 << 16 else np.uint32
 
 
-def _little_endian(dtype: str) -> np.dtype[Any]:
-    return np.dtype(dtype).newbyteorder("<")
-
-
 def _header_dtype(schema: Schema) -> np.dtype[Any]:
-    scalars = [(field.name, _little_endian(field.dtype)) for field in schema if not field.ragged]
+    scalars = [(field.name, field.stored_dtype) for field in schema if not field.ragged]
     lengths = [(field.name, np.dtype("<u4")) for field in schema if field.ragged]
     return np.dtype(scalars + lengths)
 
 
 def record_layout(schema: Schema) -> str:
     """How a record's bytes are laid out, for readers in other languages."""
-    dtype = _header_dtype(schema)
-    lines = [
-        f"# Every record: {dtype.itemsize} bytes of little-endian numbers, then lists of them."
-    ]
-    for field in schema:
-        if not field.ragged:
-            lines.append(f"{field.name}: {field.dtype}")
+    size = _header_dtype(schema).itemsize
     lists = [field for field in schema if field.ragged]
-    lines += [f"length of {field.name}: uint32" for field in lists]
-    lines += [f"{field.name}: {field.dtype}[its length]" for field in lists]
+    lines = [
+        f"# Every record: {size} bytes of little-endian numbers, then lists of them.",
+        *(f"{field.name}: {field.dtype}" for field in schema if not field.ragged),
+        *(f"length of {field.name}: uint32" for field in lists),
+        *(f"{field.name}: {field.dtype}[its length]" for field in lists),
+    ]
     return "\n".join(lines)
 
 
 def encode_records(columns: Columns, schema: Schema) -> list[bytes]:
     """One bytes object per row of ``columns``, which must have the schema's fields."""
-    count = row_count(columns)
-    header = np.zeros(count, _header_dtype(schema))
-    pieces: list[list[bytes]] = []
+    header = np.zeros(row_count(columns), _header_dtype(schema))
+    lists: list[list[bytes]] = []
     for field in schema:
         column = columns[field.name]
         if isinstance(column, Ragged):
             header[field.name] = column.lengths
-            values = column.values.astype(_little_endian(field.dtype), copy=False)
-            ends = (column.offsets * values.itemsize).tolist()
-            data = values.tobytes()
-            pieces.append([data[start:end] for start, end in itertools.pairwise(ends)])
+            values = column.values.astype(field.stored_dtype, copy=False)
+            lists.append(_cut(values.tobytes(), column.offsets * values.itemsize))
         else:
             header[field.name] = column
-    size = header.dtype.itemsize
-    data = header.tobytes()
-    headers = [data[start : start + size] for start in range(0, size * count, size)]
-    return [b"".join(parts) for parts in zip(headers, *pieces, strict=True)]
+    headers = _cut(header.tobytes(), np.arange(len(header) + 1) * header.dtype.itemsize)
+    return [b"".join(record) for record in zip(headers, *lists, strict=True)]
+
+
+def _cut(data: bytes, bounds: NDArray[np.int64]) -> list[bytes]:
+    return [data[start:end] for start, end in pairwise(bounds.tolist())]
 
 
 def decode_records(records: Sequence[bytes], schema: Schema) -> Columns:
@@ -109,17 +107,16 @@ def decode_records(records: Sequence[bytes], schema: Schema) -> Columns:
         if not field.ragged:
             columns[field.name] = header[field.name].astype(field.dtype)
             continue
-        value_dtype = _little_endian(field.dtype)
         lengths = header[field.name].astype(np.int64)
-        end = start + lengths * value_dtype.itemsize
+        end = start + lengths * field.stored_dtype.itemsize
         data = b"".join(
             record[a:b] for record, a, b in zip(records, start.tolist(), end.tolist(), strict=True)
         )
         if len(data) != int((end - start).sum()):
             raise DamagedRecordError(f"a record ends inside its field {field.name}")
-        values = np.frombuffer(data, value_dtype).astype(field.dtype)
+        values = np.frombuffer(data, field.stored_dtype).astype(field.dtype)
         columns[field.name] = Ragged(values, offsets_of(lengths))
         start = end
-    if np.any(start != np.fromiter((len(record) for record in records), np.int64, len(records))):
+    if start.tolist() != [len(record) for record in records]:
         raise DamagedRecordError("a record is longer than its fields")
     return columns

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.records.ragged import Columns, flat_column, ragged_column, row_count
+from pipelines.records.ragged import Columns, flat_column, ragged_column
 
 
 def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDArray[Any]]:
@@ -19,16 +19,13 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
 
     Needs the columns ``row_id``, ``token_ids`` and ``segment_lengths``. Returns ``token_ids``
     int32[N, seq_length] (``pad_id`` after the end), ``document_ids`` int32 (1, 2, ... for the runs
-    of a row; 0 = padding), ``positions`` int32 (from 0 in each run; 0 in padding), ``segment_ids``
-    int32 (0 but for rows with that column), ``padding_mask`` bool (False = padding), ``row_id``
-    uint64[N], and ``next_sentence_labels`` uint8[N] where the rows have it. For rows packed as
-    ``full``, whose runs attend to each other, positions are counted from the row's start: use
-    ``np.arange(seq_length)`` instead of ``positions``.
+    of a row; 0 = padding), ``segment_ids`` int32 (0 but for rows with that column),
+    ``padding_mask`` bool (False = padding), ``row_id`` uint64[N], and ``next_sentence_labels``
+    uint8[N] where the rows have it.
 
     Raises UserError if a row is longer than ``seq_length``.
 
-    With ``seq_length`` 8, a row of runs of 4 and 3 tokens has ``document_ids`` 1 1 1 1 2 2 2 0 and
-    ``positions`` 0 1 2 3 0 1 2 0.
+    With ``seq_length`` 8, a row of runs of 4 and 3 tokens has ``document_ids`` 1 1 1 1 2 2 2 0.
     """
     tokens, runs = (ragged_column(columns, name) for name in ("token_ids", "segment_lengths"))
     longest = int(tokens.lengths.max(initial=0))
@@ -40,31 +37,23 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
     run_lengths = runs.values.astype(np.int64)
     if run_lengths.sum() != len(tokens.values):
         raise ValueError(f"runs of {run_lengths.sum()} tokens in rows of {len(tokens.values)}")
-    shape = (row_count(columns), seq_length)
+    numbers = np.arange(len(run_lengths)) - np.repeat(runs.offsets[:-1], runs.lengths) + 1
     padding_mask = np.arange(seq_length) < tokens.lengths[:, None]
 
-    # Padding is one more run at the end of each row, number 0: then every position is in a run.
-    numbers = np.arange(len(run_lengths)) - np.repeat(runs.offsets[:-1], runs.lengths) + 1
-    numbers = np.insert(numbers.astype(np.int32), runs.offsets[1:], 0)
-    run_lengths = np.insert(run_lengths, runs.offsets[1:], seq_length - tokens.lengths)
-    begins = (np.cumsum(run_lengths) - run_lengths).astype(np.int32)
-    positions = np.arange(shape[0] * seq_length, dtype=np.int32) - begins.repeat(run_lengths)
-
     def spread(values: NDArray[Any], padding: int) -> NDArray[np.int32]:
-        dense = np.full(shape, padding, np.int32)
+        dense = np.full(padding_mask.shape, padding, np.int32)
         dense[padding_mask] = values
         return dense
 
     dense: dict[str, NDArray[Any]] = {
         "row_id": flat_column(columns, "row_id"),
         "token_ids": spread(tokens.values, pad_id),
-        "document_ids": numbers.repeat(run_lengths).reshape(shape),
-        "positions": positions.reshape(shape) * padding_mask,
+        "document_ids": spread(np.repeat(numbers.astype(np.int32), run_lengths), 0),
         "padding_mask": padding_mask,
     }
     if "segment_ids" in columns:
         dense["segment_ids"] = spread(ragged_column(columns, "segment_ids").values, 0)
         dense["next_sentence_labels"] = flat_column(columns, "next_sentence_labels")
     else:
-        dense["segment_ids"] = np.zeros(shape, np.int32)
+        dense["segment_ids"] = np.zeros(padding_mask.shape, np.int32)
     return dense

@@ -7,6 +7,7 @@ times and rates of one particular run, and where its input lay, stand beside it 
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import re
@@ -57,14 +58,13 @@ class Manifest:
         """Identifies this output: SHA-256 (hex) of its manifest."""
         return hashlib.sha256(self.to_json()).hexdigest()
 
+    def shards(self) -> list[ShardInfo]:
+        """Those of all splits."""
+        return [shard for shards in self.splits.values() for shard in shards]
+
     def rows(self, split: str) -> int:
         """The number of records in a split (0 if there is no such split)."""
         return sum(shard.records for shard in self.splits.get(split, ()))
-
-
-def write_manifest(folder: str, manifest: Manifest) -> None:
-    """Publishes the manifest: the output is finished from here on."""
-    files.publish_bytes(files.join(folder, MANIFEST), manifest.to_json())
 
 
 def read_manifest(folder: str, stages: tuple[str, ...] = (), flag: str = "input") -> Manifest:
@@ -80,18 +80,17 @@ def read_manifest(folder: str, stages: tuple[str, ...] = (), flag: str = "input"
         )
     try:
         data = json.loads(files.read_bytes(path))
-        version = data["format_version"]
-        if version != FORMAT_VERSION:
+        if data["format_version"] != FORMAT_VERSION:
             raise UserError(
-                f"{path}: format version {version}, this code reads {FORMAT_VERSION}; "
-                "make the output again or install a matching version"
+                f"{path}: format version {data['format_version']}, this code reads "
+                f"{FORMAT_VERSION}; make the output again or install a matching version"
             )
-        splits = {
+        data["schema"] = tuple(Field(**entry) for entry in data["schema"])
+        data["splits"] = {
             split: tuple(ShardInfo(**entry) for entry in shards)
             for split, shards in data["splits"].items()
         }
-        schema = tuple(Field(**entry) for entry in data["schema"])
-        manifest = Manifest(**{**data, "schema": schema, "splits": splits})
+        manifest = Manifest(**data)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{path} is damaged: not a manifest; make the output again (--overwrite)"
@@ -131,7 +130,7 @@ def prepare_output(
     same config and inputs is left alone; a different one raises UserError unless ``overwrite``.
     Remains of an interrupted run are removed.
     """
-    asked = {"stage": stage, "config": _set_fields(config), "inputs": _normal(inputs)}
+    asked = _identity({"stage": stage, "config": config, "inputs": inputs})
     if not overwrite and _holds(folder, asked):
         return True
     files.make_folder(folder)
@@ -148,11 +147,47 @@ def prepare_output(
     return False
 
 
+def finish_output(folder: str, manifest: Manifest, inputs: Any, run: Mapping[str, Any]) -> None:
+    """Publishes ``run.json`` (this run: inputs, times, rates) and then the manifest.
+
+    Removes the shards that an interrupted run with other options left in the folder.
+    """
+    record = {
+        "stage": manifest.stage,
+        "config": dict(manifest.config),
+        "inputs": inputs,
+        "run": run,
+    }
+    files.publish_bytes(files.join(folder, RUN), (json.dumps(record, indent=1) + "\n").encode())
+    files.publish_bytes(files.join(folder, MANIFEST), manifest.to_json())
+    strays = {name for name in files.names_in(folder) if _SHARD_NAME.fullmatch(name)}
+    strays -= {shard.name for shard in manifest.shards()}
+    files.delete(files.join(folder, name) for name in strays)
+
+
+def read_run(folder: str) -> dict[str, Any]:
+    """The times and rates of the run that made a finished output."""
+    return dict(json.loads(files.read_bytes(files.join(folder, RUN)))["run"])
+
+
+def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes an output another one: its stage, config and inputs.
+
+    A field that is not set is as good as one that did not exist yet when the output was made.
+    """
+    config = {name: value for name, value in record["config"].items() if value is not None}
+    identity = {"stage": record["stage"], "config": config, "inputs": record["inputs"]}
+    return json.loads(json.dumps(identity))
+
+
 def _holds(folder: str, asked: Mapping[str, Any]) -> bool:
     """True if the folder holds the output asked for, False if none; UserError if another."""
     if not files.exists(files.join(folder, MANIFEST)):
         return False
-    held = _read_identity(folder)
+    try:
+        held = _identity(json.loads(files.read_bytes(files.join(folder, RUN))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        held = {"stage": "unknown"}
     if held == asked:
         return True
     raise UserError(
@@ -161,75 +196,24 @@ def _holds(folder: str, asked: Mapping[str, Any]) -> bool:
     )
 
 
-def _old_shards(folder: str) -> list[str]:
-    try:
-        manifest = read_manifest(folder)
-    except UserError:
-        return []
-    return [files.join(folder, s.name) for shards in manifest.splits.values() for s in shards]
-
-
-def finish_output(folder: str, manifest: Manifest, inputs: Any, run: Mapping[str, Any]) -> None:
-    """Publishes ``run.json`` (this run: inputs, times, rates) and then the manifest."""
-    record = {
-        "stage": manifest.stage,
-        "config": dict(manifest.config),
-        "inputs": inputs,
-        "run": run,
-    }
-    files.publish_bytes(files.join(folder, RUN), (json.dumps(record, indent=1) + "\n").encode())
-    write_manifest(folder, manifest)
-    _delete_strays(folder, manifest)
-
-
-def _delete_strays(folder: str, manifest: Manifest) -> None:
-    """Removes shards that an interrupted run with other options left in the folder."""
-    listed = {shard.name for shards in manifest.splits.values() for shard in shards}
-    files.delete(
-        files.join(folder, name)
-        for name in files.names_in(folder)
-        if _SHARD_NAME.fullmatch(name) and name not in listed
-    )
-
-
-def read_run(folder: str) -> dict[str, Any]:
-    """The times and rates of the run that made a finished output."""
-    return dict(json.loads(files.read_bytes(files.join(folder, RUN)))["run"])
-
-
-def _normal(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
-def _set_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A field that is not set is as good as one that did not exist yet when the output was made."""
-    return {name: value for name, value in _normal(config).items() if value is not None}
-
-
-def _read_identity(folder: str) -> dict[str, Any]:
-    """What ``run.json`` says of the output; nothing if it cannot be read."""
-    try:
-        record = json.loads(files.read_bytes(files.join(folder, RUN)))
-        return {
-            "stage": record["stage"],
-            "config": _set_fields(record["config"]),
-            "inputs": record["inputs"],
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
 def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """Names what is not the same, for the error message."""
-    if held.get("stage") != asked["stage"]:
-        return f"stage {held.get('stage', 'unknown')}"
-    old, new = held.get("config", {}), asked["config"]
+    if held["stage"] != asked["stage"]:
+        return f"stage {held['stage']}"
+    old, new = held["config"], asked["config"]
     changed = [
         f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]
-    return ", ".join(changed) if changed else "its input files have changed"
+    return ", ".join(changed) or "its input files have changed"
+
+
+def _old_shards(folder: str) -> list[str]:
+    try:
+        return [files.join(folder, shard.name) for shard in read_manifest(folder).shards()]
+    except UserError:
+        return []
 
 
 def check_balance(counts: Mapping[str, int], what: str, total: str, parts: tuple[str, ...]) -> None:
@@ -237,13 +221,10 @@ def check_balance(counts: Mapping[str, int], what: str, total: str, parts: tuple
 
     A part ending in ``*`` stands for all counts with that beginning.
     """
-    names: list[str] = []
-    for part in parts:
-        prefix = part.removesuffix("*")
-        names += [part] if part == prefix else sorted(n for n in counts if n.startswith(prefix))
-    total_count, summed = counts.get(total, 0), sum(counts.get(name, 0) for name in names)
+    names = [name for part in parts for name in fnmatch.filter(sorted(counts), part)]
+    total_count, summed = counts.get(total, 0), sum(counts[name] for name in names)
     if total_count != summed:
-        terms = " + ".join(f"{name} {counts.get(name, 0)}" for name in names)
+        terms = " + ".join(f"{name} {counts[name]}" for name in names)
         raise RuntimeError(
             f"{what} do not balance: {total} = {total_count}, but {terms} = {summed}; "
             "nothing was published, please report this"

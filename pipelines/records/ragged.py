@@ -3,9 +3,6 @@
 A table (``Columns``) maps a name to one array per column, all of the same length n. A column is
 either a plain numpy array whose first axis is n, or ``Ragged``: one flat array of values with
 n + 1 offsets. There are no Python objects per row.
-
-Tokenized documents are a table with the columns ``token_ids`` (ragged, without special tokens) and
-``doc_ids`` (uint64); labelled ones have more (see tokenize/pack_labelled.py).
 """
 
 from __future__ import annotations
@@ -51,11 +48,11 @@ class Ragged:
         """The first ``lengths[k]`` values of list ``rows[k]``, for each k."""
         offsets = offsets_of(lengths)
         values = np.empty(offsets[-1], self.values.dtype)
-        # Element j of the result comes from its own list's start plus its place within that list.
+        # Value j of the result is value j + shift of this.
         shift = self.offsets[:-1][rows] - offsets[:-1]
         first = 0
         while first < len(rows):
-            # Some lists at a time: an index per value takes many times the room of the values.
+            # Some lists at a time: an index per value takes many times the memory of the values.
             last = int(np.searchsorted(offsets, offsets[first] + _VALUES_AT_ONCE, "right")) - 1
             last = max(last, first + 1)
             start, stop = int(offsets[first]), int(offsets[last])
@@ -106,19 +103,18 @@ def take(columns: Columns, rows: NDArray[np.int64]) -> Columns:
     }
 
 
-def join_lists(parts: Sequence[Ragged]) -> Ragged:
-    """The lists of at least one part, one part after the other."""
-    lengths = np.concatenate([part.lengths for part in parts])
-    return Ragged(np.concatenate([part.values for part in parts]), offsets_of(lengths))
+def join_lists(groups: Sequence[Ragged]) -> Ragged:
+    """The lists of at least one group, one group after the other."""
+    lengths = np.concatenate([group.lengths for group in groups])
+    return Ragged(np.concatenate([group.values for group in groups]), offsets_of(lengths))
 
 
 def concatenate(tables: Sequence[Columns]) -> Columns:
     """The tables (at least one, all with the same columns) one below the other."""
+    columns: dict[str, Any] = {name: [table[name] for table in tables] for name in tables[0]}
     return {
-        name: join_lists([ragged_column(table, name) for table in tables])
-        if isinstance(first, Ragged)
-        else np.concatenate([flat_column(table, name) for table in tables])
-        for name, first in tables[0].items()
+        name: join_lists(group) if isinstance(group[0], Ragged) else np.concatenate(group)
+        for name, group in columns.items()
     }
 
 
@@ -133,5 +129,4 @@ def group_rows(keys: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.int6
     """Each distinct key, ascending, with the indices of its rows, ascending."""
     order = np.argsort(keys, kind="stable")
     distinct, begins = np.unique(keys[order], return_index=True)
-    groups = np.split(order, begins[1:]) if len(keys) else []
-    yield from zip(distinct.tolist(), groups, strict=True)
+    yield from zip(distinct.tolist(), np.split(order, begins[1:]), strict=False)

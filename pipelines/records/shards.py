@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,6 @@ class ShardInfo:
     sha256: str
 
 
-# Writes a local file of the rows that come part by part: path, parts, schema, format.
-WriteRecords = Callable[[str, Iterable[Columns], Schema, str], ShardInfo]
-
-
 def shard_name(split: str, index: int, count: int, format: str) -> str:
     """The file name of shard ``index`` of ``count``, e.g. ``train-00003-of-00008.array_record``."""
     return f"{split}-{index:05d}-of-{count:05d}.{format}"
@@ -71,26 +67,6 @@ def file_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def write_shard(
-    folder: str,
-    name: str,
-    parts: Iterable[Columns],
-    format: str,
-    write: WriteRecords | None = None,
-) -> tuple[ShardInfo, Schema]:
-    """Writes the shard ``folder/name`` of rows that come in at least one part.
-
-    ``write``: what writes the file; default ``write_records``. Returns the shard's entry for the
-    manifest and the schema of its records, that of the first part.
-    """
-    remaining = iter(parts)
-    first = next(remaining)
-    schema = schema_of(first)
-    with files.publish(files.join(folder, name)) as temporary:
-        info = (write or write_records)(temporary, chain([first], remaining), schema, format)
-    return replace(info, name=name), schema
-
-
 def write_records(path: str, parts: Iterable[Columns], schema: Schema, format: str) -> ShardInfo:
     """Writes the local record file ``path`` of rows that come part by part, one in memory at a time."""
     write, encode = (
@@ -100,6 +76,26 @@ def write_records(path: str, parts: Iterable[Columns], schema: Schema, format: s
     )
     records = write(path, (record for part in parts for record in encode(part, schema)))
     return ShardInfo(os.path.basename(path), records, os.path.getsize(path), file_sha256(path))
+
+
+def write_shard(
+    folder: str,
+    name: str,
+    parts: Iterable[Columns],
+    format: str,
+    write: Callable[[str, Iterable[Columns], Schema, str], ShardInfo] = write_records,
+) -> tuple[ShardInfo, Schema]:
+    """Writes the shard ``folder/name`` of rows that come in at least one part.
+
+    ``write``: what writes the local file. Returns the shard's entry for the manifest and the schema
+    of its records, that of the first part.
+    """
+    remaining = iter(parts)
+    first = next(remaining)
+    schema = schema_of(first)
+    with files.publish(files.join(folder, name)) as temporary:
+        info = write(temporary, chain([first], remaining), schema, format)
+    return replace(info, name=name), schema
 
 
 def _write_array_record(path: str, records: Iterable[bytes]) -> int:
@@ -112,6 +108,14 @@ def _write_array_record(path: str, records: Iterable[bytes]) -> int:
         count += 1
     writer.close()
     return count
+
+
+def _open_records(path: str, format: str) -> Any:
+    if format == "tfrecord":
+        return TFRecordReader(path)
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    return ArrayRecordReader(path)
 
 
 class ShardReader:
@@ -127,41 +131,36 @@ class ShardReader:
     ):
         self._name = name or path
         self._info, self._schema = info, schema
-        self._decode: Callable[[Sequence[bytes], Schema], Columns]
-        try:
-            size = os.path.getsize(path)
-        except FileNotFoundError:
-            raise self._damaged("is missing") from None
-        if size != info.bytes:
-            raise self._damaged(f"has {size:,} bytes, its manifest says {info.bytes:,}")
-        try:
-            if format == "array_record":
-                from array_record.python.array_record_module import ArrayRecordReader
-
-                self._records, self._decode = ArrayRecordReader(path), decode_records
-                count = self._records.num_records()
-            else:
-                self._records, self._decode = TFRecordReader(path), decode_examples
-                count = len(self._records)
-        except (RuntimeError, ValueError) as error:
-            raise self._damaged(f"cannot be opened ({_one_line(error)})") from None
-        if count != info.records:
-            raise self._damaged(f"has {count:,} records, its manifest says {info.records:,}")
+        self._decode = decode_records if format == "array_record" else decode_examples
+        if not os.path.exists(path):
+            raise damaged_shard(self._name, "is missing")
+        self._check("bytes", os.path.getsize(path), info.bytes)
+        with self._named_errors("opened"):
+            self._records = _open_records(path, format)
+        self._check("records", self._records.num_records(), info.records)
 
     def __len__(self) -> int:
         return self._info.records
 
-    def _damaged(self, problem: str) -> DamagedShardError:
-        return damaged_shard(self._name, problem)
+    def _check(self, what: str, has: int, manifest_says: int) -> None:
+        if has != manifest_says:
+            problem = f"has {has:,} {what}, its manifest says {manifest_says:,}"
+            raise damaged_shard(self._name, problem)
+
+    @contextmanager
+    def _named_errors(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise damaged_shard(self._name, f"cannot be {done} ({reason})") from None
 
     def read(self, rows: NDArray[np.int64]) -> Columns:
         """The rows with the given indices, in that order."""
-        try:
+        with self._named_errors("read"):
             # ArrayRecord takes an empty list for all.
             records = self._records.read(rows.tolist()) if len(rows) else []
             return self._decode(records, self._schema)
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise self._damaged(f"cannot be read ({_one_line(error)})") from None
 
     def in_order(self, rows_at_once: int = 1024) -> Iterator[Columns]:
         """All rows, some at a time, in at least one part; every record is read and decoded."""
@@ -170,21 +169,12 @@ class ShardReader:
 
 
 @contextmanager
-def local_copy(folder: str, info: ShardInfo, verify: bool = True) -> Iterator[str]:
+def local_copy(folder: str, info: ShardInfo) -> Iterator[str]:
     """A local path of the shard, downloaded first if it is remote; checks its SHA-256."""
     path = files.join(folder, info.name)
     if not files.exists(path):
         raise damaged_shard(path, "is missing")
-    with tempfile.TemporaryDirectory() as temporary:
-        if files.is_remote(path):
-            local = os.path.join(temporary, info.name)
-            files.download(path, local)
-        else:
-            local = path
-        if verify and file_sha256(local) != info.sha256:
+    with files.local_file(path) as local:
+        if file_sha256(local) != info.sha256:
             raise damaged_shard(path, "does not match the checksum in its manifest")
         yield local
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -10,7 +10,6 @@ import struct
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.records.codec import DamagedRecordError
 
@@ -21,8 +20,7 @@ def write_tfrecord(path: str, records: Iterable[bytes]) -> int:
     with open(path, "wb") as file:
         for record in records:
             length = struct.pack("<Q", len(record))
-            file.write(length + struct.pack("<I", _masked_crc(length)))
-            file.write(record + struct.pack("<I", _masked_crc(record)))
+            file.write(length + _masked_crc(length) + record + _masked_crc(record))
             count += 1
     return count
 
@@ -35,22 +33,19 @@ class TFRecordReader:
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "rb")  # noqa: SIM115 - kept open
-        self._offsets = self._find_frames()
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def _find_frames(self) -> NDArray[np.int64]:
-        """Where each record's frame starts, by hopping over the lengths."""
-        offsets = [0]
+        offsets = [0]  # of frames, found by hopping over the lengths
         while header := self._file.read(12):
-            if len(header) < 12 or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
+            if len(header) < 12 or header[8:] != _masked_crc(header[:8]):
                 raise DamagedRecordError(f"a damaged record header at byte {offsets[-1]:,}")
             offsets.append(offsets[-1] + 16 + struct.unpack("<Q", header[:8])[0])
             self._file.seek(offsets[-1])
         if offsets[-1] != os.fstat(self._file.fileno()).st_size:
             raise DamagedRecordError("it ends inside a record")
-        return np.array(offsets, np.int64)
+        self._offsets = np.array(offsets, np.int64)
+
+    def num_records(self) -> int:
+        """How many there are. (Named as ArrayRecord's reader names it.)"""
+        return len(self._offsets) - 1
 
     def read(self, rows: list[int]) -> list[bytes]:
         """The records with the given indices, in that order."""
@@ -59,14 +54,14 @@ class TFRecordReader:
             start, end = self._offsets[row : row + 2].tolist()
             frame = os.pread(self._file.fileno(), end - start, start)
             data, crc = frame[12:-4], frame[-4:]
-            if len(frame) < end - start or struct.unpack("<I", crc)[0] != _masked_crc(data):
+            if len(frame) < end - start or crc != _masked_crc(data):
                 raise DamagedRecordError(f"record {row} does not match its checksum")
             records.append(data)
         return records
 
 
-def _masked_crc(data: bytes) -> int:
+def _masked_crc(data: bytes) -> bytes:
     import google_crc32c
 
     crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

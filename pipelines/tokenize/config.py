@@ -10,7 +10,10 @@ from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 
-# What says which documents to leave out, or how to read formats that have no labels.
+_LIMITS = {"seq_length": (8, 65535), "num_shards": (1, 99999), "short_seq_prob": (0, 1)}
+# Options that packings exclude, with the defaults that must stand there. Not for examples: what
+# says which documents to leave out, or how to read formats that have no labels.
+_ONLY_FOR_EXAMPLES: dict[str, Any] = {"label_field": None, "text_pair_field": None}
 _NOT_FOR_EXAMPLES: dict[str, Any] = {
     "input_format": "auto",
     "document_boundary": "line",
@@ -92,38 +95,33 @@ class TokenizeConfig(CorpusConfig):
 
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
-        if not 8 <= self.seq_length <= 65535:
-            raise UserError(f"--seq_length {self.seq_length}: must be between 8 and 65535")
-        if not 1 <= self.num_shards <= 99999:
-            raise UserError(f"--num_shards {self.num_shards}: must be between 1 and 99999")
+        for name, (low, high) in _LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"--{name} {getattr(self, name)}: must be between {low} and {high}")
         if not 0 <= self.validation_fraction < 1:
             raise UserError(
                 f"--validation_fraction {self.validation_fraction}: must be at least 0 and below 1"
             )
-        if not 0 <= self.short_seq_prob <= 1:
-            raise UserError(f"--short_seq_prob {self.short_seq_prob}: must be between 0 and 1")
-        self._check_examples()
         if self.min_tokens < 1:
             raise UserError(f"--min_tokens {self.min_tokens}: must be at least 1")
-
-    def _check_examples(self) -> None:
-        """Raises UserError for options that do not go with packing examples, or only with it."""
-        if self.packing != "examples":
-            for name in ("label_field", "text_pair_field"):
-                if getattr(self, name):
-                    raise UserError(
-                        f"--{name} {getattr(self, name)}: goes with --packing examples, "
-                        f"not {self.packing}; add it or leave the field out"
-                    )
-            return
-        if not self.label_field:
-            raise UserError("--packing examples: name the field of the label with --label_field")
-        for name, usual in _NOT_FOR_EXAMPLES.items():
-            if getattr(self, name) != usual:
+        if self.packing == "examples":
+            if not self.label_field:
                 raise UserError(
-                    f"--{name} {getattr(self, name)}: does not go with --packing examples, "
-                    "which keeps every example as it is; leave it out"
+                    "--packing examples: name the field of the label with --label_field"
                 )
+            excluded = _NOT_FOR_EXAMPLES
+            problem = (
+                "does not go with --packing examples, which keeps every example as it is; "
+                "leave it out"
+            )
+        else:
+            excluded = _ONLY_FOR_EXAMPLES
+            problem = (
+                f"goes with --packing examples, not {self.packing}; add it or leave the field out"
+            )
+        for name, default in excluded.items():
+            if getattr(self, name) != default:
+                raise UserError(f"--{name} {getattr(self, name)}: {problem}")
 
     def labelled_fields(self) -> Fields | None:
         """Where text, second text and label stand; None where the input is documents."""

@@ -2,9 +2,9 @@
 
 nanotoken is a Rust encoder of Hugging Face's WordPiece. It is young, so each one that is built first
 has to give the ids of the plain reference (``pipelines.text.wordpiece``) for strings that hold every
-kind of character BERT treats in a way of its own. Where it does not, cannot be built or is not
-installed, one line says so and all words go the plain way: the same ids, only slower. In raw text
-"[MASK]" and its like are plain text, a bracket, a word and a bracket, either way.
+kind of character that BERT treats specially. Where it does not, cannot be built or is not installed,
+one line says so and all words go the plain way: the same ids, only slower. In raw text "[MASK]" and
+its like are plain text either way: a bracket, a word and a bracket.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.records.ragged import offsets_of
+from pipelines.records.ragged import Ragged, offsets_of
 from pipelines.text.utf8 import join_texts
 from pipelines.text.vocabulary import UNK, Vocabulary
 from pipelines.text.wordpiece import WordIds
 from pipelines.text.words import MAX_WORD_CHARACTERS, split_words
 
 Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
+Encode = Callable[[Sequence[bytes]], Ids]
 
 # Letters of many scripts, marks that stay and go, ideographs of all blocks, punctuation of ASCII and
 # beyond, controls, format and private-use characters, every kind of space, and case that does not
@@ -53,15 +53,14 @@ class Encoder:
     """Turns documents into the ids that google-research/bert and Hugging Face give them.
 
     Threads may share one, and it pickles (as its arguments): what it needs is built at first use.
-    ``documents`` counts what it has encoded. Fastest on blocks of a quarter megabyte or more.
+    Fastest on blocks of a quarter megabyte or more.
     """
 
     def __init__(self, vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> None:
         self.vocabulary = vocabulary
         self.lowercase = lowercase
         self.strip_accents = strip_accents
-        self.documents = 0
-        self._engine: _FastEngine | _PlainEngine | None = None
+        self._engine: tuple[Encode, bool] | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Encoder], tuple[Vocabulary, bool, bool]]:
@@ -70,7 +69,7 @@ class Encoder:
     @property
     def is_fast(self) -> bool:
         """Whether nanotoken does the work."""
-        return isinstance(self._built(), _FastEngine)
+        return self._built()[1]
 
     def encode(self, texts: Sequence[str]) -> Ids:
         """The ids of documents, no special tokens: int32[T] and offsets int64[n + 1]."""
@@ -91,117 +90,106 @@ class Encoder:
           ValueError: the buffer is not UTF-8.
         """
         buffer = text if isinstance(text, bytes) else text.tobytes()
-        documents = [buffer[start:stop] for start, stop in pairwise(offsets.tolist())]
         try:
             buffer[offsets[0] : offsets[-1]].decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"a document is not UTF-8: {error}") from None
-        ids = self._built().encode(documents)
-        with self._lock:
-            self.documents += len(documents)
-        return ids
+        encode, _ = self._built()
+        return encode([buffer[start:stop] for start, stop in pairwise(offsets.tolist())])
 
-    def _built(self) -> _FastEngine | _PlainEngine:
+    def _built(self) -> tuple[Encode, bool]:
+        """What encodes documents (each UTF-8), and whether it is the fast way."""
         with self._lock:
             if self._engine is None:
-                plain = _PlainEngine(self.vocabulary, self.lowercase, self.strip_accents)
-                self._engine = _build_fast_engine(plain) or plain
+                fast = _prove_fast(self)
+                self._engine = (fast or encode_plainly(self), fast is not None)
             return self._engine
 
 
-class _PlainEngine:
-    """Splits every document into words and looks each up, in Python."""
+def encode_plainly(encoder: Encoder) -> Encode:
+    """The plain way: splits every document into words and looks each up, in Python."""
+    word_ids = WordIds(encoder.vocabulary)
+    lowercase, strip_accents = encoder.lowercase, encoder.strip_accents
 
-    def __init__(self, vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> None:
-        self.vocabulary = vocabulary
-        self.normalization = {"lowercase": lowercase, "strip_accents": strip_accents}
-        self._words = WordIds(vocabulary)
-
-    def encode(self, documents: Sequence[bytes]) -> Ids:
+    def encode(documents: Sequence[bytes]) -> Ids:
         encoded = [np.zeros(0, np.int32)]
         for document in documents:
-            words = split_words(document.decode(), **self.normalization)
-            pieces = chain.from_iterable(map(self._words.__getitem__, words))
+            words = split_words(document.decode(), lowercase=lowercase, strip_accents=strip_accents)
+            pieces = chain.from_iterable(word_ids[word] for word in words)
             encoded.append(np.fromiter(pieces, np.int32))
         return np.concatenate(encoded), offsets_of(np.array([len(ids) for ids in encoded[1:]], int))
 
+    return encode
 
-class _FastEngine:
-    """Hands documents to nanotoken, which lets other Python threads run meanwhile."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+def _load_nanotoken(encoder: Encoder) -> Encode:
+    """nanotoken for the same vocabulary; it lets other Python threads run meanwhile."""
+    from nanotoken import WordPieceTokenizer
 
-    def encode(self, documents: Sequence[bytes]) -> Ids:
+    vocabulary = encoder.vocabulary
+    description = {  # Hugging Face's tokenizer.json, without added tokens
+        "added_tokens": [],
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "lowercase": encoder.lowercase,
+            "strip_accents": encoder.strip_accents,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": UNK,
+            "continuing_subword_prefix": vocabulary.suffix_indicator,
+            "max_input_chars_per_word": MAX_WORD_CHARACTERS,
+            "vocab": vocabulary.index,
+        },
+    }
+    tokenizer = WordPieceTokenizer.from_json(json.dumps(description, ensure_ascii=False))
+
+    def encode(documents: Sequence[bytes]) -> Ids:
         # Beam's workers are as many threads as there are cores: no more of them here.
-        ids, offsets = self._tokenizer.encode_batch(
-            documents, add_special_tokens=False, parallel=False
-        )
+        ids, offsets = tokenizer.encode_batch(documents, add_special_tokens=False, parallel=False)
         return ids.view(np.int32), offsets
 
+    return encode
 
-def _build_fast_engine(plain: _PlainEngine) -> _FastEngine | None:
-    """nanotoken for the same vocabulary, or None with a line on standard error that says why not."""
+
+def _prove_fast(encoder: Encoder) -> Encode | None:
+    """nanotoken if its ids are BERT's, else None after a line on standard error that says why."""
     try:
-        from nanotoken import WordPieceTokenizer
-
-        engine = _FastEngine(WordPieceTokenizer.from_json(_describe(plain)))
-        problem = _find_difference(engine, plain)
+        fast = _load_nanotoken(encoder)
+        problem = _find_difference(fast, encoder)
     except (ImportError, ValueError, TypeError) as error:
         problem = str(error).split("\n")[0]
-    if problem:
-        message = f"tokenizing without nanotoken, same ids but slower: {problem}"
-        print(message, file=sys.stderr, flush=True)
-        return None
-    return engine
+    if not problem:
+        return fast
+    message = f"tokenizing without nanotoken, same ids but slower: {problem}"
+    print(message, file=sys.stderr, flush=True)
+    return None
 
 
-def _describe(plain: _PlainEngine) -> str:
-    """The tokenizer as Hugging Face's tokenizer.json, without added tokens."""
-    vocabulary = plain.vocabulary
-    return json.dumps(
-        {
-            "added_tokens": [],
-            "normalizer": {
-                "type": "BertNormalizer",
-                "clean_text": True,
-                "handle_chinese_chars": True,
-                **plain.normalization,
-            },
-            "pre_tokenizer": {"type": "BertPreTokenizer"},
-            "model": {
-                "type": "WordPiece",
-                "unk_token": UNK,
-                "continuing_subword_prefix": vocabulary.suffix_indicator,
-                "max_input_chars_per_word": MAX_WORD_CHARACTERS,
-                "vocab": vocabulary.index,
-            },
-        },
-        ensure_ascii=False,
-    )
-
-
-def _find_difference(engine: _FastEngine, plain: _PlainEngine) -> str:
-    """The first probe that the two encode differently, in words; empty if they agree on all."""
+def _find_difference(fast: Encode, encoder: Encoder) -> str:
+    """The first probe that is not encoded as the plain way does, in words; empty if there is none."""
     probes = [*_STRINGS, *(f"{c} {c}a a{c}b b{c} .{c} 中{c}中 {c}{c}" for c in _CHARACTERS)]
-    probes.append(" ".join(_words_of(plain.vocabulary)))
+    probes.append(" ".join(_words_of(encoder.vocabulary)))
     documents = [probe.encode() for probe in probes]
-    (fast_ids, fast_offsets), (ids, offsets) = engine.encode(documents), plain.encode(documents)
+    ids, expected = Ragged(*fast(documents)), Ragged(*encode_plainly(encoder)(documents))
     for i, probe in enumerate(probes):
-        theirs = fast_ids[fast_offsets[i] : fast_offsets[i + 1]]
-        if not np.array_equal(theirs, ids[offsets[i] : offsets[i + 1]]):
+        row = np.array([i])
+        if not np.array_equal(ids.take(row).values, expected.take(row).values):
             return f"its ids for {probe[:40]!r} are not BERT's"
     return ""
 
 
 def _words_of(vocabulary: Vocabulary, count: int = 64) -> list[str]:
     """Words made of pieces from all over the vocabulary."""
-    mark = vocabulary.suffix_indicator
-    starts = [
-        t
-        for t, later in zip(vocabulary.tokens, vocabulary.is_continuation, strict=True)
-        if not later
-    ]
-    ends = [t[len(mark) :] for t in np.array(vocabulary.tokens, object)[vocabulary.is_continuation]]
+    starts: list[str] = []
+    ends: list[str] = []
+    for token, continues in zip(vocabulary.tokens, vocabulary.is_continuation, strict=True):
+        if continues:
+            ends.append(token.removeprefix(vocabulary.suffix_indicator))
+        else:
+            starts.append(token)
     some = starts[:: len(starts) // count + 1]
     return [*some, *map(str.__add__, some, ends[:: len(ends) // count + 1])]

@@ -10,13 +10,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 
 from pipelines import files
 from pipelines.documents.sample import sample_input
 from pipelines.records.codec import token_dtype
-from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
@@ -33,34 +33,29 @@ def estimate_run(
 
     Start-up is left out. Raises UserError if the sample holds no document.
     """
-    assert config.lowercase is not None
-    assert config.strip_accents is not None
-    encoder = Encoder(vocabulary, config.lowercase, config.strip_accents)
+    encoder = Encoder(vocabulary, bool(config.lowercase), bool(config.strip_accents))
     encoder.encode(["start up, which is not counted"])
     counts: Counter[str] = Counter()
-    tables: list[Columns] = []
     began = time.thread_time()
     sample, scale = sample_input(matched, config)
-    for block in sample:
-        table, encoded = encode_documents(block, encoder, config.min_tokens)
-        counts.update(block.counts)
-        counts.update(encoded)
-        tables.append(table)
     with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
-        file = BlockFile(folder)
-        documents = StoredDocuments([file.append(table) for table in tables])
-        file.close()
-        for number, (rows, _) in enumerate(build_shard(documents, config, vocabulary)):
-            written, _ = write_shard(folder, f"{number}", [rows], config.format)
-            counts.update(rows=written.records, bytes_out=written.bytes)
+        stored = []
+        with closing(BlockFile(folder)) as file:
+            for block in sample:
+                table, encoded = encode_documents(block, encoder, config.min_tokens)
+                counts.update(block.counts)
+                counts.update(encoded)
+                stored.append(file.append(table))
+        parts = build_shard(StoredDocuments(stored), config, vocabulary)
+        shard, _ = write_shard(folder, "sample", (rows for rows, _ in parts), config.format)
     seconds = time.thread_time() - began
-    stored = counts["tokens_in"] * np.dtype(token_dtype(vocabulary.size)).itemsize
+    token_bytes = np.dtype(token_dtype(vocabulary.size)).itemsize
     amounts = {
         "text, MB": counts["bytes_in"] * scale / 1e6,
         "documents": round(counts["documents_in"] * scale),
         "tokens": round(counts["tokens_in"] * scale),
-        "rows": round(counts["rows"] * scale),
-        "output, MB": counts["bytes_out"] * scale / 1e6,
-        "temporary files, MB": stored * scale / 1e6,
+        "rows": round(shard.records * scale),
+        "output, MB": shard.bytes * scale / 1e6,
+        "temporary files, MB": counts["tokens_in"] * token_bytes * scale / 1e6,
     }
     return amounts, seconds * scale

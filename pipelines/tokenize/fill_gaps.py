@@ -23,7 +23,7 @@ _SHORTER_CUTS = (4, 1)  # only if asked to fill at any cost, and only where it t
 def fill_gaps(
     pieces: Pieces, is_long: NDArray[np.bool_], seq_length: int, *, cut_all: bool
 ) -> Pieces:
-    """Cuts pieces and moves them until the rows are full; all pieces must be ``leads`` ones.
+    """Cuts pieces, each with its own [CLS], and moves them until the rows are full.
 
     ``is_long`` bool[N]: those that no row can hold. Only these are cut, unless ``cut_all``.
     Returns new pieces in rows of at most ``seq_length`` tokens; the same ones where the rows are as
@@ -37,22 +37,18 @@ def fill_gaps(
         if rows * seq_length <= enough:
             break
         only_long = np.logical_and.reduceat(is_long[pieces.document], pieces.first)
-        may_cut = only_long | cut_all
-        cuts = _choose_cuts(pieces, only_long, may_cut, seq_length, min(shortest, seq_length // 4))
-        pieces = _apply_cuts(pieces, *cuts)
+        shortest = min(shortest, seq_length // 4)
+        taken_apart, moved = _choose_cuts(pieces, only_long, cut_all, seq_length, shortest)
+        pieces = _apply_cuts(pieces, taken_apart, moved)
     return pieces
 
 
 def _choose_cuts(
-    pieces: Pieces,
-    only_long: NDArray[np.bool_],
-    may_cut: NDArray[np.bool_],
-    seq_length: int,
-    shortest: int,
+    pieces: Pieces, only_long: NDArray[np.bool_], cut_all: bool, seq_length: int, shortest: int
 ) -> tuple[list[int], list[tuple[int, int, int, int]]]:
     """One pass with cuts of at least ``shortest`` tokens (but for the end of a document).
 
-    ``only_long`` and ``may_cut`` bool[R]: those to take apart first, and those allowed.
+    ``only_long`` bool[R]: the rows to take apart first and, unless ``cut_all``, the only ones.
     Returns the rows to take apart and the new pieces: document, start, length and row of each.
     """
     gaps = seq_length - np.bincount(pieces.row, weights=pieces.costs).astype(np.int64)
@@ -68,9 +64,9 @@ def _choose_cuts(
     moved: list[tuple[int, int, int, int]] = []
     while rooms:
         giver = next(long_rows, -1)
-        if giver < 0 and not may_cut[rooms[0][0]]:
-            break
         if giver < 0:
+            if not (cut_all or only_long[rooms[0][0]]):
+                break
             giver, own_room = rooms.popleft()
             space -= own_room
         own = slice(int(bounds[giver]), int(bounds[giver + 1]))
@@ -80,9 +76,8 @@ def _choose_cuts(
                 continue
             break
         taken_apart.append(giver)
-        documents, starts = pieces.document[own].tolist(), pieces.start[own].tolist()
-        lengths = pieces.length[own].tolist()
-        for document, start, length in zip(documents, starts, lengths, strict=True):
+        columns = (pieces.document[own], pieces.start[own], pieces.length[own])
+        for document, start, length in zip(*(c.tolist() for c in columns), strict=True):
             while length:
                 if room < shortest:
                     space -= room
@@ -103,17 +98,9 @@ def _apply_cuts(
     pieces: Pieces, taken_apart: list[int], moved: list[tuple[int, int, int, int]]
 ) -> Pieces:
     """Replaces the pieces of the rows taken apart by those moved, and closes up the row numbers."""
-    stays = np.ones(len(pieces.first), np.bool_)
-    stays[taken_apart] = False
-    kept = stays[pieces.row]
-    document, start, length, row = np.array(moved, np.int64).reshape(-1, 4).T
-    mixed = Pieces(
-        document=np.append(pieces.document[kept], document),
-        start=np.append(pieces.start[kept], start),
-        length=np.append(pieces.length[kept], length),
-        row=np.append(pieces.row[kept], row),
-        leads=np.ones(int(kept.sum()) + len(row), np.bool_),
-    )
-    order = np.argsort(mixed.row, kind="stable")
-    rows = mixed.row[order]
-    return mixed.take(order, np.cumsum(np.diff(rows, prepend=rows[0]) > 0))
+    stay = ~np.isin(pieces.row, taken_apart)
+    staying = np.stack([pieces.document, pieces.start, pieces.length, pieces.row])[:, stay]
+    mixed = np.append(staying, np.array(moved, np.int64).reshape(-1, 4).T, axis=1)
+    document, start, length, row = mixed[:, np.argsort(mixed[3], kind="stable")]
+    row = np.cumsum(np.diff(row, prepend=row[0]) > 0)
+    return Pieces(document, start, length, row, each_leads=True)

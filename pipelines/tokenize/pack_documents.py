@@ -33,14 +33,13 @@ def fit_documents(documents: Documents, config: TokenizeConfig) -> Pieces:
     length = np.minimum(lengths[document] - start, capacity)
 
     shuffled = np.argsort(documents.keys(config.seed, "packing", document, start), kind="stable")
-    decreasing = shuffled[
-        np.argsort((capacity - length[shuffled]).astype(np.uint16), kind="stable")
-    ]
+    # (16 bits: a radix sort.)
+    by_length = np.argsort((capacity - length[shuffled]).astype(np.uint16), kind="stable")
+    decreasing = shuffled[by_length]
     row = fit_decreasing(length[decreasing] + 2, seq_length)
     by_row = np.argsort(row, kind="stable")
     chosen = decreasing[by_row]
-    leads = np.ones(len(chosen), np.bool_)
-    pieces = Pieces(document[chosen], start[chosen], length[chosen], row[by_row], leads)
+    pieces = Pieces(document[chosen], start[chosen], length[chosen], row[by_row], each_leads=True)
     return fill_gaps(pieces, lengths > capacity, seq_length, cut_all=config.split_to_fill)
 
 
@@ -78,7 +77,7 @@ def fit_decreasing(sizes: NDArray[np.int64], capacity: int) -> NDArray[np.int64]
                 taken = np.arange(opened, opened + wanted)
                 opened += wanted
             placed = min(end - at, each * len(taken))
-            bins[at : at + placed] = taken.repeat(each)[:placed] if each > 1 else taken
+            bins[at : at + placed] = taken.repeat(each)[:placed]
             at += placed
             full, rest = divmod(placed, each)
             for left, some in (

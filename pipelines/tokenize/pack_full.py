@@ -37,14 +37,11 @@ def cut_stream(documents: Documents, seq_length: int) -> Pieces:
         at += flags[at]  # the closing [SEP] is also this document's separator
 
     rows = np.array(row_begins, np.int64)
-    cuts = np.sort(np.append(rows, begins[:-1]), kind="stable")
-    cuts = cuts[np.diff(cuts, prepend=-1) > 0]
+    cuts = np.union1d(rows, begins[:-1])
     owner = np.searchsorted(begins, cuts, side="right") - 1
-    row = np.searchsorted(rows, cuts, side="right") - 1
     return Pieces(
         document=filled[owner],
         start=cuts - begins[owner],
         length=np.minimum(np.append(cuts[1:], total), ends[owner]) - cuts,
-        row=row,
-        leads=np.diff(row, prepend=-1) > 0,
+        row=np.searchsorted(rows, cuts, side="right") - 1,
     )

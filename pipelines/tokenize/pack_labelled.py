@@ -20,11 +20,8 @@ from pipelines.tokenize.pieces import Documents, Pieces
 def lay_texts(documents: Documents, texts: Ragged) -> Pieces:
     """A row for each document, with a piece for each of its texts; ``texts`` has their lengths."""
     row = np.repeat(np.arange(len(texts)), texts.lengths)
-    leads = np.zeros(len(row), np.bool_)
-    leads[texts.offsets[:-1]] = True
-    begins = np.cumsum(texts.values) - texts.values
-    start = begins - documents.tokens.offsets[row]
-    return Pieces(document=row, start=start, length=texts.values, row=row, leads=leads)
+    start = np.cumsum(texts.values) - texts.values - documents.tokens.offsets[row]
+    return Pieces(document=row, start=start, length=texts.values, row=row)
 
 
 def example_ids(doc_ids: NDArray[np.uint64], occurrence: NDArray[np.int64]) -> NDArray[np.uint64]:

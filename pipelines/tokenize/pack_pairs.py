@@ -9,6 +9,8 @@ a shard's arrays are all the memory it takes. For sentence order (ALBERT) A and 
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ _MATCHING_ROUNDS = 4
 
 def pair_sentences(
     documents: Documents, sentences: NDArray[np.int64], config: TokenizeConfig
-) -> tuple[Pieces, NDArray[np.uint8], dict[str, int]]:
+) -> tuple[Pieces, NDArray[np.uint8], Counter[str]]:
     """Makes rows of two pieces, ``[CLS] A [SEP] B [SEP]``, and a label for each.
 
     ``sentences`` int64[S]: the places among the T token ids where sentences begin. With probability
@@ -39,9 +41,9 @@ def pair_sentences(
         raise ValueError("every document must begin a sentence")
     most = config.seq_length - 3
     document, begin, middle, end = _gather_chunks(documents, sentences, most, config)
-    dropped = {"too_short_for_a_pair": int((end - begin)[middle == begin].sum())}
     whole = middle > begin
-    document, begin, middle, end = (part[whole] for part in (document, begin, middle, end))
+    dropped = Counter(tokens_dropped_too_short_for_a_pair=int((end - begin)[~whole].sum()))
+    document, begin, middle, end = (array[whole] for array in (document, begin, middle, end))
     pair_keys = documents.keys(config.seed, "pair label", document, begin - offsets[document])
 
     # Both halves of every row: columns 0 and 1 are A and B.
@@ -59,14 +61,13 @@ def pair_sentences(
         labels[one] = labels[other] = 1
         for half in (owner, start, length):
             half[one, 1], half[other, 1] = half[other, 1], half[one, 1]
-        dropped["truncated"] = _truncate(start, length, most)
+        dropped["tokens_dropped_truncated"] = _truncate(start, length, most)
 
     pieces = Pieces(
         document=owner.reshape(-1),
         start=(start - offsets[owner]).reshape(-1),
         length=length.reshape(-1),
         row=np.repeat(np.arange(len(labels)), 2),
-        leads=np.tile([True, False], len(labels)),
     )
     return pieces, labels, dropped
 
@@ -172,18 +173,17 @@ def _truncate(start: NDArray[np.int64], length: NDArray[np.int64], most: int) ->
     return int((a + b).sum() - most * len(over))
 
 
-def join_halves(columns: Columns, labels: NDArray[np.uint8]) -> Columns:
-    """Adds ``segment_ids`` (0 up to the first [SEP], then 1) and ``next_sentence_labels``.
+def join_halves(columns: Columns) -> Columns:
+    """Adds ``segment_ids``: 0 up to the first [SEP], then 1.
 
     A and B become one run under A's doc_id: they are meant to attend to each other.
     """
     names = ("segment_lengths", "doc_ids", "token_ids")
     halves, doc_ids, tokens = (ragged_column(columns, name) for name in names)
-    one_each = np.arange(len(labels) + 1)
-    side = np.tile(np.array([0, 1], np.uint8), len(labels))
+    one_each = np.arange(len(tokens) + 1)
+    side = np.tile(np.array([0, 1], np.uint8), len(tokens))
     return columns | {
         "segment_lengths": Ragged(tokens.lengths.astype(np.uint16), one_each),
         "doc_ids": Ragged(doc_ids.values[::2].copy(), one_each),
         "segment_ids": Ragged(np.repeat(side, halves.values), tokens.offsets),
-        "next_sentence_labels": labels,
     }

@@ -2,8 +2,8 @@
 
 A kind of packing only decides which piece of which document goes into which row (``Pieces``).
 ``lay_out`` turns that decision into the columns of the rows: it copies the tokens between their
-special tokens, names each row after the content it starts with, and puts the rows in a keyed
-random order, so that reading a shard in sequence is already shuffled.
+special tokens. Each row is named after the content that it starts with, and the names decide the
+order of rows, which is random, so that reading a shard in sequence is already shuffled.
 """
 
 from __future__ import annotations
@@ -33,18 +33,6 @@ class Documents:
     doc_ids: NDArray[np.uint64]
     occurrence: NDArray[np.int64]
 
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def check(self) -> None:
-        """Raises ValueError for arrays that do not fit together."""
-        values, end = len(self.tokens.values), self.tokens.offsets[-1]
-        if not len(self) == len(self.doc_ids) == len(self.occurrence) or end != values:
-            raise ValueError(
-                f"{values} tokens, {len(self)} documents up to token {end}, {len(self.doc_ids)} "
-                f"doc_ids and {len(self.occurrence)} occurrences do not fit together"
-            )
-
     def keys(
         self, seed: int, purpose: str, document: NDArray[np.int64], start: NDArray[np.int64]
     ) -> NDArray[np.uint64]:
@@ -55,21 +43,27 @@ class Documents:
 
 @dataclass(frozen=True)
 class Pieces:
-    """M runs of tokens and the rows that they go into; every array int64[M] except ``leads``.
+    """M runs of tokens and the rows that they go into; every array int64[M].
 
     Piece j is ``length[j]`` tokens from ``start[j]`` tokens into document number ``document[j]``.
     ``row`` ascends from 0 to R - 1 and skips none; pieces of a row follow one another. Every piece
-    is followed by [SEP]; where ``leads`` (bool[M]) it also comes after a [CLS].
+    is followed by [SEP]. The first of each row comes after a [CLS], or, with ``each_leads``, every
+    one.
     """
 
     document: NDArray[np.int64]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     row: NDArray[np.int64]
-    leads: NDArray[np.bool_]
+    each_leads: bool = False
 
     def __len__(self) -> int:
         return len(self.row)
+
+    @property
+    def leads(self) -> NDArray[np.bool_]:
+        """bool[M]: which pieces come after a [CLS]."""
+        return (np.diff(self.row, prepend=-1) > 0) | self.each_leads
 
     @property
     def costs(self) -> NDArray[np.int64]:
@@ -81,24 +75,19 @@ class Pieces:
         """int64[R], the index of the first piece of each row."""
         return np.flatnonzero(np.diff(self.row, prepend=-1))
 
-    def take(self, chosen: NDArray[np.int64], row: NDArray[np.int64]) -> Pieces:
-        """The pieces with the given indices, in that order, in other rows."""
-        document, start, length = self.document[chosen], self.start[chosen], self.length[chosen]
-        return Pieces(document, start, length, row, self.leads[chosen])
-
     def in_row_order(self, order: NDArray[np.int64]) -> Pieces:
         """The same rows with row ``order[k]`` moved to place k."""
         counts = np.bincount(self.row, minlength=len(order))[order]
         shift = np.repeat(self.first[order] - offsets_of(counts)[:-1], counts)
-        return self.take(np.arange(len(self)) + shift, np.repeat(np.arange(len(order)), counts))
+        chosen = np.arange(len(self)) + shift
+        row = np.repeat(np.arange(len(order)), counts)
+        document, start, length = self.document[chosen], self.start[chosen], self.length[chosen]
+        return Pieces(document, start, length, row, self.each_leads)
 
 
 def name_rows(documents: Documents, pieces: Pieces) -> NDArray[np.uint64]:
-    """The ``row_id`` of each row, uint64[R].
-
-    It is drawn from the identity of the first piece in the row (document, occurrence, start), not
-    from the seed or the shard.
-    """
+    """uint64[R], the ``row_id`` of each row: drawn from the identity of its first piece (document,
+    occurrence, start), not from the seed or the shard."""
     first = pieces.first
     return documents.keys(0, "row", pieces.document[first], pieces.start[first])
 
@@ -109,26 +98,15 @@ def order_rows(row_ids: NDArray[np.uint64], seed: int) -> NDArray[np.int64]:
 
 
 def lay_out(
-    documents: Documents,
-    pieces: Pieces,
-    row_ids: NDArray[np.uint64],
-    cls_id: int,
-    sep_id: int,
-    *,
-    seed: int,
-) -> tuple[Columns, NDArray[np.int64]]:
-    """Writes the rows that ``pieces`` describe, in keyed random order.
+    documents: Documents, pieces: Pieces, row_ids: NDArray[np.uint64], cls_id: int, sep_id: int
+) -> Columns:
+    """The columns ``row_id``, ``token_ids``, ``segment_lengths`` and ``doc_ids`` of the rows.
 
-    Returns the columns ``row_id``, ``token_ids``, ``segment_lengths`` and ``doc_ids``, and that
-    order. Raises ValueError if two ``row_ids`` are equal: rows that start at the same place of the
-    same document.
+    Raises ValueError if two neighbouring ``row_ids`` are equal: rows that start at the same place of
+    the same document.
     """
-    order = order_rows(row_ids, seed)
-    row_ids = row_ids[order]
     if (row_ids[1:] == row_ids[:-1]).any():
         raise ValueError("two documents have the same doc_id and occurrence")
-    pieces = pieces.in_row_order(order)
-
     costs = pieces.costs
     ends = np.cumsum(costs)
     source = np.ascontiguousarray(documents.tokens.values)
@@ -143,13 +121,12 @@ def lay_out(
         pieces.length,
     )
     piece_offsets = np.append(pieces.first, len(pieces)).astype(np.int64)
-    columns: Columns = {
+    return {
         "row_id": row_ids,
         "token_ids": Ragged(token_ids, np.append(0, ends)[piece_offsets]),
         "segment_lengths": Ragged(costs.astype(np.uint16), piece_offsets),
         "doc_ids": Ragged(documents.doc_ids[pieces.document], piece_offsets),
     }
-    return columns, order
 
 
 def _copy_runs(
@@ -161,25 +138,20 @@ def _copy_runs(
 ) -> None:
     """Copies runs of tokens from ``source`` to ``target``, both contiguous and of one dtype.
 
-    Runs of the commonest length (pieces that fill a row) are rows of an overlapping window view,
-    which numpy copies in blocks; the others are copied one by one. An index per token would do
-    without the loop, in three times the time and 24 bytes of memory a token.
+    Runs of the commonest length (pieces that fill a row) go through an overlapping window view, the
+    others one by one: a third of the time of an index per token, which takes 24 bytes a token.
     """
     if not lengths.any():
         return
     common = max(1, int(np.bincount(lengths).argmax()))
     chosen = np.flatnonzero(lengths == common)
-    windows = sliding_window_view(source, common)
-    places = sliding_window_view(target, common, writeable=True)
+    source_windows = sliding_window_view(source, common)
+    target_windows = sliding_window_view(target, common, writeable=True)
     for at in range(0, len(chosen), _COPY_BLOCK):
         runs = chosen[at : at + _COPY_BLOCK]
-        places[target_starts[runs]] = windows[source_starts[runs]]
+        target_windows[target_starts[runs]] = source_windows[source_starts[runs]]
 
-    others = np.flatnonzero(lengths != common)
-    begins, into = source_starts[others], target_starts[others]
-    ends, until = begins + lengths[others], into + lengths[others]
+    others = np.stack([source_starts, target_starts, lengths])[:, lengths != common]
     read, write = source.data, target.data
-    for a, b, c, d in zip(
-        begins.tolist(), ends.tolist(), into.tolist(), until.tolist(), strict=True
-    ):
-        write[c:d] = read[a:b]
+    for begin, start, length in zip(*others.tolist(), strict=True):
+        write[start : start + length] = read[begin : begin + length]

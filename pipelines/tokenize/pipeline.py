@@ -24,7 +24,7 @@ from pipelines.command import RunOptions
 from pipelines.documents.config import describe_inputs
 from pipelines.documents.read_documents import ReadDocuments, check_reading
 from pipelines.errors import UserError
-from pipelines.records.manifest import Manifest, check_balance
+from pipelines.records.manifest import check_balance
 from pipelines.stage import (
     Plan,
     Report,
@@ -58,25 +58,22 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     inputs = {"files": describe_inputs(matched), "vocabulary": vocabulary.fingerprint}
     run = StageRun("tokenize", config, inputs)
     size = sum(info.size for info in matched)
+
+    def plan() -> Plan:
+        writes = [files.join(config.output, shard.name) for shard in plan_shards(config)]
+        if config.packing == "examples":
+            return Plan(writes)
+        return Plan(writes, *estimate_run(matched, config, vocabulary))
+
     run_stage(
         run,
         options,
         reads=f"{len(matched)} files, {size / 1e6:,.1f} MB; vocabulary of {vocabulary.size:,} "
         f"(lowercase {config.lowercase}, strip_accents {config.strip_accents})",
-        plan=lambda: _plan(matched, config, vocabulary),
+        plan=plan,
         work=lambda: _run_pipeline(run, documents, vocabulary, options.beam_args),
-        ratios=_ratios,
+        ratios=lambda manifest: row_ratios(manifest) | {"label": manifest.facts.get("labels")},
     )
-
-
-def _plan(
-    matched: Sequence[files.FileInfo], config: TokenizeConfig, vocabulary: Vocabulary
-) -> Plan:
-    """The shards and, of documents, an estimate."""
-    writes = [files.join(config.output, shard.name) for shard in plan_shards(config)]
-    if config.packing == "examples":
-        return Plan(writes)
-    return Plan(writes, *estimate_run(matched, config, vocabulary))
 
 
 def _run_pipeline(
@@ -92,9 +89,9 @@ def _run_pipeline(
     seeds = [(key, empty_table(config, vocabulary)) for key in range(len(shards))]
     tokenize_blocks = TokenizeBlocks(config, vocabulary.fingerprint, folder)
     write_shard = WriteShard(config, vocabulary.fingerprint, apart=folder is not None)
-    publish = partial(
-        _publish, run=run, vocabulary=_vocabulary_facts(vocabulary), ranges=len(documents.ranges)
-    )
+    ids = {name: getattr(vocabulary, name) for name in _SPECIAL_IDS}
+    facts = {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size, **ids}
+    publish = partial(_publish, run=run, vocabulary=facts, ranges=len(documents.ranges))
 
     def build(pipeline: beam.Pipeline) -> None:
         tokenized = (
@@ -122,7 +119,8 @@ def _run_pipeline(
 
 
 def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ranges: int) -> None:
-    """Checks that everything balances, then publishes run.json and the manifest."""
+    """Checks that everything balances, then publishes the output; ``vocabulary``: what the manifest
+    says of it, with which later stages must agree."""
     config: TokenizeConfig = run.config
     counts = add_counts(reports)
     check_reading(counts, ranges)
@@ -139,7 +137,10 @@ def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], r
         "vocabulary": vocabulary,
     }
     if config.packing == "examples":
-        facts["labels"] = _add_labels(reports, counts["documents_out"])
+        labels = sum((report.labels for report in reports), Counter[str]())
+        labelled = {"labels": labels.total(), "rows": counts["rows"]}
+        check_balance(labelled, "labels", "labels", ("rows",))
+        facts["labels"] = dict(sorted(labels.items())) if len(labels) <= _MOST_LABELS else {}
     rates = {"megabytes_per_second": counts["bytes_in"] / 1e6} if counts["bytes_in"] else {}
     run.publish(counts, facts, reports, rates)
 
@@ -159,22 +160,3 @@ def _check_any_documents(counts: Counter[str], config: TokenizeConfig) -> None:
         + (f", dropped {', '.join(dropped)}" if dropped else "")
         + f"; check --input{'' if labelled else ', --input_format'} and --text_field"
     )
-
-
-def _add_labels(reports: Sequence[Report], rows: int) -> dict[str, int]:
-    """How many rows have which label; none where they are numbers rather than classes."""
-    labels: Counter[str] = Counter()
-    for report in reports:
-        labels.update(report.labels)
-    check_balance({"labels": labels.total(), "rows": rows}, "labels", "labels", ("rows",))
-    return dict(sorted(labels.items())) if len(labels) <= _MOST_LABELS else {}
-
-
-def _vocabulary_facts(vocabulary: Vocabulary) -> dict[str, Any]:
-    """What the manifest says of the vocabulary: later stages must agree with it."""
-    ids = {name: getattr(vocabulary, name) for name in _SPECIAL_IDS}
-    return {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size, **ids}
-
-
-def _ratios(manifest: Manifest) -> dict[str, Any]:
-    return {**row_ratios(manifest), "label": manifest.facts.get("labels", {})}

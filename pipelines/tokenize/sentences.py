@@ -8,7 +8,7 @@ small letter. Missing an end is harmless (a longer sentence); nothing here chang
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +17,31 @@ from pipelines.records.ragged import Ragged
 
 _END, _STOP, _CLOSE, _QUOTE, _ABBREVIATED, _DIGIT, _SMALL = (1 << bit for bit in range(7))
 
-_END_MARKS = "!?…。！？｡؟۔।॥։።၊။᠃᠉‼⁇⁈⁉"
-_STOPS = ".．"
-_CLOSERS = ")]}'’”»›）］｝〕〉》」』】〙〗｣"
+_END_MARKS = set("!?…。！？｡؟۔।॥։።၊။᠃᠉‼⁇⁈⁉")
+_STOPS = set(".．")
+_CLOSERS = set(")]}'’”»›）］｝〕〉》」』】〙〗｣")
 _TITLES = {"mr", "mrs", "ms", "dr", "prof", "st", "vs", "jr", "sr", "rev", "gen", "col", "capt"}
 
 
-def mark_vocabulary(pieces: Sequence[str]) -> NDArray[np.uint8]:
+@lru_cache(maxsize=1)
+def mark_vocabulary(pieces: tuple[str, ...]) -> NDArray[np.uint8]:
     """What each token of a vocabulary means for sentence ends: uint8[vocabulary] of bit flags.
 
-    ``pieces`` are the vocabulary's strings in the order of their ids. The table is made once and
-    given to ``find_sentences``.
+    ``pieces`` are the vocabulary's strings in the order of their ids.
     """
     with_case = "A" in pieces
     marks = np.zeros(len(pieces), np.uint8)
     for token_id, piece in enumerate(pieces):
-        bare = piece.removeprefix("##")
         flags = 0
-        if piece in _END_MARKS and piece:
+        if piece in _END_MARKS:
             flags = _END
-        elif piece in _STOPS and piece:
+        elif piece in _STOPS:
             flags = _STOP
-        elif piece in _CLOSERS and piece:
+        elif piece in _CLOSERS:
             flags = _CLOSE
         elif piece == '"':
             flags = _QUOTE
-        elif bare.isdecimal():
+        elif piece.removeprefix("##").isdecimal():
             flags = _DIGIT
         elif piece.lower() in _TITLES or (len(piece) == 1 and "a" <= piece.lower() <= "z"):
             flags = _ABBREVIATED

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -77,30 +76,30 @@ def build_shard(
         table = documents.take(order[chunk]) | {"occurrence": occurrence[chunk]}
         sentences = None
         if config.packing == "pairs":
-            marks = _sentence_marks(vocabulary)
+            marks = mark_vocabulary(vocabulary.tokens)
             sentences = find_sentences(ragged_column(table, "token_ids"), marks)
-        columns, counts = pack_rows(
+        rows, counts = pack_rows(
             table, config, cls_id=vocabulary.cls_id, sep_id=vocabulary.sep_id, sentences=sentences
         )
         counts.update(duplicates)
-        yield columns, counts
+        yield rows, counts
         duplicates.clear()
 
 
 def _order_documents(
     index: Columns, config: TokenizeConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Counter[str]]:
-    """Indices of the documents in the order to pack them in, and the occurrence of each.
+    """Indices of the documents in the order to pack them in, the occurrence of each, and the counts
+    of the duplicates that are left out.
 
     Their keyed random order; labelled ones, one a row, already stand in the order of their rows.
-    Returns also the counts of the duplicates that are left out, if so configured.
     """
     doc_ids, lengths = flat_column(index, "doc_ids"), flat_column(index, "lengths")
     # Texts of one 64-bit id: their label or else length decides. Otherwise equal ones are alike.
     ties = rank_labels(index) if "label" in index else lengths
     order_key = fold(purpose_key(config.seed, "document order"), doc_ids)
     order = np.lexsort((ties, doc_ids, order_key))
-    occurrence = count_occurrences(doc_ids[order])
+    occurrence = _count_occurrences(doc_ids[order])
     duplicates: Counter[str] = Counter()
     if config.deduplicate:
         first = occurrence == 0
@@ -113,7 +112,7 @@ def _order_documents(
     return order, occurrence, duplicates
 
 
-def count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
     """For ids sorted so that equal ones are neighbours: 0 for the first of its kind, 1, 2, …"""
     positions = np.arange(len(doc_ids))
     first = np.ones(len(doc_ids), bool)
@@ -128,8 +127,3 @@ def _cut_in_chunks(lengths: NDArray[np.int64]) -> list[slice]:
     begins = np.cumsum(lengths) - lengths
     bounds = np.searchsorted(begins, np.arange(1, chunks) * total / chunks).tolist()
     return [slice(a, b) for a, b in pairwise([0, *bounds, len(lengths)])]
-
-
-@lru_cache(maxsize=1)
-def _sentence_marks(vocabulary: Vocabulary) -> NDArray[np.uint8]:
-    return mark_vocabulary(vocabulary.tokens)

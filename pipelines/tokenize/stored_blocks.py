@@ -14,7 +14,7 @@ import pickle
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,29 +27,28 @@ from pipelines.records.ragged import (
     flat_column,
     offsets_of,
     ragged_column,
+    row_count,
     take,
 )
 
 
 @dataclass(frozen=True)
 class StoredBlock:
-    """A table in a file, from byte ``start``: its index, pickled, then the token ids.
+    """A table in a file: its index, pickled, from byte ``index_start``, then its token ids.
 
     The index is the table with the column ``lengths`` (int64) in place of ``token_ids``.
     """
 
     path: str
-    start: int
-    index_bytes: int
-    documents: int
-    tokens: int
+    index_start: int
+    tokens_start: int
     dtype: str
 
     def read_index(self) -> Columns:
         """All columns but ``token_ids``, and ``lengths``."""
         with open(self.path, "rb") as file:
-            file.seek(self.start)
-            index: Columns = pickle.loads(file.read(self.index_bytes))
+            file.seek(self.index_start)
+            index: Columns = pickle.load(file)
         return index
 
     def take(self, documents: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
@@ -57,12 +56,10 @@ class StoredBlock:
 
         ``lengths`` are those of the block. Reads no more of the file than it needs.
         """
-        if not self.tokens or not len(documents):
+        tokens = int(lengths.sum())
+        if not tokens or not len(documents):
             return Ragged(np.zeros(0, self.dtype), offsets_of(lengths[documents]))
-        start = self.start + self.index_bytes
-        mapped = np.memmap(self.path, self.dtype, "r", start, (self.tokens,))
-        if len(documents) == self.documents and (np.diff(documents) == 1).all():
-            return Ragged(np.array(mapped), offsets_of(lengths))
+        mapped = np.memmap(self.path, self.dtype, "r", self.tokens_start, (tokens,))
         return Ragged(mapped, offsets_of(lengths)).take(documents)
 
 
@@ -71,31 +68,26 @@ class BlockFile:
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, f"{uuid.uuid4().hex}.blocks")
-        self._file: IO[bytes] | None = None
+        self._file: BinaryIO | None = None
 
     def append(self, table: Columns) -> StoredBlock:
         """Writes a table of tokenized documents; it can be read at once."""
         if self._file is None:
-            self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115 - closed by close
-        start = self._file.tell()
+            self._file = open(self._path, "wb")  # noqa: SIM115 - closed by close
         tokens = ragged_column(table, "token_ids")
-        rest = {name: column for name, column in table.items() if name != "token_ids"}
-        index = pickle.dumps(rest | {"lengths": tokens.lengths}, protocol=5)
-        index += bytes(-len(index) % 8)  # what follows is aligned
-        _write_whole(self._file, memoryview(index))
-        _write_whole(self._file, np.ascontiguousarray(tokens.values).view(np.uint8).data)
-        sizes = len(index), len(tokens), len(tokens.values)
-        return StoredBlock(self._path, start, *sizes, tokens.values.dtype.name)
+        index = {name: column for name, column in table.items() if name != "token_ids"}
+        index_start = self._file.tell()
+        pickle.dump(index | {"lengths": tokens.lengths}, self._file, protocol=5)
+        self._file.write(bytes(-self._file.tell() % 8))  # what follows is aligned
+        tokens_start = self._file.tell()
+        self._file.write(np.ascontiguousarray(tokens.values).data)
+        self._file.flush()
+        return StoredBlock(self._path, index_start, tokens_start, tokens.values.dtype.name)
 
     def close(self) -> None:
         """Closes the file; what was appended stays."""
         if self._file is not None:
             self._file.close()
-
-
-def _write_whole(file: IO[bytes], data: memoryview) -> None:
-    while len(data):
-        data = data[file.write(data) :]
 
 
 class StoredDocuments:
@@ -106,8 +98,9 @@ class StoredDocuments:
 
     def __init__(self, blocks: Sequence[StoredBlock]) -> None:
         self._blocks = blocks
-        self._bounds = offsets_of(np.array([block.documents for block in blocks], np.int64))
-        self.index = concatenate([block.read_index() for block in blocks])
+        indexes = [block.read_index() for block in blocks]
+        self._bounds = offsets_of(np.array([row_count(index) for index in indexes], np.int64))
+        self.index = concatenate(indexes)
 
     def take(self, documents: NDArray[np.int64]) -> Columns:
         """The table of the documents with the given indices, in that order.
@@ -115,14 +108,12 @@ class StoredDocuments:
         Reads the blocks one by one.
         """
         by_block = np.argsort(documents, kind="stable")
-        ordered = documents[by_block]
-        cuts = np.searchsorted(ordered, self._bounds)
+        ordered, bounds = documents[by_block], self._bounds
         lengths = flat_column(self.index, "lengths")
-        parts: list[Columns] = []
-        for i, block in enumerate(self._blocks):
-            first, last = int(self._bounds[i]), int(self._bounds[i + 1])
-            wanted = ordered[cuts[i] : cuts[i + 1]] - first
-            parts.append({"token_ids": block.take(wanted, lengths[first:last])})
-        table = take(self.index, documents) | concatenate_at(parts, by_block)
+        tables: list[Columns] = []
+        for i, chosen in enumerate(np.split(ordered, np.searchsorted(ordered, bounds[1:-1]))):
+            own_lengths = lengths[bounds[i] : bounds[i + 1]]
+            tables.append({"token_ids": self._blocks[i].take(chosen - bounds[i], own_lengths)})
+        table = take(self.index, documents) | concatenate_at(tables, by_block)
         del table["lengths"]
         return table

@@ -7,6 +7,7 @@ vocabulary allows) and ``doc_ids`` uint64. Labelled documents have three columns
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,7 @@ def encode_documents(
     documents: DocumentBlock, encoder: Encoder, min_tokens: int
 ) -> tuple[Columns, Counter[str]]:
     """The table of the documents with at least ``min_tokens`` tokens, and the counts of all."""
-    token_ids, offsets = encoder.encode_block(documents.text, documents.offsets)
-    tokens = Ragged(token_ids.astype(token_dtype(encoder.vocabulary.size)), offsets)
-    table: Columns = {"token_ids": tokens, "doc_ids": documents.doc_ids}
+    tokens = Ragged(*encoder.encode_block(documents.text, documents.offsets))
     lengths = tokens.lengths
     kept = lengths >= min_tokens
     short = ~kept & (lengths > 0)
@@ -51,6 +50,7 @@ def encode_documents(
         tokens_in=int(lengths.sum()),
         tokens_dropped_short=int(lengths[short].sum()),
     )
+    table: Columns = {"token_ids": _narrow(tokens, encoder), "doc_ids": documents.doc_ids}
     return table if kept.all() else take(table, np.flatnonzero(kept)), counts
 
 
@@ -63,25 +63,19 @@ def encode_examples(
     the examples' own. More columns: ragged ``text_lengths`` int64 (tokens kept of the one or two
     texts), ragged ``label`` uint8 (UTF-8 of its name) and ``tokens_cut`` uint32.
     """
-    parts = [data.texts] if data.pairs is None else [data.texts, data.pairs]
-    texts = join_lists([Ragged(*encoder.encode(part)) for part in parts])  # firsts, then seconds
-    lengths = texts.lengths.reshape(len(parts), -1).T
-    kept = share_room(lengths, seq_length - 1 - len(parts))
+    sides = [data.texts] if data.pairs is None else [data.texts, data.pairs]
+    width = len(sides)
+    texts = join_lists([Ragged(*encoder.encode(side)) for side in sides])  # firsts, then seconds
+    lengths = texts.lengths.reshape(width, -1).T
+    kept = share_room(lengths, seq_length - 1 - width)
     tokens_cut = (lengths - kept).sum(axis=1)
-    by_example = np.arange(len(texts)).reshape(len(parts), -1).T.reshape(-1)
-    tokens = texts.take_starts(by_example, kept.reshape(-1))
-    labels = [as_class_name(label).encode() for label in data.labels or []]
+    by_example = np.arange(len(texts)).reshape(width, -1).T.reshape(-1)
+    tokens = _narrow(texts.take_starts(by_example, kept.reshape(-1)), encoder)
     table: Columns = {
-        "token_ids": Ragged(
-            tokens.values.astype(token_dtype(encoder.vocabulary.size)),
-            tokens.offsets[:: len(parts)],
-        ),
+        "token_ids": Ragged(tokens.values, tokens.offsets[::width]),
         "doc_ids": data.ids(),
-        "text_lengths": Ragged(kept.reshape(-1), np.arange(len(data) + 1) * len(parts)),
-        "label": Ragged(
-            np.frombuffer(b"".join(labels), np.uint8),
-            offsets_of(np.array([len(label) for label in labels], np.int64)),
-        ),
+        "text_lengths": Ragged(kept.reshape(-1), np.arange(len(data) + 1) * width),
+        "label": _join_names([as_class_name(label) for label in data.labels or []]),
         "tokens_cut": tokens_cut.astype(np.uint32),
     }
     return table, Counter(
@@ -89,6 +83,16 @@ def encode_examples(
         tokens_dropped_truncated=int(tokens_cut.sum()),
         documents_truncated=int((tokens_cut > 0).sum()),
     )
+
+
+def _narrow(tokens: Ragged, encoder: Encoder) -> Ragged:
+    return Ragged(tokens.values.astype(token_dtype(encoder.vocabulary.size)), tokens.offsets)
+
+
+def _join_names(names: Sequence[str]) -> Ragged:
+    encoded = [name.encode() for name in names]
+    lengths = np.array([len(name) for name in encoded], np.int64)
+    return Ragged(np.frombuffer(b"".join(encoded), np.uint8), offsets_of(lengths))
 
 
 def share_room(lengths: NDArray[np.int64], room: int) -> NDArray[np.int64]:
@@ -103,6 +107,5 @@ def share_room(lengths: NDArray[np.int64], room: int) -> NDArray[np.int64]:
     """
     if lengths.shape[1] == 1:
         return np.minimum(lengths, room)
-    other = lengths[:, ::-1]
     halves = np.array([room - room // 2, room // 2])
-    return np.minimum(lengths, np.maximum(halves, room - other))
+    return np.minimum(lengths, np.maximum(halves, room - lengths[:, ::-1]))

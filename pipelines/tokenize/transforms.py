@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import lru_cache
 from typing import Any
 
@@ -45,12 +46,16 @@ _HELD_TOKENS = 1 << 22
 _encoder_lock = threading.Lock()
 
 
-@lru_cache(maxsize=2)
-def fetch_vocabulary(folder: str, fingerprint: str) -> Vocabulary:
-    """The vocabulary of an output, where the stage puts it before it starts.
+def shared_encoder(config: TokenizeConfig, fingerprint: str) -> Encoder:
+    """The encoder that all threads of a process share, with the vocabulary that the stage put into
+    its output: in the steps themselves it would be serialised and compressed many times over."""
+    lowercase, strip_accents = bool(config.lowercase), bool(config.strip_accents)
+    with _encoder_lock:
+        return _load_encoder(config.output, fingerprint, lowercase, strip_accents)
 
-    In the steps themselves it would be serialised, compressed and checked many times over.
-    """
+
+@lru_cache(maxsize=2)
+def _load_encoder(folder: str, fingerprint: str, lowercase: bool, strip_accents: bool) -> Encoder:
     path = files.join(folder, VOCABULARY_FILE)
     vocabulary = Vocabulary.parse(files.read_bytes(path), source=path)
     if vocabulary.fingerprint != fingerprint:
@@ -58,20 +63,7 @@ def fetch_vocabulary(folder: str, fingerprint: str) -> Vocabulary:
             f"{path}: another run is writing to this folder, with another vocabulary; "
             "choose another --output"
         )
-    return vocabulary
-
-
-@lru_cache(maxsize=2)
-def _make_encoder(vocabulary: Vocabulary, lowercase: bool, strip_accents: bool) -> Encoder:
     return Encoder(vocabulary, lowercase, strip_accents)
-
-
-def shared_encoder(config: TokenizeConfig, vocabulary: Vocabulary) -> Encoder:
-    """Threads of one process share the kernel and its tables, which take a while to make."""
-    assert config.lowercase is not None
-    assert config.strip_accents is not None
-    with _encoder_lock:
-        return _make_encoder(vocabulary, config.lowercase, config.strip_accents)
 
 
 class TokenizeBlocks(beam.DoFn):
@@ -103,31 +95,27 @@ class TokenizeBlocks(beam.DoFn):
                 yield from self._cut()
 
     def finish_bundle(self) -> Iterator[Any]:
-        for pair in self._cut():
-            yield GlobalWindows.windowed_value(pair)
+        if self._held:
+            yield from map(GlobalWindows.windowed_value, self._cut())
         if self._file is not None:
             self._file.close()
         report = GlobalWindows.windowed_value(Report(self._counts))
         yield beam.pvalue.TaggedOutput("reports", report)
 
     def _encode(self, block: DocumentBlock | LabelledBlock) -> tuple[Columns, Counter[str]]:
-        config = self._config
-        encoder = shared_encoder(config, fetch_vocabulary(config.output, self._fingerprint))
+        encoder = shared_encoder(self._config, self._fingerprint)
         if isinstance(block, LabelledBlock):
-            return encode_examples(block.data, encoder, config.seq_length)
-        return encode_documents(block, encoder, config.min_tokens)
+            return encode_examples(block.data, encoder, self._config.seq_length)
+        return encode_documents(block, encoder, self._config.min_tokens)
 
     def _cut(self) -> Iterator[tuple[int, Columns | StoredBlock]]:
         """Cuts what is held by shard."""
-        if not self._held:
-            return
-        table = concatenate(self._held)
+        held = concatenate(self._held)
         self._held, self._held_tokens = [], 0
-        for key, documents in group_rows(
-            assign_shards(flat_column(table, "doc_ids"), self._config)
-        ):
-            part = take(table, documents)
-            yield key, part if self._file is None else self._file.append(part)
+        shards = assign_shards(flat_column(held, "doc_ids"), self._config)
+        for key, documents in group_rows(shards):
+            table = take(held, documents)
+            yield key, table if self._file is None else self._file.append(table)
 
 
 class WriteShard(beam.DoFn):
@@ -143,26 +131,21 @@ class WriteShard(beam.DoFn):
     def process(self, element: tuple[int, Iterable[Columns | StoredBlock]]) -> Iterator[Report]:
         config, (key, blocks) = self._config, element
         shard = plan_shards(config)[key]
-        vocabulary = fetch_vocabulary(config.output, self._fingerprint)
+        vocabulary = shared_encoder(config, self._fingerprint).vocabulary
         counts: Counter[str] = Counter()
         labels: Counter[str] = Counter()
 
-        def count(parts: Iterable[tuple[Columns, Counter[str]]]) -> Iterator[Columns]:
-            for rows, part_counts in parts:
-                counts.update(part_counts)
+        def rows(documents: StoredDocuments) -> Iterator[Columns]:
+            for columns, chunk_counts in build_shard(documents, config, vocabulary):
+                counts.update(chunk_counts)
                 if config.packing == "examples":
-                    labels.update(labels_of(rows))
-                yield rows
+                    labels.update(labels_of(columns))
+                yield columns
 
         with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
-            rows = count(build_shard(_store(blocks, folder), config, vocabulary))
-            info, schema = write_shard(config.output, shard.name, rows, config.format, self._write)
+            # Tables that came through Beam are stored here.
+            with closing(BlockFile(folder)) as file:
+                stored = [b if isinstance(b, StoredBlock) else file.append(b) for b in blocks]
+            parts = rows(StoredDocuments(stored))
+            info, schema = write_shard(config.output, shard.name, parts, config.format, self._write)
         yield Report(counts, shard.split, info, schema, labels)
-
-
-def _store(blocks: Iterable[Columns | StoredBlock], folder: str) -> StoredDocuments:
-    """The documents of a shard, those that came through Beam stored in a folder of this worker."""
-    file = BlockFile(folder)
-    stored = [block if isinstance(block, StoredBlock) else file.append(block) for block in blocks]
-    file.close()
-    return StoredDocuments(stored)

@@ -27,7 +27,7 @@ from tabulate import tabulate
 from pipelines.text.utf8 import join_texts
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.words import split_words
-from pipelines.tokenize.encode import Encoder, _PlainEngine
+from pipelines.tokenize.encode import Encoder, encode_plainly
 
 BLOCK_BYTES = 1 << 19
 CORPORA = ["wiki_en/wiki-00001-of-00004", "imdb/train-00000-of-00008", "gutenberg/books"]
@@ -89,7 +89,7 @@ def measure_rates(data: Path, megabytes: float, rounds: int) -> list[dict[str, A
                 np.array(encoding.ids, np.int32)
 
     plain = Encoder(vocabulary, True, True)
-    plain._engine = _PlainEngine(vocabulary, True, True)
+    plain._engine = encode_plainly(plain), False
 
     def run_plain() -> None:
         for block in blocks[:few]:
@@ -144,10 +144,11 @@ def measure_parity(data: Path, megabytes: float) -> list[dict[str, Any]]:
         ):
             vocabulary = Vocabulary.load(data / "vocab" / f"{file}-vocab.txt")
             encoder, theirs = Encoder(vocabulary, lower, lower), hugging_face(vocabulary, lower)
-            different, size, tokens = 0, 0, 0
+            documents, different, size, tokens = 0, 0, 0, 0
             texts = read_texts(data / f"{corpus}.jsonl.gz", int(megabytes * 1e6))
             while block := list(islice(texts, 32)):
                 ids, offsets = encoder.encode(block)
+                documents += len(block)
                 tokens += len(ids)
                 size += sum(len(text.encode()) for text in block)
                 for i, encoding in enumerate(theirs.encode_batch_fast(block)):
@@ -158,7 +159,7 @@ def measure_parity(data: Path, megabytes: float) -> list[dict[str, Any]]:
                     "corpus": corpus,
                     "vocabulary": file,
                     "MB": size / 1e6,
-                    "documents": encoder.documents,
+                    "documents": documents,
                     "other ids": different,
                     "tokens": tokens,
                 }

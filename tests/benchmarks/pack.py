@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--seq_lengths", nargs="+", type=int, default=[128, 256, 512])
     arguments = parser.parse_args()
     vocabulary = read_vocabulary()
-    marks = mark_vocabulary(vocabulary)
+    marks = mark_vocabulary(tuple(vocabulary))
     figures = []
     for corpus in arguments.corpora:
         shards = deal(tokenize_corpus(corpus, vocabulary))

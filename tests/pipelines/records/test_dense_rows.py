@@ -32,7 +32,6 @@ def test_two_rows_worked_by_hand():
         [107, 108, 9, 9, 9, 9, 9, 9],
     ]
     assert dense["document_ids"].tolist() == [[1, 1, 1, 1, 2, 2, 2, 0], [1, 1, 0, 0, 0, 0, 0, 0]]
-    assert dense["positions"].tolist() == [[0, 1, 2, 3, 0, 1, 2, 0], [0, 1, 0, 0, 0, 0, 0, 0]]
     assert dense["padding_mask"].tolist() == [[True] * 7 + [False], [True] * 2 + [False] * 6]
     assert not dense["segment_ids"].any()
     assert dense["row_id"].tolist() == [5, 6]
@@ -41,7 +40,6 @@ def test_two_rows_worked_by_hand():
         "row_id": "uint64",
         "token_ids": "int32",
         "document_ids": "int32",
-        "positions": "int32",
         "padding_mask": "bool",
         "segment_ids": "int32",
     }
@@ -66,7 +64,6 @@ def test_every_run_keeps_its_tokens(runs):
         for number, length in enumerate(lengths, start=1):
             here = dense["document_ids"][row] == number
             assert dense["token_ids"][row][here].tolist() == list(range(token, token + length))
-            assert dense["positions"][row][here].tolist() == list(range(length))
             token += length
     assert (dense["padding_mask"] == (dense["document_ids"] > 0)).all()
     assert dense["token_ids"].shape == (len(runs), 24)

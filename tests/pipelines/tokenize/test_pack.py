@@ -230,17 +230,6 @@ def test_token_dtype_is_kept_and_no_documents_make_no_rows():
             )
 
 
-def test_arrays_that_do_not_fit_together_are_refused():
-    documents = numbered_documents([5, 6])
-    tokens = documents["token_ids"]
-    for wrong in (
-        {"token_ids": Ragged(tokens.values[:-1], tokens.offsets)},
-        {"doc_ids": documents["doc_ids"][:1]},
-    ):
-        with pytest.raises(ValueError, match="do not fit together"):
-            pack(documents | wrong, 16)
-
-
 def test_the_longest_row_allowed():
     columns, _ = pack(numbered_documents([100_000]), 65535)
     assert sorted(columns["segment_lengths"].values.tolist()) == [100_000 - 65533 + 2, 65535]

@@ -145,12 +145,12 @@ def test_a_bundle_that_fails_after_storing_a_part_is_retried_whole(
     tmp_path, rows_dir, corpus, vocab_dir, monkeypatch, failing
 ):
     """What the failed attempt left in files is never read, and what it read is counted once."""
-    calls: list[int] = []
+    calls: list[str] = []
     real = transforms.BlockFile.append
 
     def failing_once(self, table):
         stored = real(self, table)
-        calls.append(stored.documents)
+        calls.append(stored.path)
         if len(calls) == failing:
             raise OSError("the disk went away for a moment")
         return stored

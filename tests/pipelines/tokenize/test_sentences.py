@@ -22,7 +22,7 @@ def sentences(*texts, vocabulary=WORDS):
     offsets = offsets_of([len(words) for words in documents])
     words = [word for document in documents for word in document]
     ids = np.array([vocabulary.index(word) for word in words], np.int32)
-    begins = find_sentences(Ragged(ids, offsets), mark_vocabulary(vocabulary)).tolist()
+    begins = find_sentences(Ragged(ids, offsets), mark_vocabulary(tuple(vocabulary))).tolist()
     ends = [*begins, len(words)][1:]
     return [" ".join(words[begin:end]) for begin, end in zip(begins, ends, strict=True)]
 
@@ -84,7 +84,7 @@ def test_documents_are_kept_apart():
 def test_every_document_begins_a_sentence_and_none_is_empty(documents):
     offsets = offsets_of([len(words) for words in documents])
     ids = np.array([WORDS.index(word) for words in documents for word in words], np.int32)
-    marks = mark_vocabulary(WORDS)
+    marks = mark_vocabulary(tuple(WORDS))
     begins = find_sentences(Ragged(ids, offsets), marks)
     assert (np.diff(begins) > 0).all()
     assert set(offsets[:-1][np.diff(offsets) > 0].tolist()) <= set(begins.tolist())
