@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.records.ragged import Columns, flat_column, ragged_column
+from pipelines.records.ragged import Columns
 
 
 def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDArray[Any]]:
@@ -27,7 +27,7 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
 
     With ``seq_length`` 8, a row of runs of 4 and 3 tokens has ``document_ids`` 1 1 1 1 2 2 2 0.
     """
-    tokens, runs = (ragged_column(columns, name) for name in ("token_ids", "segment_lengths"))
+    tokens, runs = (columns[name] for name in ("token_ids", "segment_lengths"))
     longest = int(tokens.lengths.max(initial=0))
     if longest > seq_length:
         raise UserError(
@@ -46,14 +46,14 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
         return dense
 
     dense: dict[str, NDArray[Any]] = {
-        "row_id": flat_column(columns, "row_id"),
+        "row_id": columns["row_id"],
         "token_ids": spread(tokens.values, pad_id),
         "document_ids": spread(np.repeat(numbers.astype(np.int32), run_lengths), 0),
         "padding_mask": padding_mask,
     }
     if "segment_ids" in columns:
-        dense["segment_ids"] = spread(ragged_column(columns, "segment_ids").values, 0)
-        dense["next_sentence_labels"] = flat_column(columns, "next_sentence_labels")
+        dense["segment_ids"] = spread(columns["segment_ids"].values, 0)
+        dense["next_sentence_labels"] = columns["next_sentence_labels"]
     else:
         dense["segment_ids"] = np.zeros(padding_mask.shape, np.int32)
     return dense

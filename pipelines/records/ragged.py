@@ -66,7 +66,7 @@ class Ragged:
         return Ragged(values, offsets)
 
 
-Columns = dict[str, "NDArray[Any] | Ragged"]
+Columns = dict[str, Any]  # an array or Ragged by name
 
 
 def offsets_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
@@ -74,20 +74,6 @@ def offsets_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
-
-
-def ragged_column(columns: Columns, name: str) -> Ragged:
-    """A column of a table that is known to be ragged."""
-    column = columns[name]
-    assert isinstance(column, Ragged), name
-    return column
-
-
-def flat_column(columns: Columns, name: str) -> NDArray[Any]:
-    """A column of a table that is known to have one value a row."""
-    column = columns[name]
-    assert not isinstance(column, Ragged), name
-    return column
 
 
 def row_count(columns: Columns) -> int:
@@ -111,7 +97,7 @@ def join_lists(groups: Sequence[Ragged]) -> Ragged:
 
 def concatenate(tables: Sequence[Columns]) -> Columns:
     """The tables (at least one, all with the same columns) one below the other."""
-    columns: dict[str, Any] = {name: [table[name] for table in tables] for name in tables[0]}
+    columns = {name: [table[name] for table in tables] for name in tables[0]}
     return {
         name: join_lists(group) if isinstance(group[0], Ragged) else np.concatenate(group)
         for name, group in columns.items()

@@ -19,17 +19,16 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.records.ragged import Columns, flat_column, ragged_column, take
+from pipelines.records.ragged import Columns, take
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pack_documents import fit_documents
 from pipelines.tokenize.pack_full import cut_stream
-from pipelines.tokenize.pack_labelled import example_ids, lay_texts
 from pipelines.tokenize.pack_pairs import join_halves, pair_sentences
-from pipelines.tokenize.pieces import Documents, Pieces, lay_out, name_rows, order_rows
+from pipelines.tokenize.pieces import Pieces, lay_out, name_examples, name_rows, order_rows
 
 
 def pack_rows(
-    table: Columns,
+    documents: Columns,
     config: TokenizeConfig,
     *,
     cls_id: int,
@@ -38,7 +37,7 @@ def pack_rows(
 ) -> tuple[Columns, Counter[str]]:
     """Packs the documents of a shard into R rows of at most ``config.seq_length`` tokens.
 
-    ``table``: N documents in the shard's key order, with the columns of ``token_tables.py`` and
+    ``documents``: N of them in the shard's key order, with the columns of ``token_tables.py`` and
     ``occurrence`` int64, which tells identical documents apart (0 for the first in the shard, 1 for
     the second, …). ``sentences`` (places in the T token ids, see ``find_sentences``) is needed to
     pack ``pairs``.
@@ -51,11 +50,6 @@ def pack_rows(
     ``tokens_*``, without special tokens; ``special_tokens`` ([CLS] and [SEP]); ``segments``, the
     pieces in the rows.
     """
-    documents = Documents(
-        tokens=ragged_column(table, "token_ids"),
-        doc_ids=flat_column(table, "doc_ids"),
-        occurrence=flat_column(table, "occurrence"),
-    )
     dropped: Counter[str] = Counter()
     of_rows: Columns = {}  # columns that a packing adds
     if config.packing == "documents":
@@ -69,11 +63,11 @@ def pack_rows(
             documents, sentences, config
         )
     else:
-        pieces = lay_texts(documents, ragged_column(table, "text_lengths"))
-        of_rows = {name: table[name] for name in ("label", "tokens_cut")}
+        pieces = _lay_texts(documents)
+        of_rows = {name: documents[name] for name in ("label", "tokens_cut")}
 
     if config.packing == "examples":
-        row_ids = example_ids(documents.doc_ids, documents.occurrence)
+        row_ids = name_examples(documents["doc_ids"], documents["occurrence"])
     else:
         row_ids = name_rows(documents, pieces)
     order = order_rows(row_ids, config.seed)
@@ -83,9 +77,17 @@ def pack_rows(
     return rows | take(of_rows, order), _count(documents, pieces, dropped)
 
 
-def _count(documents: Documents, pieces: Pieces, dropped: Counter[str]) -> Counter[str]:
+def _lay_texts(documents: Columns) -> Pieces:
+    """A row for each labelled document, with a piece for each of its one or two texts."""
+    texts = documents["text_lengths"]
+    row = np.repeat(np.arange(len(texts)), texts.lengths)
+    start = np.cumsum(texts.values) - texts.values - documents["token_ids"].offsets[row]
+    return Pieces(document=row, start=start, length=texts.values, row=row)
+
+
+def _count(documents: Columns, pieces: Pieces, dropped: Counter[str]) -> Counter[str]:
     """Counts what is in the pieces, apart from how they were made, and what was dropped."""
-    lengths = documents.tokens.lengths
+    lengths = documents["token_ids"].lengths
     absent = np.bincount(pieces.document, minlength=len(lengths)) == 0
     dropped["documents_dropped_empty"] = int((absent & (lengths == 0)).sum())
     dropped["documents_dropped_too_short_for_a_pair"] = int((absent & (lengths > 0)).sum())

@@ -13,26 +13,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.records.ragged import offsets_of
+from pipelines.records.ragged import Columns, offsets_of
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.fill_gaps import fill_gaps
-from pipelines.tokenize.pieces import Documents, Pieces
+from pipelines.tokenize.pieces import Pieces, place_keys
 
 
-def fit_documents(documents: Documents, config: TokenizeConfig) -> Pieces:
+def fit_documents(documents: Columns, config: TokenizeConfig) -> Pieces:
     """Chooses a row for every segment of every document.
 
     Segments of equal length are taken in keyed random order, so which of them share a row is
     random and independent of the order of the documents.
     """
     seq_length, capacity = config.seq_length, config.seq_length - 2
-    lengths = documents.tokens.lengths
+    lengths = documents["token_ids"].lengths
     counts = -(-lengths // capacity)
     document = np.repeat(np.arange(len(lengths)), counts)
     start = (np.arange(len(document)) - np.repeat(offsets_of(counts)[:-1], counts)) * capacity
     length = np.minimum(lengths[document] - start, capacity)
 
-    shuffled = np.argsort(documents.keys(config.seed, "packing", document, start), kind="stable")
+    shuffled = np.argsort(
+        place_keys(documents, config.seed, "packing", document, start), kind="stable"
+    )
     # (16 bits: a radix sort.)
     by_length = np.argsort((capacity - length[shuffled]).astype(np.uint16), kind="stable")
     decreasing = shuffled[by_length]

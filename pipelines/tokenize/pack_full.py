@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.records.ragged import offsets_of
-from pipelines.tokenize.pieces import Documents, Pieces
+from pipelines.records.ragged import Columns, offsets_of
+from pipelines.tokenize.pieces import Pieces
 
 
-def cut_stream(documents: Documents, seq_length: int) -> Pieces:
+def cut_stream(documents: Columns, seq_length: int) -> Pieces:
     """Cuts the stream of the documents into rows of at most ``seq_length`` tokens.
 
     With ``seq_length`` 8 and documents abcd, efghi: ``[CLS] a b c d [SEP] e [SEP]`` and
     ``[CLS] f g h i [SEP]``. Where a document ends with its row, the row's closing [SEP] is the
     separator, and the next row starts with the next document.
     """
-    lengths = documents.tokens.lengths
+    lengths = documents["token_ids"].lengths
     filled = np.flatnonzero(lengths > 0)
     lengths = lengths[filled]
     begins = offsets_of(lengths + 1)  # of each document in the stream, separators included

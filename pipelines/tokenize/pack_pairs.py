@@ -10,20 +10,21 @@ a shard's arrays are all the memory it takes. For sentence order (ALBERT) A and 
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.keyed_random import below, bernoulli
-from pipelines.records.ragged import Columns, Ragged, ragged_column
+from pipelines.records.ragged import Columns, Ragged
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.tokenize.pieces import Documents, Pieces
+from pipelines.tokenize.pieces import Pieces, place_keys
 
 _MATCHING_ROUNDS = 4
 
 
 def pair_sentences(
-    documents: Documents, sentences: NDArray[np.int64], config: TokenizeConfig
+    documents: Columns, sentences: NDArray[np.int64], config: TokenizeConfig
 ) -> tuple[Pieces, NDArray[np.uint8], Counter[str]]:
     """Makes rows of two pieces, ``[CLS] A [SEP] B [SEP]``, and a label for each.
 
@@ -34,33 +35,25 @@ def pair_sentences(
     in the text ("sentence_order"); where a shard has no other document to take B from, fewer than
     half are 1. Returns also the tokens dropped by reason.
     """
-    offsets = documents.tokens.offsets
-    document_begins = offsets[:-1][documents.tokens.lengths > 0]
-    at_begins = np.searchsorted(sentences, document_begins)
-    if not np.array_equal(np.append(sentences, -1)[at_begins], document_begins):
-        raise ValueError("every document must begin a sentence")
     most = config.seq_length - 3
-    document, begin, middle, end = _gather_chunks(documents, sentences, most, config)
-    whole = middle > begin
-    dropped = Counter(tokens_dropped_too_short_for_a_pair=int((end - begin)[~whole].sum()))
-    document, begin, middle, end = (array[whole] for array in (document, begin, middle, end))
-    pair_keys = documents.keys(config.seed, "pair label", document, begin - offsets[document])
+    offsets = documents["token_ids"].offsets
+    chunks = _gather_chunks(documents, sentences, most, config)
+    single = chunks[2] == chunks[1]  # tokens that cannot be a pair
+    dropped = Counter(tokens_dropped_too_short_for_a_pair=int(single.sum()))
+    document, begin, middle, end = chunks[:, ~single]
+    keys = place_keys(documents, config.seed, "pair label", document, begin - offsets[document])
 
-    # Both halves of every row: columns 0 and 1 are A and B.
-    owner = np.stack([document, document], axis=1)
-    start = np.stack([begin, middle], axis=1)
-    length = np.stack([middle - begin, end - middle], axis=1)
+    # Of both halves (A and B) of every row: document, start among the tokens, length.
+    halves = np.array([[document, document], [begin, middle], [middle - begin, end - middle]])
+    owner, start, length = halves.swapaxes(1, 2)
     labels = np.zeros(len(document), np.uint8)
     if config.pair_task == "sentence_order":
-        labels[bernoulli(pair_keys, 0.5)] = 1
-        for half in (owner, start, length):
-            half[labels == 1] = half[labels == 1, ::-1]
+        labels[bernoulli(keys, 0.5)] = 1
+        halves[:, :, labels == 1] = halves[:, ::-1, labels == 1]
     else:
-        doc_ids = documents.doc_ids[document]
-        one, other = _match_exchanges(doc_ids, length, pair_keys, most)
+        one, other = _match_exchanges(documents["doc_ids"][document], length, keys, most)
         labels[one] = labels[other] = 1
-        for half in (owner, start, length):
-            half[one, 1], half[other, 1] = half[other, 1], half[one, 1]
+        halves[:, 1, one], halves[:, 1, other] = halves[:, 1, other], halves[:, 1, one]
         dropped["tokens_dropped_truncated"] = _truncate(start, length, most)
 
     pieces = Pieces(
@@ -73,15 +66,15 @@ def pair_sentences(
 
 
 def _gather_chunks(
-    documents: Documents, sentences: NDArray[np.int64], most: int, config: TokenizeConfig
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Cuts documents into runs of whole units of at most ``most`` tokens, each run into A and B.
+    documents: Columns, sentences: NDArray[np.int64], most: int, config: TokenizeConfig
+) -> NDArray[np.int64]:
+    """Cuts documents into runs of units (sentences or parts of long ones), each run into A and B.
 
-    A unit is a sentence or a part of a long one. Returns int64 arrays: the document and the places
-    among the token ids where A begins, B begins and B ends; the first two places are equal where a run
-    is a single token.
+    Returns int64[4, R]: the document and the places among the token ids where A begins, B begins and
+    B ends; A is empty where a run is a single token.
     """
-    seed, offsets, total = config.seed, documents.tokens.offsets, len(documents.tokens.values)
+    keys = partial(place_keys, documents, config.seed)
+    offsets, total = documents["token_ids"].offsets, len(documents["token_ids"].values)
     bounds = np.append(_cut_long(sentences, total, most // 2), total)
     units = bounds[:-1]
     document = np.searchsorted(offsets, units, side="right") - 1
@@ -90,20 +83,15 @@ def _gather_chunks(
     # Which unit would follow a chunk that begins at this one, for every unit.
     number = np.arange(len(units))
     within = units - offsets[document]
-    is_short = bernoulli(
-        documents.keys(seed, "short pair", document, within), config.short_seq_prob
-    )
-    drawn = documents.keys(seed, "short pair length", document[is_short], within[is_short])
-    target = np.full(len(units), most)
-    target[is_short] = below(drawn, most - 1) + 2
+    is_short = bernoulli(keys("short pair", document, within), config.short_seq_prob)
+    short_length = below(keys("short pair length", document, within), most - 1) + 2
+    target = np.where(is_short, short_length, most)
     follow = np.searchsorted(bounds, units + target, side="right") - 1
     follow = np.minimum(np.maximum(follow, number + 2), past)
     leaves_one = (past - follow == 1) & (follow - number >= 3)
     follow -= leaves_one
 
-    steps = follow.tolist()
-    chain = []
-    unit = 0
+    steps, chain, unit = follow.tolist(), [], 0
     while unit < len(steps):
         chain.append(unit)
         unit = steps[unit]
@@ -111,10 +99,10 @@ def _gather_chunks(
     begin, end = units[first], bounds[follow[first]]
 
     count = follow[first] - first
-    keys = documents.keys(seed, "pair cut", document[first], within[first])
-    cut = bounds[first + 1 + below(keys, np.maximum(count - 1, 1))]
+    drawn = below(keys("pair cut", document[first], within[first]), np.maximum(count - 1, 1))
+    cut = bounds[first + 1 + drawn]
     middle = np.where(count > 1, cut, begin + (end - begin) // 2)
-    return document[first], begin, middle, end
+    return np.array([document[first], begin, middle, end])
 
 
 def _cut_long(begins: NDArray[np.int64], total: int, most: int) -> NDArray[np.int64]:
@@ -179,7 +167,7 @@ def join_halves(columns: Columns) -> Columns:
     A and B become one run under A's doc_id: they are meant to attend to each other.
     """
     names = ("segment_lengths", "doc_ids", "token_ids")
-    halves, doc_ids, tokens = (ragged_column(columns, name) for name in names)
+    halves, doc_ids, tokens = (columns[name] for name in names)
     one_each = np.arange(len(tokens) + 1)
     side = np.tile(np.array([0, 1], np.uint8), len(tokens))
     return columns | {

@@ -21,27 +21,6 @@ _COPY_BLOCK = 1024  # runs copied at once: what passes between stays in the proc
 
 
 @dataclass(frozen=True)
-class Documents:
-    """N tokenized documents of one shard, in the shard's key order.
-
-    ``tokens``: N lists of ids without special tokens, T in all; ``doc_ids`` uint64[N];
-    ``occurrence`` int64[N] tells identical documents apart (0 for the first in the shard, 1 for the
-    second, ...).
-    """
-
-    tokens: Ragged
-    doc_ids: NDArray[np.uint64]
-    occurrence: NDArray[np.int64]
-
-    def keys(
-        self, seed: int, purpose: str, document: NDArray[np.int64], start: NDArray[np.int64]
-    ) -> NDArray[np.uint64]:
-        """One random key per place in a document: ``start`` tokens into ``document`` (an index)."""
-        key = purpose_key(seed, purpose)
-        return fold(key, self.doc_ids[document], self.occurrence[document], start)
-
-
-@dataclass(frozen=True)
 class Pieces:
     """M runs of tokens and the rows that they go into; every array int64[M].
 
@@ -85,11 +64,28 @@ class Pieces:
         return Pieces(document, start, length, row, self.each_leads)
 
 
-def name_rows(documents: Documents, pieces: Pieces) -> NDArray[np.uint64]:
+def place_keys(
+    documents: Columns,
+    seed: int,
+    purpose: str,
+    document: NDArray[np.int64],
+    start: NDArray[np.int64],
+) -> NDArray[np.uint64]:
+    """One random key per place in a document: ``start`` tokens into ``document`` (an index)."""
+    doc_ids, occurrence = documents["doc_ids"][document], documents["occurrence"][document]
+    return fold(purpose_key(seed, purpose), doc_ids, occurrence, start)
+
+
+def name_rows(documents: Columns, pieces: Pieces) -> NDArray[np.uint64]:
     """uint64[R], the ``row_id`` of each row: drawn from the identity of its first piece (document,
     occurrence, start), not from the seed or the shard."""
     first = pieces.first
-    return documents.keys(0, "row", pieces.document[first], pieces.start[first])
+    return place_keys(documents, 0, "row", pieces.document[first], pieces.start[first])
+
+
+def name_examples(doc_ids: NDArray[np.uint64], occurrence: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """uint64[R], the ``row_id`` of each row that is one labelled document."""
+    return fold(purpose_key(0, "example"), doc_ids, occurrence)
 
 
 def order_rows(row_ids: NDArray[np.uint64], seed: int) -> NDArray[np.int64]:
@@ -98,7 +94,7 @@ def order_rows(row_ids: NDArray[np.uint64], seed: int) -> NDArray[np.int64]:
 
 
 def lay_out(
-    documents: Documents, pieces: Pieces, row_ids: NDArray[np.uint64], cls_id: int, sep_id: int
+    documents: Columns, pieces: Pieces, row_ids: NDArray[np.uint64], cls_id: int, sep_id: int
 ) -> Columns:
     """The columns ``row_id``, ``token_ids``, ``segment_lengths`` and ``doc_ids`` of the rows.
 
@@ -107,25 +103,20 @@ def lay_out(
     """
     if (row_ids[1:] == row_ids[:-1]).any():
         raise ValueError("two documents have the same doc_id and occurrence")
-    costs = pieces.costs
-    ends = np.cumsum(costs)
-    source = np.ascontiguousarray(documents.tokens.values)
+    ends = np.cumsum(pieces.costs)
+    tokens = documents["token_ids"]
+    source = np.ascontiguousarray(tokens.values)
     token_ids = np.empty(ends[-1] if len(ends) else 0, source.dtype)
-    token_ids[(ends - costs)[pieces.leads]] = cls_id
+    token_ids[(ends - pieces.costs)[pieces.leads]] = cls_id
     token_ids[ends - 1] = sep_id
-    _copy_runs(
-        source,
-        documents.tokens.offsets[pieces.document] + pieces.start,
-        token_ids,
-        ends - 1 - pieces.length,
-        pieces.length,
-    )
-    piece_offsets = np.append(pieces.first, len(pieces)).astype(np.int64)
+    source_starts = tokens.offsets[pieces.document] + pieces.start
+    _copy_runs(source, source_starts, token_ids, ends - 1 - pieces.length, pieces.length)
+    piece_offsets = np.append(pieces.first, len(pieces))
     return {
         "row_id": row_ids,
         "token_ids": Ragged(token_ids, np.append(0, ends)[piece_offsets]),
-        "segment_lengths": Ragged(costs.astype(np.uint16), piece_offsets),
-        "doc_ids": Ragged(documents.doc_ids[pieces.document], piece_offsets),
+        "segment_lengths": Ragged(pieces.costs.astype(np.uint16), piece_offsets),
+        "doc_ids": Ragged(documents["doc_ids"][pieces.document], piece_offsets),
     }
 
 

@@ -10,6 +10,8 @@ compact arrays, on one machine through files; nothing is read twice. Labelled te
 from __future__ import annotations
 
 import shutil
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,14 +19,19 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from pipelines import files
 from pipelines.beam_runner import Finish, run_pipeline, runs_here
 from pipelines.command import RunOptions
 from pipelines.documents.config import describe_inputs
 from pipelines.documents.read_documents import ReadDocuments, check_reading
+from pipelines.documents.sample import sample_input
 from pipelines.errors import UserError
+from pipelines.records.codec import token_dtype
 from pipelines.records.manifest import check_balance
+from pipelines.records.ragged import Columns
+from pipelines.records.shards import write_shard
 from pipelines.stage import (
     Plan,
     Report,
@@ -37,9 +44,10 @@ from pipelines.stage import (
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.tokenize.estimate import estimate_run
-from pipelines.tokenize.shard import plan_shards
-from pipelines.tokenize.token_tables import empty_table
+from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.shard import build_shard, plan_shards
+from pipelines.tokenize.stored_blocks import store_tables
+from pipelines.tokenize.token_tables import empty_table, encode_documents
 from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
 
 # More labels than this are numbers rather than classes, and the manifest does not list them.
@@ -59,21 +67,50 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     run = StageRun("tokenize", config, inputs)
     size = sum(info.size for info in matched)
 
-    def plan() -> Plan:
-        writes = [files.join(config.output, shard.name) for shard in plan_shards(config)]
-        if config.packing == "examples":
-            return Plan(writes)
-        return Plan(writes, *estimate_run(matched, config, vocabulary))
-
     run_stage(
         run,
         options,
         reads=f"{len(matched)} files, {size / 1e6:,.1f} MB; vocabulary of {vocabulary.size:,} "
         f"(lowercase {config.lowercase}, strip_accents {config.strip_accents})",
-        plan=plan,
+        plan=lambda: _plan(matched, config, vocabulary),
         work=lambda: _run_pipeline(run, documents, vocabulary, options.beam_args),
         ratios=lambda manifest: row_ratios(manifest) | {"label": manifest.facts.get("labels")},
     )
+
+
+def _plan(
+    matched: Sequence[files.FileInfo], config: TokenizeConfig, vocabulary: Vocabulary
+) -> Plan:
+    """The shards and, of documents, an estimate: a sample goes through the real steps, and what it
+    takes is scaled by the size of the input. Raises UserError if the sample holds no document."""
+    writes = [files.join(config.output, shard.name) for shard in plan_shards(config)]
+    if config.packing == "examples":
+        return Plan(writes)
+    encoder = Encoder(vocabulary, bool(config.lowercase), bool(config.strip_accents))
+    encoder.encode(["start up, which is not counted"])
+    counts: Counter[str] = Counter()
+    tables: list[Columns] = []
+    began = time.thread_time()
+    sample, scale = sample_input(matched, config)
+    for block in sample:
+        table, encoded = encode_documents(block, encoder, config.min_tokens)
+        counts.update(block.counts)
+        counts.update(encoded)
+        tables.append(table)
+    with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
+        parts = build_shard(store_tables(tables, folder), config, vocabulary)
+        shard, _ = write_shard(folder, "sample", (rows for rows, _ in parts), config.format)
+    seconds = time.thread_time() - began
+    token_bytes = np.dtype(token_dtype(vocabulary.size)).itemsize
+    amounts = {
+        "text, MB": counts["bytes_in"] * scale / 1e6,
+        "documents": round(counts["documents_in"] * scale),
+        "tokens": round(counts["tokens_in"] * scale),
+        "rows": round(shard.records * scale),
+        "output, MB": shard.bytes * scale / 1e6,
+        "temporary files, MB": counts["tokens_in"] * token_bytes * scale / 1e6,
+    }
+    return Plan(writes, amounts, seconds * scale)
 
 
 def _run_pipeline(
@@ -88,7 +125,7 @@ def _run_pipeline(
     # An empty table for every shard: one without documents is written too.
     seeds = [(key, empty_table(config, vocabulary)) for key in range(len(shards))]
     tokenize_blocks = TokenizeBlocks(config, vocabulary.fingerprint, folder)
-    write_shard = WriteShard(config, vocabulary.fingerprint, apart=folder is not None)
+    write_shards = WriteShard(config, vocabulary.fingerprint, apart=folder is not None)
     ids = {name: getattr(vocabulary, name) for name in _SPECIAL_IDS}
     facts = {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size, **ids}
     publish = partial(_publish, run=run, vocabulary=facts, ranges=len(documents.ranges))
@@ -104,7 +141,7 @@ def _run_pipeline(
             | "All" >> beam.Flatten()
             | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
             | "ByShard" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(write_shard)
+            | "Write" >> beam.ParDo(write_shards)
         )
         (tokenized.reports, written) | "Reports" >> beam.Flatten() | Finish(publish)
 

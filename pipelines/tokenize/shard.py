@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.keyed_random import fold, purpose_key, uniform
-from pipelines.records.ragged import Columns, flat_column, ragged_column
+from pipelines.records.ragged import Columns
 from pipelines.records.shards import shard_name
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pack import pack_rows
-from pipelines.tokenize.pack_labelled import example_ids, rank_labels
-from pipelines.tokenize.pieces import order_rows
+from pipelines.tokenize.pieces import name_examples, order_rows
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
 from pipelines.tokenize.stored_blocks import StoredDocuments
+from pipelines.tokenize.token_tables import rank_labels
 
 # Tokens packed at a time. Enough for rows to be full, few enough that a shard may be of any size.
 CHUNK_TOKENS = 1 << 22
@@ -72,12 +72,12 @@ def build_shard(
     one is in memory. At least one part, if one without rows.
     """
     order, occurrence, duplicates = _order_documents(documents.index, config)
-    for chunk in _cut_in_chunks(flat_column(documents.index, "lengths")[order]):
+    for chunk in _cut_in_chunks(documents.index["lengths"][order]):
         table = documents.take(order[chunk]) | {"occurrence": occurrence[chunk]}
         sentences = None
         if config.packing == "pairs":
             marks = mark_vocabulary(vocabulary.tokens)
-            sentences = find_sentences(ragged_column(table, "token_ids"), marks)
+            sentences = find_sentences(table["token_ids"], marks)
         rows, counts = pack_rows(
             table, config, cls_id=vocabulary.cls_id, sep_id=vocabulary.sep_id, sentences=sentences
         )
@@ -94,7 +94,7 @@ def _order_documents(
 
     Their keyed random order; labelled ones, one a row, already stand in the order of their rows.
     """
-    doc_ids, lengths = flat_column(index, "doc_ids"), flat_column(index, "lengths")
+    doc_ids, lengths = index["doc_ids"], index["lengths"]
     # Texts of one 64-bit id: their label or else length decides. Otherwise equal ones are alike.
     ties = rank_labels(index) if "label" in index else lengths
     order_key = fold(purpose_key(config.seed, "document order"), doc_ids)
@@ -107,7 +107,7 @@ def _order_documents(
         duplicates["tokens_dropped_duplicate"] = int(lengths[order[~first]].sum())
         order, occurrence = order[first], occurrence[first]
     if config.packing == "examples":
-        by_row = order_rows(example_ids(doc_ids[order], occurrence), config.seed)
+        by_row = order_rows(name_examples(doc_ids[order], occurrence), config.seed)
         order, occurrence = order[by_row], occurrence[by_row]
     return order, occurrence, duplicates
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import pickle
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -24,9 +25,7 @@ from pipelines.records.ragged import (
     Ragged,
     concatenate,
     concatenate_at,
-    flat_column,
     offsets_of,
-    ragged_column,
     row_count,
     take,
 )
@@ -74,7 +73,7 @@ class BlockFile:
         """Writes a table of tokenized documents; it can be read at once."""
         if self._file is None:
             self._file = open(self._path, "wb")  # noqa: SIM115 - closed by close
-        tokens = ragged_column(table, "token_ids")
+        tokens = table["token_ids"]
         index = {name: column for name, column in table.items() if name != "token_ids"}
         index_start = self._file.tell()
         pickle.dump(index | {"lengths": tokens.lengths}, self._file, protocol=5)
@@ -109,7 +108,7 @@ class StoredDocuments:
         """
         by_block = np.argsort(documents, kind="stable")
         ordered, bounds = documents[by_block], self._bounds
-        lengths = flat_column(self.index, "lengths")
+        lengths = self.index["lengths"]
         tables: list[Columns] = []
         for i, chosen in enumerate(np.split(ordered, np.searchsorted(ordered, bounds[1:-1]))):
             own_lengths = lengths[bounds[i] : bounds[i + 1]]
@@ -117,3 +116,11 @@ class StoredDocuments:
         table = take(self.index, documents) | concatenate_at(tables, by_block)
         del table["lengths"]
         return table
+
+
+def store_tables(tables: Iterable[Columns | StoredBlock], folder: str) -> StoredDocuments:
+    """The documents of at least one table; those that are not stored yet are now, in ``folder``."""
+    with closing(BlockFile(folder)) as file:
+        return StoredDocuments(
+            [t if isinstance(t, StoredBlock) else file.append(t) for t in tables]
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,19 @@ def encode_examples(
 
 def _narrow(tokens: Ragged, encoder: Encoder) -> Ragged:
     return Ragged(tokens.values.astype(token_dtype(encoder.vocabulary.size)), tokens.offsets)
+
+
+def labels_of(columns: Columns) -> list[str]:
+    """The label of each row, as text."""
+    label = columns["label"]
+    data = label.values.tobytes()
+    return [data[a:b].decode() for a, b in pairwise(label.offsets.tolist())]
+
+
+def rank_labels(columns: Columns) -> NDArray[np.int64]:
+    """int64[n]: the place of each row's label among all labels in alphabetical order."""
+    labels = np.array(labels_of(columns), np.str_)
+    return np.unique(labels, return_inverse=True)[1].reshape(-1)
 
 
 def _join_names(names: Sequence[str]) -> Ragged:

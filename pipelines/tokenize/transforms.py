@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from functools import lru_cache
 from typing import Any
 
@@ -23,9 +22,7 @@ from pipelines.errors import UserError
 from pipelines.records.ragged import (
     Columns,
     concatenate,
-    flat_column,
     group_rows,
-    ragged_column,
     take,
 )
 from pipelines.records.shards import write_records, write_shard
@@ -35,10 +32,9 @@ from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
-from pipelines.tokenize.pack_labelled import labels_of
 from pipelines.tokenize.shard import assign_shards, build_shard, plan_shards
-from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments
-from pipelines.tokenize.token_tables import encode_documents, encode_examples
+from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments, store_tables
+from pipelines.tokenize.token_tables import encode_documents, encode_examples, labels_of
 
 # Tokens that a worker gathers before it cuts them by shard: 8 or 16 MB.
 _HELD_TOKENS = 1 << 22
@@ -90,7 +86,7 @@ class TokenizeBlocks(beam.DoFn):
             table, counts = self._encode(element)
             self._counts.update(counts)
             self._held.append(table)
-            self._held_tokens += len(ragged_column(table, "token_ids").values)
+            self._held_tokens += len(table["token_ids"].values)
             if self._held_tokens >= _HELD_TOKENS:
                 yield from self._cut()
 
@@ -112,7 +108,7 @@ class TokenizeBlocks(beam.DoFn):
         """Cuts what is held by shard."""
         held = concatenate(self._held)
         self._held, self._held_tokens = [], 0
-        shards = assign_shards(flat_column(held, "doc_ids"), self._config)
+        shards = assign_shards(held["doc_ids"], self._config)
         for key, documents in group_rows(shards):
             table = take(held, documents)
             yield key, table if self._file is None else self._file.append(table)
@@ -143,9 +139,6 @@ class WriteShard(beam.DoFn):
                 yield columns
 
         with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
-            # Tables that came through Beam are stored here.
-            with closing(BlockFile(folder)) as file:
-                stored = [b if isinstance(b, StoredBlock) else file.append(b) for b in blocks]
-            parts = rows(StoredDocuments(stored))
+            parts = rows(store_tables(blocks, folder))
             info, schema = write_shard(config.output, shard.name, parts, config.format, self._write)
         yield Report(counts, shard.split, info, schema, labels)

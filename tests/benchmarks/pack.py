@@ -26,7 +26,7 @@ import numpy as np
 from tabulate import tabulate
 
 from pipelines.keyed_random import fold, purpose_key
-from pipelines.records.ragged import Columns, Ragged, offsets_of, ragged_column, row_count
+from pipelines.records.ragged import Columns, Ragged, offsets_of, row_count
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pack import pack_rows
 from pipelines.tokenize.sentences import find_sentences, mark_vocabulary
@@ -105,7 +105,7 @@ def measure(
         best, (columns, packed) = quickest(partial(pack_shard, documents, doc_ids, config, marks))
         seconds += best
         counts.update(packed, tokens_in=len(documents.values), rows=row_count(columns))
-        ids, pieces = np.unique(ragged_column(columns, "doc_ids").values, return_counts=True)
+        ids, pieces = np.unique(columns["doc_ids"].values, return_counts=True)
         fitting = doc_ids[documents.lengths <= seq_length - 2]
         cut += int(np.isin(ids[pieces > 1], fitting).sum())
     used = counts["tokens_out"] + counts["special_tokens"]

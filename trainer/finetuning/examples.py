@@ -20,8 +20,8 @@ from pipelines.documents.near_duplicates import group_signatures, sign_token_row
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest, read_split
-from pipelines.records.ragged import concatenate, flat_column, ragged_column
-from pipelines.tokenize.pack_labelled import labels_of
+from pipelines.records.ragged import concatenate
+from pipelines.tokenize.token_tables import labels_of
 from trainer.finetuning.encoded import EncodedTexts, encode_texts
 from trainer.finetuning.task import fingerprints
 
@@ -193,11 +193,11 @@ def _read_dataset(folder: str, manifest: Manifest, split: str, flag: str) -> Exa
     if not tables:
         raise UserError(f"--{flag}: {folder} holds no {split} examples; name another")
     columns = concatenate(tables)
-    runs, owners = ragged_column(columns, "segment_lengths"), ragged_column(columns, "doc_ids")
+    runs, owners = columns["segment_lengths"], columns["doc_ids"]
     encoded = EncodedTexts(
-        ragged_column(columns, "token_ids"),
+        columns["token_ids"],
         first_lengths=runs.values[runs.offsets[:-1]].astype(np.int64),
-        cut=flat_column(columns, "tokens_cut") > 0,
+        cut=columns["tokens_cut"] > 0,
         seq_length=int(manifest.facts["seq_length"]),
         pad_id=manifest.facts["vocabulary"]["pad_id"],
     )

@@ -13,8 +13,7 @@ from pipelines.files import match
 from pipelines.records.manifest import read_manifest
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.tokenize.estimate import estimate_run
-from pipelines.tokenize.pipeline import tokenize
+from pipelines.tokenize.pipeline import _plan, tokenize
 
 
 def make_config(corpus, vocab_dir, output="out") -> TokenizeConfig:
@@ -43,7 +42,8 @@ def test_a_part_of_the_input_tells_of_the_whole(
         path = corpus
     vocabulary = Vocabulary.load(Path(vocab_dir) / "vocab.txt")
     config = make_config(path, vocab_dir)
-    amounts, core_seconds = estimate_run(match([str(path)]), config, vocabulary)
+    plan = _plan(match([str(path)]), config, vocabulary)
+    amounts = plan.amounts
     manifest = read_manifest(str(rows_dir))
     for name, value in (
         ("bytes_in", amounts["text, MB"] * 1e6),
@@ -53,7 +53,7 @@ def test_a_part_of_the_input_tells_of_the_whole(
     ):
         assert value == pytest.approx(manifest.counts[name], rel=0.2), name
     assert amounts["output, MB"] > 0
-    assert core_seconds > 0
+    assert plan.core_seconds > 0
 
 
 def test_dry_run_says_it_and_writes_nothing(tmp_path, corpus, vocab_dir, capsys):

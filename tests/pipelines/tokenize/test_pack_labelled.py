@@ -19,8 +19,8 @@ from pipelines.records.ragged import Ragged, concatenate
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
-from pipelines.tokenize.pack_labelled import labels_of
 from pipelines.tokenize.pipeline import tokenize
+from pipelines.tokenize.token_tables import labels_of
 
 
 def make_rows() -> list[dict[str, Any]]:

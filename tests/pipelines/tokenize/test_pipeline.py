@@ -15,7 +15,7 @@ from pipelines.command import RunOptions
 from pipelines.documents.blocks import content_id
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest, read_split
-from pipelines.records.ragged import Columns, Ragged, concatenate, offsets_of, ragged_column
+from pipelines.records.ragged import Columns, Ragged, concatenate, offsets_of
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize import transforms
 from pipelines.tokenize.config import TokenizeConfig
@@ -67,7 +67,7 @@ def test_every_token_of_every_document_is_in_the_rows(rows_dir, vocab_dir, texts
     for split, rows in rows_by_split(rows_dir).items():
         assert split in ("train", "validation")
         names = ("token_ids", "segment_lengths", "doc_ids")
-        tokens, runs, owners = (ragged_column(rows, name) for name in names)
+        tokens, runs, owners = (rows[name] for name in names)
         assert tokens.lengths.max(initial=0) <= 64
         segments = Ragged(tokens.values, offsets_of(runs.values))
         for run, owner in enumerate(owners.values.tolist()):
@@ -236,7 +236,7 @@ def test_every_packing_in_every_format(tmp_path, corpus, vocab_dir, packing, for
 
 def test_validation_split_goes_by_content(rows_dir):
     owners = {
-        split: set(ragged_column(rows, "doc_ids").values.tolist())
+        split: set(rows["doc_ids"].values.tolist())
         for split, rows in rows_by_split(rows_dir).items()
     }
     assert not owners["train"] & owners["validation"]

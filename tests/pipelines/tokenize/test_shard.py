@@ -12,7 +12,6 @@ from pipelines.records.ragged import (
     Ragged,
     concatenate,
     offsets_of,
-    ragged_column,
     row_count,
     take,
 )
@@ -42,11 +41,11 @@ def make_documents(count: int) -> Columns:
 def make_examples(count: int) -> Columns:
     """The same documents as examples of two texts, with labels."""
     table = make_documents(count)
-    lengths = np.minimum(ragged_column(table, "token_ids").lengths, 61)
+    lengths = np.minimum(table["token_ids"].lengths, 61)
     rows = np.arange(len(lengths))
     halves = np.stack([lengths // 3, lengths - lengths // 3], axis=1)
     return table | {
-        "token_ids": ragged_column(table, "token_ids").take_starts(rows, lengths),
+        "token_ids": table["token_ids"].take_starts(rows, lengths),
         "text_lengths": Ragged(halves.reshape(-1), np.append(rows, len(rows)) * 2),
         "label": Ragged((rows % 3 + ord("a")).astype(np.uint8), np.append(rows, len(rows))),
         "tokens_cut": np.zeros(len(rows), np.uint32),
@@ -54,7 +53,7 @@ def make_examples(count: int) -> Columns:
 
 
 def token_list(table: Columns) -> list[int]:
-    return ragged_column(table, "token_ids").values.tolist()
+    return table["token_ids"].values.tolist()
 
 
 def store(folder, table: Columns, parts: int, seed: int) -> StoredDocuments:

@@ -15,11 +15,11 @@ from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.pack import pack_rows
-from pipelines.tokenize.pack_labelled import labels_of
 from pipelines.tokenize.token_tables import (
     empty_table,
     encode_documents,
     encode_examples,
+    labels_of,
     share_room,
 )
 
