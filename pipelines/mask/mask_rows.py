@@ -82,10 +82,9 @@ def mask_rows(
         ``token_ids`` int32[N, L] with the chosen positions replaced; ``mask_positions`` int32
         [N, S], sorted; ``mask_ids`` int32[N, S], the original ids there; ``mask_weights``
         float32[N, S], 1.0, or 0.0 where a row has fewer than S (position 0, id 0). And counts:
-        ``rows``, ``rows_without_selection``, ``tokens_selectable``, ``tokens_selected`` (the sum of
-        ``tokens_masked``, ``tokens_randomised`` and ``tokens_kept``; a random token may happen to
-        be the original one) and ``selections_cut_by_length``, positions that the rate asked for
-        and ``mask_selection_length`` did not allow.
+        ``rows``, ``rows_without_selection``, ``tokens_selectable``, ``tokens_selected`` =
+        ``tokens_masked`` + ``tokens_randomised`` + ``tokens_kept``, and
+        ``selections_cut_by_length``: positions beyond ``mask_selection_length``.
 
     Raises:
         UserError: an impossible config, or a token id outside the vocabulary.

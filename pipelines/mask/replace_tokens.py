@@ -29,12 +29,10 @@ def replace_tokens(
 ) -> Counter[str]:
     """Fills in the outputs of R rows, in place, and counts rows and tokens as ``mask_rows`` does.
 
-    Args:
-        outputs: as ``mask_rows`` returns them, C-contiguous; ``token_ids`` still holds the
-            original ids [R, L] and the others zeros [R, S].
-        indices: int64[T], the chosen positions: sorted indices into the flattened [R * L] rows.
-        leaders: int64[T], the position whose draw decides what happens to each of them.
-        choice_keys, token_keys: uint64[R], the rows' keys for the choices and random tokens.
+    ``outputs``: as ``mask_rows`` returns them, C-contiguous, still with the original ids and zeros;
+    ``indices`` int64[T]: the chosen positions, sorted, in the flattened [R * L] rows; ``leaders``
+    int64[T]: the position whose draw decides what happens to each of them; ``choice_keys`` and
+    ``token_keys`` uint64[R]: the rows' keys for the choices and for random tokens.
     """
     rows, row_length = outputs["token_ids"].shape
     row_starts = np.arange(rows) * row_length

@@ -4,7 +4,7 @@ Every position has a random 32-bit number of its own. Single tokens: those with 
 so each set of ``budget`` selectable positions is equally likely. Words and spans ("units"): taken in
 the order of the numbers of their first positions while they fit the row's budget, as
 google-research/bert does with words, and with the same small preference for short words, which more
-often fit the last places. Where all units are single positions both choose the same.
+often fit at the end. Where all units are single positions both choose the same.
 """
 
 from __future__ import annotations
@@ -23,17 +23,10 @@ _WINDOW = 16
 def select_tokens(
     draws: NDArray[np.uint32], selectable: NDArray[np.bool_], budgets: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Chooses exactly ``budgets[i]`` of the selectable positions of row i.
+    """Chooses exactly ``budgets[i]`` of the selectable positions of row i; draws are [R, L].
 
     Ties go to the earlier position, so the choice does not depend on how a sort is implemented.
-
-    Args:
-        draws: uint32[R, L], a random number for each position.
-        selectable: bool[R, L].
-        budgets: int64[R], at most the number of selectable positions of each row.
-
-    Returns:
-        int64[sum(budgets)], sorted indices into the flattened [R * L] rows.
+    Returns int64[sum(budgets)], sorted indices into the flattened [R * L] rows.
     """
     # All ones where a position is not selectable: never among the smallest.
     keys = (~selectable).astype(np.uint32)
@@ -61,21 +54,13 @@ def select_units(
     budgets: NDArray[np.int64],
     word_starts: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Takes each row's units in random order while they fit into what is left of its budget.
+    """Takes each row's units in the order of the draws [R, L] of their first positions.
 
-    A unit that does not fit is cut to the words that do, if it has a first word that does
-    (``Units.shortest``), and else passed over. So a row gets at most its budget, and less only
-    where none of its remaining words fits.
-
-    Args:
-        units: of all rows, in order.
-        draws: uint32[R, L]; a unit's place in its row's order is the draw of its first position.
-        budgets: int64[R], positions.
-        word_starts: int64[W], sorted: where units may be cut (flattened indices).
-
-    Returns:
-        The chosen positions and, for each, the first position of its unit: both int64[T], sorted
-        indices into the flattened [R * L] rows.
+    A unit that does not fit into what is left of the row's budget is cut at a word (``word_starts``
+    int64[W], sorted) to what does, if at least its first word fits, and else passed over. So a row
+    gets at most its budget, and less only where none of its remaining words fits. Returns the chosen
+    positions and, for each, the first position of its unit: both int64[T], sorted indices into the
+    flattened [R * L] rows.
     """
     rows, row_length = draws.shape
     row_firsts = np.searchsorted(units.starts, np.arange(rows) * row_length)

@@ -46,15 +46,11 @@ def find_words(
     is_continuation: NDArray[np.bool_],
     document_ids: NDArray[np.int32] | None,
 ) -> Units:
-    """The words of all rows: a selectable position and the continuation pieces after it.
+    """The words of all rows [R, L]: a selectable position and the continuation pieces after it.
 
     A word ends before the next piece that starts one, before a position that is not selectable,
     at the end of its document and at the end of the row. A continuation piece with nothing to
-    continue is a word of its own.
-
-    Args:
-        token_ids: int32[R, L]; selectable: bool[R, L]; is_continuation: bool[vocabulary].
-        document_ids: int32[R, L] or None for one document a row.
+    continue is a word of its own. ``is_continuation`` is bool[vocabulary].
     """
     can = selectable.reshape(-1)
     # Breaks: where a word starts, and every position that is not selectable.
@@ -94,12 +90,12 @@ def join_words(
     document_ids: NDArray[np.int32] | None,
     span_words: NDArray[np.int64],
 ) -> Units:
-    """Cuts the rows' words into consecutive spans of ``span_words[i, 0]``, ``[i, 1]``, … words.
+    """Cuts the words of row i into consecutive spans of ``span_words[i, 0]``, ``[i, 1]``, … words.
 
-    A span also ends where the next word does not follow on (a position that is not selectable
-    lies between) or belongs to another document. SpanBERT instead draws spans that may overlap
-    and keeps their union; consecutive spans chosen in random order have exactly the lengths drawn.
-    ``span_words`` int64[R, K] is positive; each row's sum is at least its number of words.
+    A span also ends before a position that is not selectable and at the end of its document.
+    SpanBERT instead draws spans that may overlap and keeps their union; consecutive spans chosen in
+    random order have exactly the lengths drawn. Each row of ``span_words`` int64[R, K], positive,
+    adds up to at least the row's number of words.
     """
     if not len(words.starts):
         return words

@@ -119,11 +119,10 @@ def _open_records(path: str, format: str) -> Any:
 
 
 class ShardReader:
-    """Random access to the rows of one local shard.
+    """Random access to the rows of one local shard, which may be unlinked once it is open.
 
-    Raises DamagedShardError (a UserError) that names the shard if it is missing, or its size or
-    record count is not what the manifest says. Once open, the file may be unlinked. ``name`` is
-    what errors call it, if not its path.
+    Raises DamagedShardError (a UserError) that names the shard, by ``name`` if not its path, if it is
+    missing, or its size or record count is not what the manifest says.
     """
 
     def __init__(

@@ -18,8 +18,8 @@ from itertools import chain, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.records.ragged import Ragged, offsets_of
-from pipelines.text.utf8 import join_texts
+from pipelines.records.ragged import offsets_of
+from pipelines.text.utf8 import encode_text
 from pipelines.text.vocabulary import UNK, Vocabulary
 from pipelines.text.wordpiece import WordIds
 from pipelines.text.words import MAX_WORD_CHARACTERS, split_words
@@ -73,36 +73,27 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> Ids:
         """The ids of documents, no special tokens: int32[T] and offsets int64[n + 1]."""
-        return self.encode_block(*join_texts(texts))
+        return self._built()[0]([encode_text(text) for text in texts])
 
-    def encode_block(self, text: NDArray[np.uint8] | bytes, offsets: NDArray[np.int64]) -> Ids:
-        """The ids of documents that lie end to end in one UTF-8 buffer.
+    def encode_block(self, text: bytes, offsets: NDArray[np.int64]) -> Ids:
+        """The ids of documents that lie end to end in one buffer, as ``encode`` gives them.
 
-        Args:
-          text: uint8[m] or bytes, UTF-8.
-          offsets: int64[n + 1]; document i is ``text[offsets[i]:offsets[i + 1]]``.
-
-        Returns:
-          int32[T], the ids of all documents without special tokens, and int64[n + 1], the offsets
-          of each in them.
-
-        Raises:
-          ValueError: the buffer is not UTF-8.
+        ``offsets`` int64[n + 1]: document i is ``text[offsets[i]:offsets[i + 1]]``. Raises ValueError
+        for a buffer that is not UTF-8.
         """
-        buffer = text if isinstance(text, bytes) else text.tobytes()
         try:
-            buffer[offsets[0] : offsets[-1]].decode()
+            text[offsets[0] : offsets[-1]].decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"a document is not UTF-8: {error}") from None
-        encode, _ = self._built()
-        return encode([buffer[start:stop] for start, stop in pairwise(offsets.tolist())])
+        return self._built()[0]([text[a:b] for a, b in pairwise(offsets.tolist())])
 
     def _built(self) -> tuple[Encode, bool]:
         """What encodes documents (each UTF-8), and whether it is the fast way."""
         with self._lock:
             if self._engine is None:
-                fast = _prove_fast(self)
-                self._engine = (fast or encode_plainly(self), fast is not None)
+                plain = encode_plainly(self)
+                fast = _prove_fast(self, plain)
+                self._engine = (fast or plain, fast is not None)
             return self._engine
 
 
@@ -155,11 +146,11 @@ def _load_nanotoken(encoder: Encoder) -> Encode:
     return encode
 
 
-def _prove_fast(encoder: Encoder) -> Encode | None:
+def _prove_fast(encoder: Encoder, plain: Encode) -> Encode | None:
     """nanotoken if its ids are BERT's, else None after a line on standard error that says why."""
     try:
         fast = _load_nanotoken(encoder)
-        problem = _find_difference(fast, encoder)
+        problem = _find_difference(fast, plain, encoder.vocabulary)
     except (ImportError, ValueError, TypeError) as error:
         problem = str(error).split("\n")[0]
     if not problem:
@@ -169,27 +160,16 @@ def _prove_fast(encoder: Encoder) -> Encode | None:
     return None
 
 
-def _find_difference(fast: Encode, encoder: Encoder) -> str:
+def _find_difference(fast: Encode, plain: Encode, vocabulary: Vocabulary) -> str:
     """The first probe that is not encoded as the plain way does, in words; empty if there is none."""
     probes = [*_STRINGS, *(f"{c} {c}a a{c}b b{c} .{c} 中{c}中 {c}{c}" for c in _CHARACTERS)]
-    probes.append(" ".join(_words_of(encoder.vocabulary)))
+    # Words made of pieces from all over the vocabulary.
+    tokens, mark = vocabulary.tokens, vocabulary.suffix_indicator
+    pieces = [token.removeprefix(mark) for token in tokens[:: len(tokens) // 128 + 1]]
+    probes.append(" ".join([*pieces, *map(str.__add__, pieces, pieces[1:])]))
     documents = [probe.encode() for probe in probes]
-    ids, expected = Ragged(*fast(documents)), Ragged(*encode_plainly(encoder)(documents))
-    for i, probe in enumerate(probes):
-        row = np.array([i])
-        if not np.array_equal(ids.take(row).values, expected.take(row).values):
+    encoded = [np.split(ids, bounds[1:-1]) for ids, bounds in (fast(documents), plain(documents))]
+    for probe, ids, expected in zip(probes, *encoded, strict=True):
+        if not np.array_equal(ids, expected):
             return f"its ids for {probe[:40]!r} are not BERT's"
     return ""
-
-
-def _words_of(vocabulary: Vocabulary, count: int = 64) -> list[str]:
-    """Words made of pieces from all over the vocabulary."""
-    starts: list[str] = []
-    ends: list[str] = []
-    for token, continues in zip(vocabulary.tokens, vocabulary.is_continuation, strict=True):
-        if continues:
-            ends.append(token.removeprefix(vocabulary.suffix_indicator))
-        else:
-            starts.append(token)
-    some = starts[:: len(starts) // count + 1]
-    return [*some, *map(str.__add__, some, ends[:: len(ends) // count + 1])]

@@ -122,8 +122,8 @@ def _match_exchanges(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Chooses rows that exchange their B, two by two from different documents: about half of all.
 
-    Neighbours in the order of B's length are matched while both results fit ``most`` tokens (in a
-    shard of real size nearly all do); what remains is matched across documents whatever its length.
+    Neighbours in the order of B's length are matched while both results fit ``most`` tokens (nearly
+    all do); what remains is matched across documents whatever its length.
     """
     waiting = np.argsort(keys, kind="stable")[: (len(keys) // 2 + 1) // 2 * 2]
     waiting = waiting[np.argsort(length[waiting, 1], kind="stable")]

@@ -67,9 +67,8 @@ def build_shard(
 ) -> Iterator[tuple[Columns, Counter[str]]]:
     """The packed rows of a shard's documents, and the counts of what became of them, in parts.
 
-    The documents are put into their keyed random order, which is a function of their content, and
-    packed about ``CHUNK_TOKENS`` at a time: so each part is a random sample of the shard, and only
-    one is in memory. At least one part, if one without rows.
+    About ``CHUNK_TOKENS`` are packed at a time, in the documents' random order: so each part is a
+    random sample of the shard, and only one is in memory. There is always one, if without rows.
     """
     order, occurrence, duplicates = _order_documents(documents.index, config)
     for chunk in _cut_in_chunks(documents.index["lengths"][order]):

@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,17 +43,14 @@ class StoredBlock:
     dtype: str
 
     def read_index(self) -> Columns:
-        """All columns but ``token_ids``, and ``lengths``."""
+        """The block's index, see above."""
         with open(self.path, "rb") as file:
             file.seek(self.index_start)
             index: Columns = pickle.load(file)
         return index
 
     def take(self, documents: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
-        """The token ids of the documents with the given indices, in that order.
-
-        ``lengths`` are those of the block. Reads no more of the file than it needs.
-        """
+        """The token ids of the documents with the given indices; ``lengths`` are of the block's."""
         tokens = int(lengths.sum())
         if not tokens or not len(documents):
             return Ragged(np.zeros(0, self.dtype), offsets_of(lengths[documents]))
@@ -63,16 +59,14 @@ class StoredBlock:
 
 
 class BlockFile:
-    """A file of blocks that one writer fills; made with the first block."""
+    """A file of blocks that one writer fills."""
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, f"{uuid.uuid4().hex}.blocks")
-        self._file: BinaryIO | None = None
+        self._file = open(self._path, "wb")  # noqa: SIM115 - closed by close
 
     def append(self, table: Columns) -> StoredBlock:
         """Writes a table of tokenized documents; it can be read at once."""
-        if self._file is None:
-            self._file = open(self._path, "wb")  # noqa: SIM115 - closed by close
         tokens = table["token_ids"]
         index = {name: column for name, column in table.items() if name != "token_ids"}
         index_start = self._file.tell()
@@ -85,15 +79,11 @@ class BlockFile:
 
     def close(self) -> None:
         """Closes the file; what was appended stays."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
 
 class StoredDocuments:
-    """The documents of at least one stored block, of which only the index is in memory.
-
-    ``index``: all columns but ``token_ids``, and ``lengths`` int64[n], in the blocks' order.
-    """
+    """The documents of at least one stored block, of which only the ``index`` is in memory."""
 
     def __init__(self, blocks: Sequence[StoredBlock]) -> None:
         self._blocks = blocks
@@ -102,10 +92,7 @@ class StoredDocuments:
         self.index = concatenate(indexes)
 
     def take(self, documents: NDArray[np.int64]) -> Columns:
-        """The table of the documents with the given indices, in that order.
-
-        Reads the blocks one by one.
-        """
+        """The table of the documents with the given indices, in that order."""
         by_block = np.argsort(documents, kind="stable")
         ordered, bounds = documents[by_block], self._bounds
         lengths = self.index["lengths"]

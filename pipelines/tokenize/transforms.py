@@ -82,13 +82,18 @@ class TokenizeBlocks(beam.DoFn):
         self, element: DocumentBlock | LabelledBlock
     ) -> Iterator[tuple[int, Columns | StoredBlock]]:
         self._counts.update(element.counts)
-        if len(element):
-            table, counts = self._encode(element)
-            self._counts.update(counts)
-            self._held.append(table)
-            self._held_tokens += len(table["token_ids"].values)
-            if self._held_tokens >= _HELD_TOKENS:
-                yield from self._cut()
+        if not len(element):
+            return
+        encoder = shared_encoder(self._config, self._fingerprint)
+        if isinstance(element, LabelledBlock):
+            table, counts = encode_examples(element.data, encoder, self._config.seq_length)
+        else:
+            table, counts = encode_documents(element, encoder, self._config.min_tokens)
+        self._counts.update(counts)
+        self._held.append(table)
+        self._held_tokens += len(table["token_ids"].values)
+        if self._held_tokens >= _HELD_TOKENS:
+            yield from self._cut()
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._held:
@@ -97,12 +102,6 @@ class TokenizeBlocks(beam.DoFn):
             self._file.close()
         report = GlobalWindows.windowed_value(Report(self._counts))
         yield beam.pvalue.TaggedOutput("reports", report)
-
-    def _encode(self, block: DocumentBlock | LabelledBlock) -> tuple[Columns, Counter[str]]:
-        encoder = shared_encoder(self._config, self._fingerprint)
-        if isinstance(block, LabelledBlock):
-            return encode_examples(block.data, encoder, self._config.seq_length)
-        return encode_documents(block, encoder, self._config.min_tokens)
 
     def _cut(self) -> Iterator[tuple[int, Columns | StoredBlock]]:
         """Cuts what is held by shard."""

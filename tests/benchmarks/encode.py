@@ -93,7 +93,7 @@ def measure_rates(data: Path, megabytes: float, rounds: int) -> list[dict[str, A
 
     def run_plain() -> None:
         for block in blocks[:few]:
-            plain.encode_block(*block)
+            plain.encode_block(block[0].tobytes(), block[1])
 
     def run_splitter() -> list[list[str]]:
         return [
@@ -106,7 +106,7 @@ def measure_rates(data: Path, megabytes: float, rounds: int) -> list[dict[str, A
             whole,
             lambda: [kernel.tokenize(block).flat_values.numpy() for block in texts],
         ),
-        "encoder": (whole, lambda: [encoder.encode_block(*block) for block in blocks]),
+        "encoder": (whole, lambda: [encoder.encode_block(t.tobytes(), o) for t, o in blocks]),
         "encoder, from str": (whole, lambda: [encoder.encode(block) for block in texts]),
         "encoder without nanotoken (words known)": (part, run_plain),
         "Hugging Face tokenizers": (part, run_theirs),

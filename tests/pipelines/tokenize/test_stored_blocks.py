@@ -57,11 +57,6 @@ def test_any_documents_in_any_order(tmp_path_factory, blocks, dtype, draw):
         assert_same(stored.take(wanted), take(whole, wanted))
 
 
-def test_a_file_that_nothing_was_written_to_does_not_exist(tmp_path):
-    BlockFile(str(tmp_path)).close()
-    assert not list(tmp_path.iterdir())
-
-
 def test_what_was_lost_from_the_disk_is_an_error(tmp_path):
     file = BlockFile(str(tmp_path))
     stored = file.append(make_table([3, 4]))
