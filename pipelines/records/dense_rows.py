@@ -27,7 +27,7 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
 
     With ``seq_length`` 8, a row of runs of 4 and 3 tokens has ``document_ids`` 1 1 1 1 2 2 2 0.
     """
-    tokens, runs = (columns[name] for name in ("token_ids", "segment_lengths"))
+    tokens, runs = columns["token_ids"], columns["segment_lengths"]
     longest = int(tokens.lengths.max(initial=0))
     if longest > seq_length:
         raise UserError(

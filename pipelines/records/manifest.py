@@ -105,10 +105,8 @@ def read_manifest(folder: str, stages: tuple[str, ...] = (), flag: str = "input"
 
 @contextmanager
 def open_shard(folder: str, manifest: Manifest, shard: ShardInfo) -> Iterator[ShardReader]:
-    """The rows of a shard of an output, fetched first if it is remote.
-
-    Raises DamagedShardError (a UserError) if its checksum is not the manifest's.
-    """
+    """The rows of a shard, fetched first if it is remote. Raises DamagedShardError (a UserError) if its
+    checksum is not the manifest's."""
     with local_copy(folder, shard) as path:
         name = files.join(folder, shard.name)
         yield ShardReader(path, shard, manifest.schema, manifest.facts["format"], name)
@@ -124,11 +122,10 @@ def read_split(folder: str, manifest: Manifest, split: str) -> Iterator[Columns]
 def prepare_output(
     folder: str, config: Mapping[str, Any], inputs: Any, *, overwrite: bool, stage: str
 ) -> bool:
-    """Makes ready for writing to ``folder``; returns True if it already holds this very output.
+    """Prepares ``folder`` for writing, unless it already holds this very output: then returns True.
 
-    ``config`` are the fields that decide the bytes, ``inputs`` (JSON) what is read. An output of the
-    same config and inputs is left alone; a different one raises UserError unless ``overwrite``.
-    Remains of an interrupted run are removed.
+    ``config`` are the fields that decide the bytes, ``inputs`` (JSON) what is read. Raises UserError
+    for a different output, unless ``overwrite``. Removes what an interrupted run left.
     """
     asked = _identity({"stage": stage, "config": config, "inputs": inputs})
     if not overwrite and _holds(folder, asked):
@@ -171,10 +168,8 @@ def read_run(folder: str) -> dict[str, Any]:
 
 
 def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes an output another one: its stage, config and inputs.
-
-    A field that is not set is as good as one that did not exist yet when the output was made.
-    """
+    """What two runs of one output have in common; a field that is not set counts as absent, because it
+    may not have existed yet when the output was made."""
     config = {name: value for name, value in record["config"].items() if value is not None}
     identity = {"stage": record["stage"], "config": config, "inputs": record["inputs"]}
     return json.loads(json.dumps(identity))

@@ -85,11 +85,8 @@ def write_shard(
     format: str,
     write: Callable[[str, Iterable[Columns], Schema, str], ShardInfo] = write_records,
 ) -> tuple[ShardInfo, Schema]:
-    """Writes the shard ``folder/name`` of rows that come in at least one part.
-
-    ``write``: what writes the local file. Returns the shard's entry for the manifest and the schema
-    of its records, that of the first part.
-    """
+    """Writes the shard ``folder/name`` of rows that come in at least one part, whose columns decide
+    the schema. Returns the shard's entry for the manifest, and the schema."""
     remaining = iter(parts)
     first = next(remaining)
     schema = schema_of(first)

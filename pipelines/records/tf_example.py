@@ -78,11 +78,11 @@ def _pack(values: NDArray[Any]) -> tuple[bytes, NDArray[np.int64]]:
         sizes += bits >= np.uint64(1 << limit)
     offsets = offsets_of(sizes)
     data = np.empty(offsets[-1], np.uint8)
-    for place in range(int(sizes.max(initial=0))):
-        here = np.flatnonzero(sizes > place)
-        septet = (bits[here] >> np.uint64(7 * place)) & np.uint64(0x7F)
-        more = (sizes[here] > place + 1).astype(np.uint64) << np.uint64(7)
-        data[offsets[here] + place] = (septet | more).astype(np.uint8)
+    for index in range(int(sizes.max(initial=0))):
+        here = np.flatnonzero(sizes > index)
+        septet = (bits[here] >> np.uint64(7 * index)) & np.uint64(0x7F)
+        more = (sizes[here] > index + 1).astype(np.uint64) << np.uint64(7)
+        data[offsets[here] + index] = (septet | more).astype(np.uint8)
     return data.tobytes(), sizes
 
 
@@ -94,8 +94,8 @@ def _unpack(packed: Sequence[bytes], dtype: str) -> Ragged:
         raise DamagedRecordError("a list of integers ends inside a number")
     ends = np.flatnonzero(is_last) + 1
     starts = np.concatenate([[0], ends])[:-1]
-    place = np.arange(len(octets)) - np.repeat(starts, ends - starts)
-    shifted = (octets & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
+    index = np.arange(len(octets)) - np.repeat(starts, ends - starts)
+    shifted = (octets & 0x7F).astype(np.uint64) << (7 * index).astype(np.uint64)
     values = np.add.reduceat(shifted, starts) if len(starts) else shifted
     bounds = offsets_of(np.array([len(numbers) for numbers in packed], np.int64))
     return Ragged(values.astype(dtype), offsets_of(is_last)[bounds])

@@ -23,11 +23,9 @@ _SHORTER_CUTS = (4, 1)  # only if asked to fill at any cost, and only where it t
 def fill_gaps(
     pieces: Pieces, is_long: NDArray[np.bool_], seq_length: int, *, cut_all: bool
 ) -> Pieces:
-    """Cuts pieces, each with its own [CLS], and moves them until the rows are full.
+    """Cuts pieces, each with its own [CLS], and moves them until rows of ``seq_length`` are full.
 
-    ``is_long`` bool[N]: those that no row can hold. Only these are cut, unless ``cut_all``.
-    Returns new pieces in rows of at most ``seq_length`` tokens; the same ones where the rows are as
-    good as full.
+    Only pieces of documents that no row can hold (``is_long`` bool[N]) are cut, unless ``cut_all``.
     """
     if not len(pieces):
         return pieces
@@ -46,10 +44,10 @@ def fill_gaps(
 def _choose_cuts(
     pieces: Pieces, only_long: NDArray[np.bool_], cut_all: bool, seq_length: int, shortest: int
 ) -> tuple[list[int], list[tuple[int, int, int, int]]]:
-    """One pass with cuts of at least ``shortest`` tokens (but for the end of a document).
+    """The rows to take apart in one pass, and the document, start, length and row of the new pieces.
 
-    ``only_long`` bool[R]: the rows to take apart first and, unless ``cut_all``, the only ones.
-    Returns the rows to take apart and the new pieces: document, start, length and row of each.
+    ``only_long`` bool[R]: the rows to take apart first and, unless ``cut_all``, the only ones. Cuts
+    leave ``shortest`` tokens or more, except at the end of a document.
     """
     gaps = seq_length - np.bincount(pieces.row, weights=pieces.costs).astype(np.int64)
     wide = np.flatnonzero(gaps >= shortest + 2)

@@ -39,7 +39,7 @@ def pack_rows(
 
     ``documents``: N of them in the shard's key order, with the columns of ``token_tables.py`` and
     ``occurrence`` int64, which tells identical documents apart (0 for the first in the shard, 1 for
-    the second, …). ``sentences`` (places in the T token ids, see ``find_sentences``) is needed to
+    the second, …). ``sentences`` (positions in the T token ids, see ``find_sentences``) is needed to
     pack ``pairs``.
 
     Returns the rows, in keyed random order, and the counts. The rows' columns: ``row_id`` uint64,

@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 from pipelines.records.ragged import Columns, offsets_of
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.fill_gaps import fill_gaps
-from pipelines.tokenize.pieces import Pieces, place_keys
+from pipelines.tokenize.pieces import Pieces, position_keys
 
 
 def fit_documents(documents: Columns, config: TokenizeConfig) -> Pieces:
-    """Chooses a row for every segment of every document.
-
-    Segments of equal length are taken in keyed random order, so which of them share a row is
-    random and independent of the order of the documents.
-    """
+    """Chooses a row for every segment of every document; segments of equal length are taken in keyed
+    random order, so which of them share a row does not depend on the order of the documents."""
     seq_length, capacity = config.seq_length, config.seq_length - 2
     lengths = documents["token_ids"].lengths
     counts = -(-lengths // capacity)
@@ -33,7 +30,7 @@ def fit_documents(documents: Columns, config: TokenizeConfig) -> Pieces:
     length = np.minimum(lengths[document] - start, capacity)
 
     shuffled = np.argsort(
-        place_keys(documents, config.seed, "packing", document, start), kind="stable"
+        position_keys(documents, config.seed, "packing", document, start), kind="stable"
     )
     # (16 bits: a radix sort.)
     by_length = np.argsort((capacity - length[shuffled]).astype(np.uint16), kind="stable")
@@ -49,10 +46,8 @@ def fit_decreasing(sizes: NDArray[np.int64], capacity: int) -> NDArray[np.int64]
     """Best-fit: each item goes to the fullest bin that still has room for it, else to a new one.
 
     ``sizes`` int64[m], decreasing, in 1..capacity. Returns int64[m], the bin of each item, numbered
-    in the order of opening. The same bins as item-by-item best fit, except which of two equally
-    full bins is taken, but in each step as many items of one size as there are bins with that room.
-
-    ``fit_decreasing([7, 6, 3, 3, 2], 10)`` is ``[0, 1, 0, 1, 2]``.
+    in the order of opening: ``fit_decreasing([7, 6, 3, 3, 2], 10)`` is ``[0, 1, 0, 1, 2]``. Each step
+    places as many items of one size as there are bins with the same room.
     """
     bins = np.empty(len(sizes), np.int64)
     shelves: list[list[NDArray[np.int64]]] = [[] for _ in range(capacity + 1)]  # by room left
@@ -67,26 +62,26 @@ def fit_decreasing(sizes: NDArray[np.int64], capacity: int) -> NDArray[np.int64]
             room = size + (fitting & -fitting).bit_length() - 1 if fitting else capacity
             # A bin that got one item is the fullest that fits the next: it takes all it can.
             each = room // size
-            wanted = -(-(end - at) // each)
+            needed = -(-(end - at) // each)
             if fitting:
                 taken = shelves[room].pop()
-                if len(taken) > wanted:
-                    shelves[room].append(taken[wanted:])
-                    taken = taken[:wanted]
+                if len(taken) > needed:
+                    shelves[room].append(taken[needed:])
+                    taken = taken[:needed]
                 elif not shelves[room]:
                     rooms ^= 1 << room
             else:
-                taken = np.arange(opened, opened + wanted)
-                opened += wanted
+                taken = np.arange(opened, opened + needed)
+                opened += needed
             placed = min(end - at, each * len(taken))
             bins[at : at + placed] = taken.repeat(each)[:placed]
             at += placed
             full, rest = divmod(placed, each)
-            for left, some in (
+            for left, group in (
                 (room - each * size, taken[:full]),
                 (room - rest * size, taken[full:]),
             ):
-                if len(some):
-                    shelves[left].append(some)
+                if len(group):
+                    shelves[left].append(group)
                     rooms |= 1 << left
     return bins

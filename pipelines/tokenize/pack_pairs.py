@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipelines.keyed_random import below, bernoulli
 from pipelines.records.ragged import Columns, Ragged
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.tokenize.pieces import Pieces, place_keys
+from pipelines.tokenize.pieces import Pieces, position_keys
 
 _MATCHING_ROUNDS = 4
 
@@ -26,14 +26,13 @@ _MATCHING_ROUNDS = 4
 def pair_sentences(
     documents: Columns, sentences: NDArray[np.int64], config: TokenizeConfig
 ) -> tuple[Pieces, NDArray[np.uint8], Counter[str]]:
-    """Makes rows of two pieces, ``[CLS] A [SEP] B [SEP]``, and a label for each.
+    """Makes rows of two pieces, ``[CLS] A [SEP] B [SEP]``, a label uint8[R] for each, and counts.
 
-    ``sentences`` int64[S]: the places among the T token ids where sentences begin. With probability
+    ``sentences`` int64[S]: the positions among the T token ids where sentences begin. With probability
     ``config.short_seq_prob`` a row is only filled to a random length. A sentence too long for half
-    a row counts as several; a document of one sentence is cut in its middle. Label 1 (uint8[R])
-    means that B is from another document (``config.pair_task`` "next_sentence") or stands before A
-    in the text ("sentence_order"); where a shard has no other document to take B from, fewer than
-    half are 1. Returns also the tokens dropped by reason.
+    a row counts as several; a document of one sentence is cut in its middle. Label 1 means that B is
+    from another document (``config.pair_task`` "next_sentence"; fewer than half where a shard has no
+    other document) or stands before A in the text ("sentence_order").
     """
     most = config.seq_length - 3
     offsets = documents["token_ids"].offsets
@@ -41,7 +40,7 @@ def pair_sentences(
     single = chunks[2] == chunks[1]  # tokens that cannot be a pair
     dropped = Counter(tokens_dropped_too_short_for_a_pair=int(single.sum()))
     document, begin, middle, end = chunks[:, ~single]
-    keys = place_keys(documents, config.seed, "pair label", document, begin - offsets[document])
+    keys = position_keys(documents, config.seed, "pair label", document, begin - offsets[document])
 
     # Of both halves (A and B) of every row: document, start among the tokens, length.
     halves = np.array([[document, document], [begin, middle], [middle - begin, end - middle]])
@@ -70,10 +69,10 @@ def _gather_chunks(
 ) -> NDArray[np.int64]:
     """Cuts documents into runs of units (sentences or parts of long ones), each run into A and B.
 
-    Returns int64[4, R]: the document and the places among the token ids where A begins, B begins and
-    B ends; A is empty where a run is a single token.
+    Returns int64[4, R]: the document and the positions among the token ids where A begins, B
+    begins and B ends; A is empty where a run is a single token.
     """
-    keys = partial(place_keys, documents, config.seed)
+    keys = partial(position_keys, documents, config.seed)
     offsets, total = documents["token_ids"].offsets, len(documents["token_ids"].values)
     bounds = np.append(_cut_long(sentences, total, most // 2), total)
     units = bounds[:-1]
@@ -106,12 +105,12 @@ def _gather_chunks(
 
 
 def _cut_long(begins: NDArray[np.int64], total: int, most: int) -> NDArray[np.int64]:
-    """Adds places, so that no unit is longer than ``most``; parts of a unit are equally long."""
+    """Cuts units that are longer than ``most`` into equal parts, and returns where each begins."""
     lengths = np.diff(begins, append=total)
     parts = -(-lengths // most)
     owner = np.repeat(np.arange(len(begins)), parts)
-    part = np.arange(len(owner)) - np.repeat(np.cumsum(parts) - parts, parts)
-    return begins[owner] + lengths[owner] * part // parts[owner]
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(parts) - parts, parts)
+    return begins[owner] + lengths[owner] * number // parts[owner]
 
 
 def _match_exchanges(
@@ -148,10 +147,8 @@ def _match_exchanges(
 
 
 def _truncate(start: NDArray[np.int64], length: NDArray[np.int64], most: int) -> int:
-    """Shortens pairs to ``most`` tokens in place, the longer half first; returns tokens cut.
-
-    A loses its beginning and B its end, so what meets at the [SEP] stays.
-    """
+    """Shortens pairs to ``most`` tokens in place, the longer half first: A from its beginning and B
+    from its end, so that what meets at the [SEP] stays. Returns the number of tokens cut."""
     over = np.flatnonzero(length.sum(axis=1) > most)
     a, b = length[over, 0], length[over, 1]
     new_b = np.minimum(b, np.maximum(most // 2, most - a))
@@ -162,16 +159,13 @@ def _truncate(start: NDArray[np.int64], length: NDArray[np.int64], most: int) ->
 
 
 def join_halves(columns: Columns) -> Columns:
-    """Adds ``segment_ids``: 0 up to the first [SEP], then 1.
-
-    A and B become one run under A's doc_id: they are meant to attend to each other.
-    """
-    names = ("segment_lengths", "doc_ids", "token_ids")
-    halves, doc_ids, tokens = (columns[name] for name in names)
+    """Adds ``segment_ids``, 0 up to the first [SEP], then 1; A and B become one run under A's doc_id,
+    because they are meant to attend to each other."""
+    tokens, halves = columns["token_ids"], columns["segment_lengths"]
     one_each = np.arange(len(tokens) + 1)
     side = np.tile(np.array([0, 1], np.uint8), len(tokens))
     return columns | {
         "segment_lengths": Ragged(tokens.lengths.astype(np.uint16), one_each),
-        "doc_ids": Ragged(doc_ids.values[::2].copy(), one_each),
+        "doc_ids": Ragged(columns["doc_ids"].values[::2].copy(), one_each),
         "segment_ids": Ragged(np.repeat(side, halves.values), tokens.offsets),
     }

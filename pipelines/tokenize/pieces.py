@@ -25,9 +25,8 @@ class Pieces:
     """M runs of tokens and the rows that they go into; every array int64[M].
 
     Piece j is ``length[j]`` tokens from ``start[j]`` tokens into document number ``document[j]``.
-    ``row`` ascends from 0 to R - 1 and skips none; pieces of a row follow one another. Every piece
-    is followed by [SEP]. The first of each row comes after a [CLS], or, with ``each_leads``, every
-    one.
+    ``row`` ascends from 0 to R - 1 and skips none. Every piece is followed by [SEP]; the first of
+    each row, or with ``each_leads`` every one, comes after a [CLS].
     """
 
     document: NDArray[np.int64]
@@ -55,7 +54,7 @@ class Pieces:
         return np.flatnonzero(np.diff(self.row, prepend=-1))
 
     def in_row_order(self, order: NDArray[np.int64]) -> Pieces:
-        """The same rows with row ``order[k]`` moved to place k."""
+        """The same rows with row ``order[k]`` moved to position k."""
         counts = np.bincount(self.row, minlength=len(order))[order]
         shift = np.repeat(self.first[order] - offsets_of(counts)[:-1], counts)
         chosen = np.arange(len(self)) + shift
@@ -64,14 +63,14 @@ class Pieces:
         return Pieces(document, start, length, row, self.each_leads)
 
 
-def place_keys(
+def position_keys(
     documents: Columns,
     seed: int,
     purpose: str,
     document: NDArray[np.int64],
     start: NDArray[np.int64],
 ) -> NDArray[np.uint64]:
-    """One random key per place in a document: ``start`` tokens into ``document`` (an index)."""
+    """One random key per position: ``start`` tokens into document number ``document``."""
     doc_ids, occurrence = documents["doc_ids"][document], documents["occurrence"][document]
     return fold(purpose_key(seed, purpose), doc_ids, occurrence, start)
 
@@ -80,7 +79,7 @@ def name_rows(documents: Columns, pieces: Pieces) -> NDArray[np.uint64]:
     """uint64[R], the ``row_id`` of each row: drawn from the identity of its first piece (document,
     occurrence, start), not from the seed or the shard."""
     first = pieces.first
-    return place_keys(documents, 0, "row", pieces.document[first], pieces.start[first])
+    return position_keys(documents, 0, "row", pieces.document[first], pieces.start[first])
 
 
 def name_examples(doc_ids: NDArray[np.uint64], occurrence: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -89,7 +88,7 @@ def name_examples(doc_ids: NDArray[np.uint64], occurrence: NDArray[np.int64]) ->
 
 
 def order_rows(row_ids: NDArray[np.uint64], seed: int) -> NDArray[np.int64]:
-    """int64[R], which row stands at each place of a shard: their keyed random order."""
+    """int64[R], the rows in their keyed random order."""
     return np.argsort(fold(purpose_key(seed, "row order"), row_ids), kind="stable")
 
 
@@ -98,8 +97,8 @@ def lay_out(
 ) -> Columns:
     """The columns ``row_id``, ``token_ids``, ``segment_lengths`` and ``doc_ids`` of the rows.
 
-    Raises ValueError if two neighbouring ``row_ids`` are equal: rows that start at the same place of
-    the same document.
+    Raises ValueError if two neighbouring ``row_ids`` are equal: rows that start at the same token
+    of the same document.
     """
     if (row_ids[1:] == row_ids[:-1]).any():
         raise ValueError("two documents have the same doc_id and occurrence")

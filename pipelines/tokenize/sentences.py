@@ -52,7 +52,7 @@ def mark_vocabulary(pieces: tuple[str, ...]) -> NDArray[np.uint8]:
 
 
 def find_sentences(documents: Ragged, marks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The places among the token ids of all documents where a sentence begins: int64[S], ascending.
+    """The positions among all token ids where a sentence begins: int64[S], ascending.
 
     ``marks``: see ``mark_vocabulary``. Every document with a token begins a sentence. The straight
     quote closes when it is the second, fourth, ... of its document.

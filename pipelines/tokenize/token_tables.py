@@ -98,7 +98,7 @@ def labels_of(columns: Columns) -> list[str]:
 
 
 def rank_labels(columns: Columns) -> NDArray[np.int64]:
-    """int64[n]: the place of each row's label among all labels in alphabetical order."""
+    """int64[n]: the rank of each row's label among all labels in alphabetical order."""
     labels = np.array(labels_of(columns), np.str_)
     return np.unique(labels, return_inverse=True)[1].reshape(-1)
 

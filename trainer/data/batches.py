@@ -24,7 +24,7 @@ from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
 from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.records.dense_rows import dense_rows
-from pipelines.records.ragged import Columns, group_rows, ragged_column
+from pipelines.records.ragged import Columns, group_rows
 from trainer.data.dataset import TRAIN, VALIDATION, Dataset
 from trainer.data.fetch_ahead import FetchAhead
 from trainer.data.order import RowOrder, StepRows
@@ -141,7 +141,7 @@ class BatchMaker:
             dataset, reader = self._datasets[number], self._readers[TRAIN][number]
             rows, epochs = batch.row[chosen], batch.epoch[chosen]
             shards, records = reader.locate(rows, epochs)
-            owners = ragged_column(reader.read(rows, epochs), "doc_ids")
+            owners = reader.read(rows, epochs)["doc_ids"]
             doc_ids = np.split(owners.values, owners.offsets[1:-1])
             for i, place in enumerate(chosen.tolist()):
                 shard = dataset.shards(TRAIN)[shards[i]].name
@@ -210,9 +210,8 @@ def _stored_masks(
     columns: Columns, masks_per_row: int, vocabulary_size: int
 ) -> dict[str, NDArray[Any]]:
     """The mask arrays [B, S] of examples."""
-    positions, ids, tokens = (
-        ragged_column(columns, name) for name in ("mask_positions", "mask_ids", "token_ids")
-    )
+    positions, ids = columns["mask_positions"], columns["mask_ids"]
+    tokens = columns["token_ids"]
     highest = max(int(column.values.max(initial=0)) for column in (tokens, ids))
     if highest >= vocabulary_size:
         raise UserError(
