@@ -50,12 +50,11 @@ def plan_work(rows: Manifest, config: MaskStageConfig) -> list[Work]:
     """All files of the output."""
     work = []
     for split, shards in rows.splits.items():
-        copies = config.copies if split == "train" else 1
-        for copy in range(copies):
-            for index, shard in enumerate(shards):
-                number, count = copy * len(shards) + index, copies * len(shards)
-                name = shard_name(split, number, count, config.format)
-                work.append(Work(split, shard, copy, name))
+        copies = range(config.copies if split == "train" else 1)
+        masked = [(copy, shard) for copy in copies for shard in shards]
+        for number, (copy, shard) in enumerate(masked):
+            name = shard_name(split, number, len(masked), config.format)
+            work.append(Work(split, shard, copy, name))
     return work
 
 

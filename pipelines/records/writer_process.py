@@ -1,9 +1,9 @@
-"""Record files written by a process of one's own: ``write_records`` of shards.py, elsewhere.
+"""Record files written by another process: ``write_records`` of shards.py, the same bytes.
 
 ArrayRecord's writer holds Python's lock while it compresses, so threads that write shards wait for
-each other. Each thread keeps a child process instead, which gets parts of columns through a pipe and
-writes them while the thread makes the next. A child ends with its parent, however that ends: it
-reads end-of-file. The bytes are the same either way.
+each other. Each thread keeps a child process instead, which gets tables through a pipe and writes
+them while the thread makes the next. A child ends with its parent, however that ends: it reads
+end-of-file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from itertools import chain
+from typing import IO, cast
 
 from pipelines.records.codec import Schema
 from pipelines.records.ragged import Columns
@@ -32,14 +33,13 @@ def write_records_apart(
     child = getattr(_threads, "child", None)
     if child is None or child.poll() is not None:
         child = _threads.child = _start_child()
+    requests, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
     whole = False
     try:
-        _send(child, (path, schema, format))
-        for part in parts:
-            _send(child, part)
-        _send(child, None)
-        assert child.stdout is not None
-        outcome = pickle.load(child.stdout)
+        for message in chain([(path, schema, format)], parts, [None]):
+            pickle.dump(message, requests, protocol=5)
+            requests.flush()
+        outcome = pickle.load(answers)
         whole = True
     except (EOFError, BrokenPipeError):
         status = child.wait()
@@ -63,14 +63,8 @@ def _start_child() -> subprocess.Popen[bytes]:
     )
 
 
-def _send(child: subprocess.Popen[bytes], message: Any) -> None:
-    assert child.stdin is not None
-    pickle.dump(message, child.stdin, protocol=5)
-    child.stdin.flush()
-
-
 def _serve() -> None:
-    """Writes one file after the other, as asked on standard input. EOFError: the parent is gone."""
+    """Writes the files asked for on standard input. Raises EOFError when the parent is gone."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while True:
         path, schema, format = pickle.load(requests)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Literal
 
 from pipelines.documents.config import CorpusConfig
 from pipelines.documents.labelled import Fields
@@ -11,18 +11,12 @@ from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 
 _LIMITS = {"seq_length": (8, 65535), "num_shards": (1, 99999), "short_seq_prob": (0, 1)}
-# Options that packings exclude, with the defaults that must stand there. Not for examples: what
-# says which documents to leave out, or how to read formats that have no labels.
-_ONLY_FOR_EXAMPLES: dict[str, Any] = {"label_field": None, "text_pair_field": None}
-_NOT_FOR_EXAMPLES: dict[str, Any] = {
-    "input_format": "auto",
-    "document_boundary": "line",
-    "on_bad_record": "fail",
-    "filter": None,
-    "deduplicate": False,
-    "min_tokens": 1,
-    "split_to_fill": False,
-}
+_ONLY_FOR_EXAMPLES: tuple[str, ...] = ("label_field", "text_pair_field")
+# What says which documents to leave out, or how to read formats that have no labels.
+_NOT_FOR_EXAMPLES: tuple[str, ...] = (
+    *("input_format", "document_boundary", "on_bad_record", "filter"),
+    *("deduplicate", "min_tokens", "split_to_fill"),
+)
 
 TEXT, PACKING, OUTPUT = "text to ids", "details of a packing", "the output"
 EXAMPLES = "with --packing examples"
@@ -119,9 +113,10 @@ class TokenizeConfig(CorpusConfig):
             problem = (
                 f"goes with --packing examples, not {self.packing}; add it or leave the field out"
             )
-        for name, default in excluded.items():
-            if getattr(self, name) != default:
-                raise UserError(f"--{name} {getattr(self, name)}: {problem}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in excluded and value != field.default:
+                raise UserError(f"--{field.name} {value}: {problem}")
 
     def labelled_fields(self) -> Fields | None:
         """Where text, second text and label stand; None where the input is documents."""

@@ -66,7 +66,6 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     inputs = {"files": describe_inputs(matched), "vocabulary": vocabulary.fingerprint}
     run = StageRun("tokenize", config, inputs)
     size = sum(info.size for info in matched)
-
     run_stage(
         run,
         options,
@@ -163,7 +162,8 @@ def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], r
     check_reading(counts, ranges)
     check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
     check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
-    _check_any_documents(counts, config)
+    if not counts["documents_out"]:
+        raise _nothing_to_tokenize(counts, config)
     counts["rows"] = sum(report.shard.records for report in reports if report.shard)
     facts = {
         "format": config.format,
@@ -178,22 +178,19 @@ def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], r
         labelled = {"labels": labels.total(), "rows": counts["rows"]}
         check_balance(labelled, "labels", "labels", ("rows",))
         facts["labels"] = dict(sorted(labels.items())) if len(labels) <= _MOST_LABELS else {}
-    rates = {"megabytes_per_second": counts["bytes_in"] / 1e6} if counts["bytes_in"] else {}
-    run.publish(counts, facts, reports, rates)
+    run.publish(counts, facts, reports, {"megabytes_per_second": counts["bytes_in"] / 1e6})
 
 
-def _check_any_documents(counts: Counter[str], config: TokenizeConfig) -> None:
-    if counts["documents_out"]:
-        return
+def _nothing_to_tokenize(counts: Counter[str], config: TokenizeConfig) -> UserError:
+    prefix = "documents_dropped_"
     dropped = [
-        f"{name.removeprefix('documents_dropped_')} {count}"
+        f", dropped {name.removeprefix(prefix)} {count}"
         for name, count in counts.items()
-        if name.startswith("documents_dropped_") and count
+        if name.startswith(prefix) and count
     ]
-    labelled = config.packing == "examples"
-    raise UserError(
-        f"no {'examples' if labelled else 'documents'} to tokenize: "
-        f"read {counts['documents_in']}"
-        + (f", dropped {', '.join(dropped)}" if dropped else "")
-        + f"; check --input{'' if labelled else ', --input_format'} and --text_field"
+    read = f"read {counts['documents_in']}{''.join(dropped)}"
+    if config.packing == "examples":
+        return UserError(f"no examples to tokenize: {read}; check --input and --text_field")
+    return UserError(
+        f"no documents to tokenize: {read}; check --input, --input_format and --text_field"
     )
