@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from pipelines.text.utf8 import join_texts
+from pipelines.documents.blocks import make_block
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.words import split_words
 from pipelines.tokenize.encode import Encoder, encode_plainly
@@ -75,8 +75,8 @@ def measure_rates(data: Path, megabytes: float, rounds: int) -> list[dict[str, A
 
     vocabulary = Vocabulary.load(data / "vocab" / "bert-base-uncased-vocab.txt")
     texts = make_blocks(read_texts(data / f"{CORPORA[0]}.jsonl.gz", int(megabytes * 1e6)))
-    blocks = [join_texts(block) for block in texts]
-    size = sum(len(text) for text, _ in blocks)
+    blocks = [make_block([text.encode() for text in block]) for block in texts]
+    size = sum(len(block.text) for block in blocks)
     kernel = FastBertTokenizer(
         list(vocabulary.tokens), token_out_type=tf.int32, lower_case_nfd_strip_accents=True
     )
@@ -93,20 +93,20 @@ def measure_rates(data: Path, megabytes: float, rounds: int) -> list[dict[str, A
 
     def run_plain() -> None:
         for block in blocks[:few]:
-            plain.encode_block(block[0].tobytes(), block[1])
+            plain.encode_block(block.text, block.offsets)
 
     def run_splitter() -> list[list[str]]:
         return [
             split_words("\n".join(block), lowercase=True, strip_accents=True) for block in texts
         ]
 
-    whole, part = size, sum(len(text) for text, _ in blocks[:few])
+    whole, part = size, sum(len(block.text) for block in blocks[:few])
     runs: dict[str, tuple[int, Callable[[], Any]]] = {
         "raw kernel (not exact)": (
             whole,
             lambda: [kernel.tokenize(block).flat_values.numpy() for block in texts],
         ),
-        "encoder": (whole, lambda: [encoder.encode_block(t.tobytes(), o) for t, o in blocks]),
+        "encoder": (whole, lambda: [encoder.encode_block(b.text, b.offsets) for b in blocks]),
         "encoder, from str": (whole, lambda: [encoder.encode(block) for block in texts]),
         "encoder without nanotoken (words known)": (part, run_plain),
         "Hugging Face tokenizers": (part, run_theirs),

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.text.utf8 import join_texts
+from pipelines.documents.blocks import make_block
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.wordpiece import WordIds
 from pipelines.text.words import split_words
@@ -174,11 +174,10 @@ def test_whole_corpora_as_hugging_face(data_dir: Path, lower: bool) -> None:
 
 def test_a_block_may_begin_anywhere(engine: str) -> None:
     encoder, _ = _small_encoder(engine, True, True)
-    text, offsets = join_texts(["ab", "a\u2e43", "", "ba a"])
-    block = text.tobytes()
-    whole = as_lists(*encoder.encode_block(block, offsets))
-    assert as_lists(*encoder.encode_block(block, offsets[1:])) == whole[1:]
-    assert as_lists(*encoder.encode_block(block, offsets[:1])) == []
+    block = make_block([b"ab", "a\u2e43".encode(), b"", b"ba a"])
+    whole = as_lists(*encoder.encode_block(block.text, block.offsets))
+    assert as_lists(*encoder.encode_block(block.text, block.offsets[1:])) == whole[1:]
+    assert as_lists(*encoder.encode_block(block.text, block.offsets[:1])) == []
     assert as_lists(*encoder.encode([])) == []
 
 
