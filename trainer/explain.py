@@ -19,11 +19,11 @@ from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.explained_step import ExplainedRow, ExplainedStep
-from trainer.pretraining.metrics import read_metrics
-from trainer.pretraining.page import render
+from trainer.pretraining.logs.metrics import read_metrics
+from trainer.pretraining.pages.explained_step import ExplainedRow, ExplainedStep
+from trainer.pretraining.pages.predictions import predict_rows
+from trainer.pretraining.pages.render import render
 from trainer.pretraining.plan import plan_again
-from trainer.pretraining.predictions import predict_rows
 from trainer.pretraining.startup import run_trainer_command
 
 _say = partial(say, "explain")

@@ -21,10 +21,10 @@ from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import describe_devices, join_cluster
 from trainer.pretraining.config import PretrainConfig
-from trainer.pretraining.meter import DivergedError, Meter
-from trainer.pretraining.metrics import MetricsLog
+from trainer.pretraining.logs.meter import DivergedError, Meter
+from trainer.pretraining.logs.metrics import MetricsLog
+from trainer.pretraining.logs.progress import Progress
 from trainer.pretraining.plan import plan_run
-from trainer.pretraining.progress import Progress
 from trainer.pretraining.publish import publish_run
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 from trainer.pretraining.step_groups import group_batches

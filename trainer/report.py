@@ -14,13 +14,13 @@ from pipelines.command import RunOptions, say
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 from trainer.data.batches import BatchMaker
-from trainer.pretraining.charts import draw_charts
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
-from trainer.pretraining.metrics import read_metrics
-from trainer.pretraining.page import render
+from trainer.pretraining.logs.metrics import read_metrics
+from trainer.pretraining.pages.charts import draw_charts
+from trainer.pretraining.pages.predictions import predict_rows
+from trainer.pretraining.pages.render import render
 from trainer.pretraining.plan import PretrainPlan, plan_again
-from trainer.pretraining.predictions import predict_rows
 from trainer.pretraining.startup import run_trainer_command
 from trainer.run_folder import REPORT
 

@@ -16,7 +16,7 @@ from pipelines.records.manifest import read_manifest
 from pipelines.records.shards import ShardReader
 from trainer.explain import ExplainConfig, explain
 from trainer.pretraining.checkpoints import Checkpoints
-from trainer.pretraining.metrics import read_metrics
+from trainer.pretraining.logs.metrics import read_metrics
 
 
 @pytest.fixture(scope="module")

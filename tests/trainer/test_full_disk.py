@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trainer.pretraining.checkpoints import Checkpoints
-from trainer.pretraining.metrics import read_metrics
+from trainer.pretraining.logs.metrics import read_metrics
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TINY = {

@@ -24,7 +24,7 @@ from pipelines.records.manifest import read_manifest
 from trainer.pretrain import pretrain
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.config import PretrainConfig
-from trainer.pretraining.metrics import read_metrics
+from trainer.pretraining.logs.metrics import read_metrics
 
 # gcsfs itself is imported once the emulator is known: it asks the real service otherwise.
 pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")

@@ -78,7 +78,7 @@ class Dataset:
 def open_dataset(folder: str) -> Dataset:
     """Opens the output of tokenize or mask.
 
-    Raises UserError if it is not finished, or its vocabulary is not its own.
+    Raises UserError if it is not finished, or its vocab.txt is not the one its rows were made with.
     """
     manifest = read_manifest(folder, ("tokenize", "mask"), flag="data")
     vocabulary = read_vocabulary(files.join(folder, VOCABULARY_FILE))

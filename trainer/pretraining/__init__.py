@@ -1,1 +1,1 @@
-"""The parts of a pretraining run: config, plan, step, checkpoints, metrics, pages."""
+"""The parts of a pretraining run: config, plan, step, optimizer, devices, checkpoints."""

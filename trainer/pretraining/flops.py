@@ -1,11 +1,11 @@
 """The floating-point operations of a training step, and the share of a device's peak (MFU).
 
-Counted is what the loss depends on, by the model's dimensions, whatever the program does: two
-operations for each multiply-add of a matrix product, the backward pass as twice the forward pass
-(Chowdhery et al. 2022, "PaLM", appendix B). So work done again to save memory counts once, and the
-last layer counts only where something is predicted from it: its keys and values everywhere, the
-rest at the masked positions. Rows count at their full length, attention between all positions.
-Lookups, normalisation, activations, the optimizer and softmax are left out.
+Counts the work that the loss depends on, by the model's dimensions, not what a program does: two
+operations for each multiply-add of a matrix product, and the backward pass as twice the forward pass
+(Chowdhery et al. 2022, "PaLM", appendix B). So recomputed work counts once, and the last layer counts
+only where something is predicted from it: its keys and values everywhere, the rest at the masked
+positions. Rows count at their full length, attention between all positions. Lookups, normalisation,
+activations, the optimizer and softmax are left out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 # Peak TFLOP/s of one JAX device in dense bfloat16 (float16 where there is no bfloat16), as the
 # makers' data sheets give them: cloud.google.com/tpu/docs (v2 and v3 have two devices a chip)
-# and NVIDIA's data sheets, without sparsity. The first name that device_kind is, or begins with
-# before a space or a dash, counts.
+# and NVIDIA's data sheets, without sparsity. The first name counts that device_kind equals, or begins
+# with before a space or a dash.
 _PEAK_TFLOPS = (
     ("TPU v2", 22.5),
     ("TPU v3", 61.5),
@@ -77,7 +77,7 @@ def training_flops(
 def peak_tflops(device_kind: str) -> float | None:
     """The peak of one device by the name that JAX gives it; None where it is not in the table.
 
-    CPUs are not: their makers publish no such figure.
+    CPUs are not in it: their makers publish no such figure.
     """
     for name, peak in _PEAK_TFLOPS:
         if device_kind == name or device_kind.startswith((f"{name} ", f"{name}-")):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.pretraining.meter import NEXT_SENTENCE_VALUES
+from trainer.pretraining.logs.meter import NEXT_SENTENCE_VALUES
 from trainer.pretraining.step import check_arrays, dropout_states, name_variables, sum_names
 
 

@@ -12,7 +12,7 @@ from pipelines import files
 from pipelines.records.manifest import Manifest, finish_output
 from pipelines.text.vocabulary_source import save_vocabulary
 from trainer.data.batches import BatchMaker
-from trainer.pretraining.metrics import read_metrics
+from trainer.pretraining.logs.metrics import read_metrics
 from trainer.pretraining.plan import PORTABLE_HEAD, PretrainPlan
 from trainer.report import write_report
 from trainer.run_folder import REPORT, SAMPLE, WEIGHTS

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trainer.pretraining.charts import draw_chart, nice_ticks
+from trainer.pretraining.pages.charts import draw_chart, nice_ticks
 
 number = st.floats(-1e9, 1e9)
 

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from trainer.pretraining.metrics import MetricsLog, read_metrics
+from trainer.pretraining.logs.metrics import MetricsLog, read_metrics
 
 
 def line(step):

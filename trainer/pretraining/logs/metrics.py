@@ -14,8 +14,8 @@ from typing import Any
 
 from pipelines import files
 from pipelines.errors import UserError
-from trainer.pretraining.event_log import encode_event, encode_header, prepare_event_file
-from trainer.pretraining.growing_file import GrowingFile
+from trainer.pretraining.logs.event_log import encode_event, encode_header, prepare_event_file
+from trainer.pretraining.logs.growing_file import GrowingFile
 from trainer.run_folder import METRICS
 
 

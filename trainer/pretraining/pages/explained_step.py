@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.data.batches import RowOrigin
-from trainer.pretraining.predictions import PredictedRow, PredictedToken
+from trainer.pretraining.pages.predictions import PredictedRow, PredictedToken
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from trainer.pretraining.page import render
+from trainer.pretraining.pages.render import render
 
 # More points than the chart has room for are thinned out to so many.
 _MOST_POINTS = 300
