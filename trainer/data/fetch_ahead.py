@@ -73,7 +73,7 @@ class FetchAhead:
     def _check_room(self) -> None:
         remote = [self._datasets[i] for i in self._remote]
         needed = sum(shard.bytes for dataset in remote for shard in dataset.shards(VALIDATION))
-        needed += sum(self._most_bytes(stream) for stream in self._order.streams)
+        needed += sum(self._most_bytes(pool) for pool in self._order.pools)
         if needed > self._cache.limit:
             window = self._order.window
             fix = "--shard_window N" if window is None else f"a --shard_window below {window}"
@@ -83,11 +83,11 @@ class FetchAhead:
                 f"time; allow that much, or give {fix}"
             )
 
-    def _most_bytes(self, stream: Sequence[int]) -> int:
+    def _most_bytes(self, pool: Sequence[int]) -> int:
         """The most that is needed at a time of datasets which have epochs in common."""
-        remote = [self._datasets[i] for i in stream if i in self._remote]
+        remote = [self._datasets[i] for i in pool if i in self._remote]
         sizes = [shard.bytes for dataset in remote for shard in dataset.shards(TRAIN)]
-        rows = sorted(count for i in stream for count in self._order.shards[i])
+        rows = sorted(count for i in pool for count in self._order.shards[i])
         # Without windows, an epoch is one: all shards of one copy.
         window = self._order.window or sum(len(d.shard_rows(TRAIN)) for d in remote)
         smallest_window = max(1, sum(rows[: self._order.window]))

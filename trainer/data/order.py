@@ -36,6 +36,9 @@ class RowOrder:
         batch_size: rows in a step, over all hosts.
         window: how many shards (of the pool, or of each source) are shuffled together; None: all.
 
+    Attributes: ``shards``: how many rows are left in each shard of each source; ``pools``: the
+    sources that have epochs in common; ``batch_size`` and ``window`` as given.
+
     Raises UserError for weights that are not positive numbers.
     """
 
@@ -55,12 +58,11 @@ class RowOrder:
         self._seed = seed
         self._shares = None if weights is None else count_shares(weights)
         self._source_ends = np.cumsum([sum(rows) for rows in shards], dtype=np.int64)
-        # The sources of each stream: of rows that have epochs in common.
         sources = list(range(len(shards)))
-        self.streams = [sources] if weights is None else [[i] for i in sources]
-        # Source and number of each shard of a stream.
+        self.pools = [sources] if weights is None else [[i] for i in sources]
+        # Source and number of each shard of a pool.
         self._owners = [
-            [(i, j) for i in stream for j in range(len(shards[i]))] for stream in self.streams
+            [(i, j) for i in pool for j in range(len(shards[i]))] for pool in self.pools
         ]
         key = purpose_key(seed, "row order")
         keys = [key] if weights is None else [fold(key, i) for i in sources]
@@ -116,7 +118,7 @@ class RowOrder:
 
 
 class _Stream:
-    """Rows that have epochs in common: the pool, or one source of a mixture."""
+    """The endless rows of a pool: epoch after epoch."""
 
     def __init__(self, shards: Sequence[int], window: int | None, key: NDArray[np.uint64]):
         self._rows = sum(shards)
