@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,40 +71,40 @@ def count_workers(beam_args: Sequence[str]) -> int:
 
 
 def run_pipeline(
-    build: Callable[[beam.Pipeline], Any],
-    beam_args: Sequence[str],
-    progress: Callable[[], str] | None = None,
+    build: Callable[[beam.Pipeline], Any], beam_args: Sequence[str], progress: Callable[[], str]
 ) -> None:
     """Builds and runs a pipeline and waits for its end.
 
     ``progress`` gives a short text for the heartbeat. Raises UserError where a worker raised one.
     """
-    with _heartbeat(progress), _held_tracebacks():
-        try:
-            _guard_direct_runner()
+    _guard_direct_runner()
+    # Worker threads print pages on standard error for any exception in a DoFn.
+    screen, held = sys.stderr, io.StringIO()
+    try:
+        with _heartbeat(progress), redirect_stderr(held):
             pipeline = beam.Pipeline(options=pipeline_options(beam_args))
             build(pipeline)
             pipeline.run().wait_until_finish()
-        except UserError:
-            raise
-        except Exception as error:
-            if line := _user_error_line(str(error)):
-                raise UserError(line) from None
-            if _DISK_FULL.search(str(error)):
-                raise UserError("the disk is full; free some space and run again") from None
-            raise
+    except UserError:
+        held = io.StringIO()
+        raise
+    except Exception as error:
+        if line := _user_error_line(str(error)):
+            held = io.StringIO()
+            raise UserError(line) from None
+        raise
+    finally:
+        screen.write(held.getvalue())
 
 
 def _guard_direct_runner() -> None:
     """Keeps Beam's local runner from losing data when it has more than one worker.
 
-    In Beam (2.77 and before) the local runner's data streams are flushed every second by a thread
-    that takes what is in the buffer and then empties it, without a lock against the thread that
-    writes (``TimeBasedBufferingClosableOutputStream``): what is written between the two is lost in
-    silence. Over 300 MB of Wikipedia on two workers, five runs lost 40 to 100 of 17,229 documents, or
-    counts, or both alike. Without the timer the streams are flushed by size and at the end, which is
-    all that a batch needs. A Beam without this setting is left alone; ``check_reading`` in
-    ``documents/read_documents.py`` keeps books that do not depend on what arrives.
+    In Beam (2.77 and before) a timer's thread takes what is in the buffer of a data stream and then
+    empties it, without a lock against the thread that writes: what is written between the two is lost
+    in silence (40 to 100 of 17,229 documents of Wikipedia on two workers). Without the timer the
+    streams are flushed by size and at the end, which is all that a batch needs. A Beam without this
+    setting is left alone; ``check_reading`` in ``documents/read_documents.py`` would notice.
     """
     from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
@@ -128,52 +128,27 @@ class Finish(beam.PTransform):
 
 
 def _user_error_line(traceback: str) -> str | None:
-    """The message of the UserError, or of a kind of it, that a worker's traceback ends in."""
+    """What to tell the user, where a worker's traceback ends in a UserError or for want of space."""
     kinds: list[type[UserError]] = [UserError, *UserError.__subclasses__()]
     names = "|".join(re.escape(f"{kind.__module__}.{kind.__name__}") for kind in kinds)
-    found = re.search(rf"(?:{names}): (.*?)(?: \[while running|\\n|\n|$)", traceback)
-    return found[1].strip() if found else None
+    match = re.search(rf"(?:{names}): (.*?)(?: \[while running|\\n|\n|$)", traceback)
+    if match:
+        return match[1].strip()
+    full = _DISK_FULL.search(traceback)
+    return "the disk is full; free some space and run again" if full else None
 
 
 @contextmanager
-def _held_tracebacks() -> Iterator[None]:
-    """Holds back what worker threads print on standard error, pages for any exception in a DoFn.
-
-    Dropped where the cause is a UserError, whose line says it all; printed in every other case.
-    """
-    real, held = sys.stderr, io.StringIO()
-    sys.stderr = held
-    try:
-        yield
-    except UserError:
-        held.truncate(0)
-        held.seek(0)
-        raise
-    finally:
-        sys.stderr = real
-        real.write(held.getvalue())
-
-
-@contextmanager
-def _heartbeat(progress: Callable[[], str] | None) -> Iterator[None]:
+def _heartbeat(progress: Callable[[], str]) -> Iterator[None]:
     """Every few seconds a line on standard error (rewritten in place on a terminal)."""
-    if progress is None:
-        yield
-        return
-    done = threading.Event()
-    screen = sys.stderr
+    done, screen, started = threading.Event(), sys.stderr, time.monotonic()
     terminal = screen.isatty()
-    started = time.monotonic()
 
     def beat() -> None:
         while not done.wait(1 if terminal else 15):
             line = f"{progress()}, {time.monotonic() - started:.0f} s"
-            print(
-                f"\r\033[K{line}" if terminal else line,
-                end="" if terminal else "\n",
-                file=screen,
-                flush=True,
-            )
+            screen.write(f"\r\033[K{line}" if terminal else f"{line}\n")
+            screen.flush()
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -183,4 +158,4 @@ def _heartbeat(progress: Callable[[], str] | None) -> Iterator[None]:
         done.set()
         thread.join()
         if terminal:
-            print("\r\033[K", end="", file=screen, flush=True)
+            screen.write("\r\033[K")

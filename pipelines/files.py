@@ -50,7 +50,9 @@ def download(path: str, local: str) -> None:
     if is_remote(path):
         remote.download(path, local)
     else:
-        shutil.copyfile(path, local)
+        # Read, not shutil.copyfile: a pipe may stand for a slow store.
+        with open(path, "rb") as source, open(local, "wb") as target:
+            shutil.copyfileobj(source, target, 8 << 20)
 
 
 @contextmanager

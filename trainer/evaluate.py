@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,12 +18,12 @@ from pipelines import files
 from pipelines.command import RunOptions, say
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, deciding_fields, option
-from pipelines.records.manifest import Manifest, finish_output, prepare_output
+from pipelines.options import CHOOSE, option
+from pipelines.stage import StageRun
 from trainer.finetuning.encoded import describe_truncation, run_model
-from trainer.finetuning.examples import VALIDATION, find_source, read_examples
-from trainer.finetuning.labels import encode_labels
+from trainer.finetuning.examples import VALIDATION, read_examples
 from trainer.finetuning.scores import describe_classes, score, score_each_class
+from trainer.finetuning.source import check_dataset, find_source
 from trainer.finetuning.task import load_finetuned, preset_fingerprint
 from trainer.pretraining.startup import run_trainer_command
 
@@ -64,41 +63,38 @@ class EvaluateConfig:
 
 def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | None:
     """Runs the stage. Returns the figures, or None where there was nothing to do."""
-    started = time.time()
-    if not config.preset or not config.data:
-        raise UserError("--preset and --data: name a fine-tuned preset and labelled files")
     if config.batch_size < 1:
         raise UserError(f"--batch_size {config.batch_size}: must be at least 1")
     if options.dry_run:
         count = len(files.match(config.data, "data"))
         _say(f"would read {count} files and write {config.output or 'nothing'}")
         return None
-    asked = deciding_fields(config)
     source = find_source(config.data, "data")
     inputs = {"preset": preset_fingerprint(config.preset), "data": source.fingerprint()}
-    if config.output and prepare_output(
-        config.output, asked, inputs, overwrite=options.overwrite, stage="evaluate"
-    ):
-        _say(f"{config.output} is finished already; nothing to do")
+    run = StageRun("evaluate", config, inputs)
+    if config.output and run.is_finished(overwrite=options.overwrite):
         return None
     model, preprocessor, task = load_finetuned(config.preset)
-    fields = Fields(**{name: value or getattr(task, name) for name, value in asked.items()})
-    encode = partial(encode_labels, classes=task.classes, trained_on="fine-tuning")
-    data = read_examples(source, fields, preprocessor, split=VALIDATION, check=encode)
-    labels = encode(data.labels, data.places)
+    fields = Fields(
+        config.text_field or task.text_field,
+        config.text_pair_field or task.text_pair_field,
+        config.label_field or task.label_field,
+    )
+    check_dataset(source, preprocessor, None)
+    data = read_examples(
+        source, fields, preprocessor, task.classes, split=VALIDATION, trained_on="fine-tuning"
+    )
     empty = data.texts.describe_empty() if data.texts else ""
     _say(f"{len(data):,} texts{describe_truncation(data.encoded)}{empty}")
     outputs = run_model(model, data.encoded, config.batch_size)
-    figures = score(task.classes, labels, outputs)
-    each_class = score_each_class(task.classes, labels, outputs)
-    report = {**figures, "truncated": data.encoded.truncated, **each_class}
+    figures = score(task.classes, data.labels, outputs)
+    each_class = score_each_class(task.classes, data.labels, outputs)
+    truncated = data.encoded.truncated
+    report = {**figures, "truncated": truncated, **each_class}
     if config.output:
         path = files.join(config.output, "metrics.json")
         files.publish_bytes(path, (json.dumps(report, indent=1) + "\n").encode())
-        counts = {"texts": len(data), "texts_truncated": data.encoded.truncated}
-        manifest = Manifest("evaluate", asked, counts, {"metrics": figures})
-        run = {"seconds": round(time.time() - started, 1)}
-        finish_output(config.output, manifest, inputs, run)
+        run.publish({"texts": len(data), "texts_truncated": truncated}, {"metrics": figures})
     print(tabulate(list(figures.items()), floatfmt=".4f", tablefmt="plain"))
     if task.classes:
         print(f"\n{describe_classes(report)}")

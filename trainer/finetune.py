@@ -17,26 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from pipelines import files
 from pipelines.command import RunOptions, say
-from pipelines.documents.labelled import Fields
-from pipelines.errors import UserError
 from pipelines.options import deciding_fields
-from pipelines.records.manifest import Manifest, finish_output, prepare_output
+from pipelines.stage import StageRun
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import describe_truncation
-from trainer.finetuning.examples import (
-    VALIDATION,
-    Examples,
-    Source,
-    check_dataset,
-    find_source,
-    read_examples,
-    split_off,
-)
-from trainer.finetuning.labels import class_names, encode_labels
 from trainer.finetuning.output import (
     HISTORY,
     METRICS,
@@ -49,21 +35,16 @@ from trainer.finetuning.output import (
     write_epoch,
     write_validation,
 )
-from trainer.finetuning.run import (
-    Finetuning,
-    RunResult,
-    TaskData,
-    load_fresh,
-    restart_seed,
-)
+from trainer.finetuning.run import Finetuning, RunResult, load_fresh, restart_seed
 from trainer.finetuning.scores import score_each_class
-from trainer.finetuning.task import PRESET_FOLDER, FinetunedTask, preset_fingerprint, preset_folder
+from trainer.finetuning.source import find_source
+from trainer.finetuning.task import PRESET_FOLDER, FinetunedTask, preset_fingerprint
+from trainer.finetuning.training_data import describe_data, prepare_reading, read_data
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 _say = partial(say, "finetune")
-_SEQ_LENGTH = 128
 
 
 def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | None:
@@ -72,53 +53,36 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     config.check()
 
     # ---------------------------------------------------------------------------------- Data
-    train_source = find_source(config.train, "train")
-    sources = [train_source]
+    sources = [find_source(config.train, "train")]
     if config.validation:
         sources.append(find_source(config.validation, "validation"))
-    preprocessor, fields = _prepare_reading(config, sources)
-    classes, train, validation = _read(config, sources, fields, preprocessor)
-    seq_length = preprocessor.sequence_length
-    task = FinetunedTask(
-        config.task, tuple(classes), **dataclasses.asdict(fields), seq_length=seq_length
-    )
-    data = TaskData(
-        classes,
-        train.encoded,
-        encode_labels(train.labels, train.places, classes, "--train"),
-        validation.encoded,
-        encode_labels(validation.labels, validation.places, classes, "--train"),
-    )
-    _say(_describe_data(data))
-
-    # ------------------------------------------------------------------- What is asked for
+    preprocessor, fields = prepare_reading(config, sources)
+    train, validation = read_data(config, sources, fields, preprocessor)
+    config = dataclasses.replace(config, seq_length=preprocessor.sequence_length)
+    _say(describe_data(train, validation))
     if options.dry_run:
         _say(f"would write {files.join(config.output, PRESET_FOLDER)}")
         return None
-    asked = {**deciding_fields(config), "seq_length": seq_length}
-    inputs = {
-        "preset": preset_fingerprint(config.preset),
-        "train": train_source.fingerprint(),
-        "validation": sources[1].fingerprint() if config.validation else [],
-    }
-    output, overwrite = Path(config.output), options.overwrite
-    if not overwrite and prepare_output(
-        config.output, asked, inputs, overwrite=False, stage="finetune"
-    ):
-        _say(f"{config.output} is finished already; nothing to do")
-        return None
-    load = partial(load_fresh, config, preprocessor, len(classes))
+
+    # --------------------------------------------------------------------- Classifier, output
+    load = partial(load_fresh, config, preprocessor, len(train.classes))
+    # Before the output is touched: now it is known that the run is possible.
     classifier = load(config.seed, "float32")
-    finished = FinishedRestarts(output, asked, inputs)
-    if overwrite:  # Only now that the new run is known to be possible.
-        prepare_output(config.output, asked, inputs, overwrite=True, stage="finetune")
+    fingerprints = {source.flag: source.fingerprint() for source in sources}
+    inputs = {"preset": preset_fingerprint(config.preset), "validation": [], **fingerprints}
+    stage_run = StageRun("finetune", config, inputs, started)
+    if stage_run.is_finished(overwrite=options.overwrite):
+        return None
+    output = Path(config.output)
+    finished = FinishedRestarts(output, deciding_fields(config), inputs)
+    if options.overwrite:
         finished.remove()
     remove_remains(output)
     _say(f"{classifier.count_params():,} parameters{describe_truncation(train.encoded)}")
 
     # ------------------------------------------------------------------------------ Restarts
     trained = classifier if config.dtype == "float32" else load(config.seed, config.dtype)
-    finetuning = Finetuning(trained, classifier, data, config)
+    finetuning = Finetuning(trained, classifier, train, validation, config)
     results: list[RunResult] = []
     with open(output / HISTORY, "w", encoding="utf-8") as history:
         for restart in range(config.restarts):
@@ -144,15 +108,20 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
             f"published: the run with the best {config.chosen_metric}; being chosen by these very "
             "validation examples, its figures flatter it: quote the mean, or evaluate on other data"
         )
-    report = {
-        **best.figures,
-        **score_each_class(classes, data.validation_labels, best.outputs),
-    }
+    each_class = score_each_class(validation.classes, validation.labels, best.outputs)
+    report = {**best.figures, **each_class}
     for name, content in ((METRICS, report), (RUNS, describe_runs(config, results, best))):
         files.publish_bytes(str(output / name), (json.dumps(content, indent=1) + "\n").encode())
     if validation.texts is not None and not config.validation:
         write_validation(output / VALIDATION_TEXTS, validation.texts, fields)
+    task = FinetunedTask(
+        config.task,
+        tuple(train.classes),
+        **dataclasses.asdict(fields),
+        seq_length=preprocessor.sequence_length,
+    )
     publish_preset(output, classifier, preprocessor, task)
+    finished.remove()
     counts = {
         "examples_read": len(train) + len(validation) + train.dropped,
         "examples_train": len(train),
@@ -161,72 +130,9 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
         "examples_train_truncated": train.encoded.truncated,
         "examples_validation_truncated": validation.encoded.truncated,
     }
-    manifest = Manifest("finetune", asked, counts, {"classes": classes, "metrics": best.figures})
-    seconds = round(time.time() - started, 1)
-    finished.remove()
-    finish_output(config.output, manifest, inputs, {"seconds": seconds})
-    _say(f"finished in {seconds:,} s: {config.output}")
+    stage_run.publish(counts, {"classes": list(train.classes), "metrics": best.figures})
+    _say(f"finished in {time.time() - started:,.1f} s: {config.output}")
     return report
-
-
-def _prepare_reading(config: FinetuneConfig, sources: list[Source]) -> tuple[Any, Fields]:
-    """The preset's preprocessor at the length to use, and where text and label stand."""
-    from trainer.models.bert_text_classifier_preprocessor import BertTextClassifierPreprocessor
-
-    preprocessor = BertTextClassifierPreprocessor.from_preset(preset_folder(config.preset))
-    fields = Fields(config.text_field, config.text_pair_field, config.label_field)
-    length = config.seq_length or _SEQ_LENGTH
-    for source in reversed(sources):  # the training examples have the last word
-        if source.dataset is None:
-            continue
-        check_dataset(source, preprocessor, config.seq_length)
-        fields, length = source.fields(), source.dataset.facts["seq_length"]
-        if config.text_pair_field and fields.text_pair_field != config.text_pair_field:
-            raise UserError(
-                f"--text_pair_field {config.text_pair_field}: {source.folder} was made with "
-                f"{fields.text_pair_field or 'none'}; leave the flag out or tokenize again"
-            )
-    preprocessor.sequence_length = length
-    return preprocessor, fields
-
-
-def _read(
-    config: FinetuneConfig, sources: list[Source], fields: Fields, preprocessor: Any
-) -> tuple[list[str], Examples, Examples]:
-    """The classes (none for a regression), the training and the validation examples."""
-    check = partial(encode_labels, classes=(), trained_on="--train")
-    numbers = config.task == "regression"
-    train = read_examples(
-        sources[0], fields, preprocessor, drop_empty=True, check=check if numbers else None
-    )
-    classes = [] if numbers else class_names(train.labels)
-    if len(classes) == 1:
-        raise UserError(
-            f"--train: all {len(train):,} examples have the label {classes[0]!r}; two classes are "
-            "needed (--task regression for numbers)"
-        )
-    if train.dropped:
-        _say(f"{train.dropped:,} examples without text are left out")
-    dataset = sources[-1].dataset
-    if config.validation or (dataset is not None and dataset.rows(VALIDATION)):
-        check = partial(encode_labels, classes=classes, trained_on="--train")
-        return (
-            classes,
-            train,
-            read_examples(sources[-1], fields, preprocessor, split=VALIDATION, check=check),
-        )
-    return classes, *split_off(train, config.validation_fraction, config.seed)
-
-
-def _describe_data(data: TaskData) -> str:
-    text = f"{len(data.train):,} training and {len(data.validation):,} validation examples"
-    labels = data.train_labels
-    if not data.classes:
-        return f"{text}, labels from {labels.min():g} to {labels.max():g}"
-    sizes = np.bincount(labels, minlength=len(data.classes)).tolist()
-    named = [f"{name} {size:,}" for name, size in zip(data.classes, sizes, strict=True)]
-    more = f", … ({len(named)} classes)" if len(named) > 20 else ""
-    return f"{text}; training: {', '.join(named[:20])}{more}"
 
 
 def _note_epoch(

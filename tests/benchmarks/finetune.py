@@ -72,26 +72,31 @@ def fit_on_strings(library: Any, options: argparse.Namespace) -> dict[str, float
 def finetune(options: argparse.Namespace) -> dict[str, float]:
     """As ``trainer.finetune`` does; ``options.data`` is a file or a dataset."""
     from trainer.finetuning.config import FinetuneConfig
-    from trainer.finetuning.examples import find_source, read_examples
-    from trainer.finetuning.labels import encode_labels
-    from trainer.finetuning.run import Finetuning, TaskData
+    from trainer.finetuning.examples import read_examples
+    from trainer.finetuning.run import Finetuning
+    from trainer.finetuning.source import check_dataset, find_source
     from trainer.models.bert_text_classifier import BertTextClassifier
 
     began = time.perf_counter()
     model = BertTextClassifier.from_preset(options.preset, num_classes=2)
     model.preprocessor.sequence_length = options.seq_length
     source = find_source([options.data], "data")
-    examples = read_examples(source, Fields("text", "", "label"), model.preprocessor)
-    classes = ("0", "1")
-    labels = encode_labels(examples.labels, examples.places, classes, "--data")
-    few = np.arange(min(64, len(examples)))
-    data = TaskData(classes, examples.encoded, labels, examples.encoded.select(few), labels[few])
-    config = FinetuneConfig(epochs=EPOCHS, batch_size=options.batch_size)
+    check_dataset(source, model.preprocessor, None)
+    fields = Fields("text", label_field="label")
+    examples = read_examples(source, fields, model.preprocessor, ("0", "1"))
+    few = examples.select(np.arange(min(64, len(examples))))
+    config = FinetuneConfig(
+        preset=options.preset,
+        train=(options.data,),
+        output="",
+        epochs=EPOCHS,
+        batch_size=options.batch_size,
+    )
     ready = time.perf_counter() - began
     rates: list[float] = []
-    finetuning = Finetuning(model, model, data, config)
+    finetuning = Finetuning(model, model, examples, few, config)
     finetuning.run(0, lambda epoch, rate: rates.append(rate))
-    return result(len(labels), options, ready, [len(labels) / rate for rate in rates])
+    return result(len(examples), options, ready, [len(examples) / rate for rate in rates])
 
 
 def result(

@@ -37,5 +37,6 @@ def test_no_worker_loses_elements(tmp_path, monkeypatch):
             | beam.Map(lambda total: (tmp_path / "total").write_text(str(total[1])))
         )
 
-    run_pipeline(build, ("--direct_running_mode=multi_threading", "--direct_num_workers=2"))
+    beam_args = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
+    run_pipeline(build, beam_args, progress=lambda: "")
     assert int((tmp_path / "total").read_text()) == _COUNT

@@ -10,11 +10,6 @@ from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 
 _DATA, _TRAINING, _RUNS = "data", "training", "seed and restarts"
-_MISSING = {
-    "preset": "name what to start from, an output of trainer.export",
-    "train": "name files with labelled texts",
-    "output": "name the folder to write to",
-}
 _METRICS = {
     "classification": ("accuracy", "macro_f1", "matthews", "loss"),
     "regression": ("pearson", "spearman", "mean_squared_error"),
@@ -98,9 +93,6 @@ class FinetuneConfig:
 
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
-        for name, advice in _MISSING.items():
-            if not getattr(self, name):
-                raise UserError(f"--{name} is missing: {advice}")
         rate = self.learning_rate
         for name, fits, rule in (
             ("epochs", self.epochs >= 1, "at least 1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,37 +31,29 @@ def encode_labels(
     """int64[n]: the index of each label in ``classes``; without classes float32[n], a regression's.
 
     ``places`` says where each label stands and ``trained_on`` where the classes come from. Raises
-    UserError for a label that is not a class, or not a finite number.
+    UserError for the first label that is not a class, or not a finite number.
     """
-    encode = _class_encoder(classes, trained_on) if classes else _encode_number
-    values = [encode(label, place) for label, place in zip(labels, places, strict=True)]
-    return np.array(values, np.int64 if classes else np.float32)
-
-
-def _class_encoder(classes: Sequence[str], trained_on: str) -> Callable[[Any, str], float]:
+    named = [(as_class_name(label), place) for label, place in zip(labels, places, strict=True)]
+    if not classes:
+        return np.array([_parse_number(name, place) for name, place in named], np.float32)
     index = {name: i for i, name in enumerate(classes)}
-
-    def encode(label: Any, place: str) -> int:
-        name = as_class_name(label)
+    for name, place in named:
         if name not in index:
             known = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
             raise UserError(
                 f"{place}: label {name!r} was never seen in {trained_on} "
                 f"(its classes: {known}); correct it or leave the line out"
             )
-        return index[name]
-
-    return encode
+    return np.array([index[name] for name, _ in named], np.int64)
 
 
-def _encode_number(label: Any, place: str) -> float:
+def _parse_number(name: str, place: str) -> float:
     try:
-        number = float(np.float32(float(as_class_name(label))))
+        number = float(np.float32(float(name)))
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
         raise UserError(
-            f"{place}: label {str(label)[:40]!r} is not a number; correct it or use "
-            "--task classification"
+            f"{place}: label {name[:40]!r} is not a number; correct it or use --task classification"
         )
     return number

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from tqdm import tqdm
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
 from trainer.finetuning.config import FinetuneConfig
-from trainer.finetuning.encoded import EncodedTexts, batches_by_length, run_model
+from trainer.finetuning.encoded import batches_by_length, run_model
+from trainer.finetuning.examples import Examples
 from trainer.finetuning.scores import score
 from trainer.finetuning.task import first_token_classifier, preset_folder
 
@@ -26,17 +27,6 @@ from trainer.finetuning.task import first_token_classifier, preset_folder
 # mixed.
 _POOL = 32
 _WEIGHT_DECAY, _CLIP_NORM = 0.01, 1.0
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """What all runs share: encoded examples, and labels int64[n] or, without classes, float32[n]."""
-
-    classes: Sequence[str]
-    train: EncodedTexts
-    train_labels: NDArray[Any]
-    validation: EncodedTexts
-    validation_labels: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -98,28 +88,33 @@ class Finetuning:
     """
 
     def __init__(
-        self, classifier: Any, judged: Any, data: TaskData, config: FinetuneConfig
+        self,
+        classifier: Any,
+        judged: Any,
+        train: Examples,
+        validation: Examples,
+        config: FinetuneConfig,
     ) -> None:
         import keras
 
         from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
 
-        self.classifier, self.judged, self.data, self.config = classifier, judged, data, config
+        self.classifier, self.judged, self.config = classifier, judged, config
+        self.train, self.validation = train, validation
         self._model = first_token_classifier(classifier)
         self._judge = self._model if judged is classifier else first_token_classifier(judged)
-        steps = config.epochs * math.ceil(len(data.train) / config.batch_size)
+        steps = config.epochs * math.ceil(len(train) / config.batch_size)
+        warmup = int(steps * config.warmup_fraction)
         self._model.compile(
             optimizer=build_optimizer(
                 "adamw",
                 self._model.trainable_variables,
-                schedule=WarmupThenDecay(
-                    config.learning_rate, int(steps * config.warmup_fraction), steps
-                ),
+                schedule=WarmupThenDecay(config.learning_rate, warmup, steps),
                 weight_decay=_WEIGHT_DECAY,
                 clip_norm=_CLIP_NORM,
             ),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            if data.classes
+            if train.classes
             else keras.losses.MeanSquaredError(),
             metrics=[],
         )
@@ -137,19 +132,19 @@ class Finetuning:
         ``note(line of the history, examples a second)`` is called after each epoch. Raises UserError
         if the loss is no longer a number.
         """
-        data, config = self.data, self.config
+        config, validation = self.config, self.validation
         history: list[dict[str, Any]] = []
         best: RunResult | None = None
         for epoch in range(1, config.epochs + 1):
             began = time.perf_counter()
-            loss = _train_epoch(self._model, data, config, seed, epoch)
-            rate = len(data.train) / (time.perf_counter() - began)
+            loss = _train_epoch(self._model, self.train, config, seed, epoch)
+            rate = len(self.train) / (time.perf_counter() - began)
             # Copies: the backend may give its own buffers.
             weights = [np.array(array) for array in self.classifier.get_weights()]
             if self.judged is not self.classifier:
                 self.judged.set_weights(weights)
-            outputs = run_model(self._judge, data.validation, 2 * config.batch_size)
-            figures = score(data.classes, data.validation_labels, outputs)
+            outputs = run_model(self._judge, validation.encoded, 2 * config.batch_size)
+            figures = score(validation.classes, validation.labels, outputs)
             history.append({"epoch": epoch, "train_loss": loss, "validation": figures})
             note(history[-1], rate)
             better = best is None or config.quality(figures) > config.quality(best.figures)
@@ -173,20 +168,19 @@ def epoch_batches(
 
 
 def _train_epoch(
-    model: Any, data: TaskData, config: FinetuneConfig, seed: int, epoch: int
+    model: Any, train: Examples, config: FinetuneConfig, seed: int, epoch: int
 ) -> float:
     """One pass; returns the mean loss of an example. Raises UserError if it is not finite."""
-    total = 0.0
-    size, labels = config.batch_size, data.train_labels
-    batches = epoch_batches(data.train.lengths, size, seed, epoch - 1)
+    total, size = 0.0, config.batch_size
+    batches = epoch_batches(train.encoded.lengths, size, seed, epoch - 1)
     with tqdm(batches, f"epoch {epoch}", unit="step", leave=False, disable=None) as bar:
         for rows in bar:
             # A batch that is not full is filled up with rows of no weight: one shape compiled less.
             filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
             weights = (np.arange(size) < len(rows)).astype(np.float32)
-            inputs = data.train.batch(rows, size)
+            inputs = train.encoded.batch(rows, size)
             model.reset_metrics()  # Else some backends give the mean loss of all batches so far.
-            loss = float(model.train_on_batch(inputs, labels[filled], sample_weight=weights))
+            loss = float(model.train_on_batch(inputs, train.labels[filled], sample_weight=weights))
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss is {loss} in epoch {epoch}; lower --learning_rate "
@@ -194,4 +188,4 @@ def _train_epoch(
                 )
             total += loss * size
             bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-    return total / len(data.train)
+    return total / len(train)

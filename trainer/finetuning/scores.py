@@ -6,7 +6,7 @@ of GLUE, so that a report never holds NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,18 +59,20 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) ->
 
 
 def score_classes(labels: ArrayLike, predictions: ArrayLike, classes: int) -> dict[str, float]:
-    """``accuracy``, ``macro_f1`` and ``matthews`` of int[n] labels and predictions."""
+    """Figures of int[n] labels and predictions: ``accuracy``, ``macro_f1`` (the mean over the classes
+    that occur), and ``matthews`` for any number of classes (Gorodkin 2004, eq. 8)."""
     confusion = confusion_matrix(labels, predictions, classes)
+    table = confusion.astype(np.float64)
+    total, right = table.sum(), np.trace(table)
+    actual, predicted = table.sum(axis=1), table.sum(axis=0)
+    occurs = actual + predicted > 0
+    spread = (total**2 - predicted @ predicted) * (total**2 - actual @ actual)
+    covariance = right * total - actual @ predicted
     return {
-        "accuracy": accuracy(confusion),
-        "macro_f1": macro_f1(confusion),
-        "matthews": matthews(confusion),
+        "accuracy": float(right / max(1, total)),
+        "macro_f1": float(class_f1(confusion)[occurs].mean()) if occurs.any() else 0.0,
+        "matthews": float(covariance / np.sqrt(spread)) if spread > 0 else 0.0,
     }
-
-
-def accuracy(confusion: NDArray[np.int64]) -> float:
-    """The share of predictions that are right."""
-    return float(np.trace(confusion) / max(1, confusion.sum()))
 
 
 def class_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -79,36 +81,17 @@ def class_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     return 2.0 * np.diag(confusion) / np.maximum(both, 1)
 
 
-def macro_f1(confusion: NDArray[np.int64]) -> float:
-    """The mean of the F1 of all classes that occur among labels or predictions."""
-    occurs = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
-    return float(class_f1(confusion)[occurs].mean()) if occurs.any() else 0.0
-
-
-def matthews(confusion: NDArray[np.int64]) -> float:
-    """Matthews' correlation coefficient, for any number of classes (Gorodkin 2004, eq. 8)."""
-    table = confusion.astype(np.float64)
-    total, right = table.sum(), np.trace(table)
-    actual, predicted = table.sum(axis=1), table.sum(axis=0)
-    spread = (total**2 - predicted @ predicted) * (total**2 - actual @ actual)
-    return float((right * total - actual @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
-
-
 def score_numbers(labels: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
     """``pearson``, ``spearman`` and ``mean_squared_error`` of float[n] labels and predictions."""
     from scipy import stats  # only here: it takes a second to load, and classes do not need it
 
     x, y = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
+    constant = not len(x) or np.ptp(x) == 0 or np.ptp(y) == 0
     return {
-        "pearson": _correlate(stats.pearsonr, x, y),
-        "spearman": _correlate(stats.spearmanr, x, y),
+        "pearson": 0.0 if constant else float(stats.pearsonr(x, y).statistic),
+        "spearman": 0.0 if constant else float(stats.spearmanr(x, y).statistic),
         "mean_squared_error": float(np.mean((x - y) ** 2)) if len(x) else 0.0,
     }
-
-
-def _correlate(correlation: Callable[..., Any], x: NDArray[Any], y: NDArray[Any]) -> float:
-    constant = not len(x) or np.ptp(x) == 0 or np.ptp(y) == 0
-    return 0.0 if constant else float(correlation(x, y).statistic)
 
 
 def mean_and_spread(values: ArrayLike) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from trainer.finetune import FinetuneConfig, finetune
 from trainer.finetuning.encoded import EncodedTexts
 from trainer.finetuning.examples import Examples, split_off
 from trainer.finetuning.output import FinishedRestarts
-from trainer.finetuning.run import Finetuning, RunResult, TaskData, restart_seed
+from trainer.finetuning.run import Finetuning, RunResult, restart_seed
 from trainer.finetuning.scores import mean_and_spread
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -298,14 +298,14 @@ def test_near_duplicates_are_held_out_together() -> None:
     encoded = encoded_rows(ids)
     names = fold(key, chars)
     order = np.argsort(names)
-    examples = Examples(encoded, names, chars.tolist(), [""] * 400, None).select(order)
+    examples = Examples(encoded, names, chars, ()).select(order)
     train, validation = split_off(examples, 0.2, seed=0)
-    sides = [set(part.labels) for part in (train, validation)]
+    sides = [set(part.labels.tolist()) for part in (train, validation)]
     assert sides[0] | sides[1] == set(range(400))
     for side in sides:
         assert {label % 200 for label in side} == {label for label in side if label < 200}
     assert 40 < len(validation) < 130
-    assert set(split_off(examples, 0.2, seed=1)[1].labels) != sides[1]
+    assert set(split_off(examples, 0.2, seed=1)[1].labels.tolist()) != sides[1]
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(config: FinetuneConfig) -> None:
@@ -316,10 +316,10 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(config: FinetuneConf
     ids = 5 + below(fold(purpose_key(3, "test"), np.arange(count)[:, None], np.arange(length)), 8)
     encoded = encoded_rows(ids)
     labels = np.arange(count) % 2
-    data = TaskData(("0", "1"), encoded, labels, encoded, labels)
+    examples = Examples(encoded, np.arange(count, dtype=np.uint64), labels, ("0", "1"))
     losses: list[float] = []
     # So slow that the weights stay what they are; without dropout it would be the same number.
     slow = replace(config, learning_rate=1e-9, epochs=3)
-    finetuning = Finetuning(classifier, classifier, data, slow)
+    finetuning = Finetuning(classifier, classifier, examples, examples, slow)
     found = finetuning.run(0, lambda epoch, rate: losses.append(epoch["train_loss"]))
     assert losses == pytest.approx([found.figures["loss"]] * 3, rel=0.1)

@@ -7,12 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trainer.finetuning.scores import (
-    accuracy,
     class_f1,
     confusion_matrix,
     describe_classes,
-    macro_f1,
-    matthews,
     score_classes,
     score_each_class,
     score_numbers,
@@ -25,20 +22,21 @@ PREDICTIONS = [0, 0, 0, 1, 1, 1, 0, 2, 2, 0]
 def test_worked_example() -> None:
     confusion = confusion_matrix(LABELS, PREDICTIONS, 3)
     assert confusion.tolist() == [[3, 1, 0], [1, 2, 0], [1, 0, 2]]
-    assert accuracy(confusion) == 0.7
+    figures = score_classes(LABELS, PREDICTIONS, 3)
+    assert figures["accuracy"] == 0.7
     # Precision 3/5, 2/3, 1 and recall 3/4, 2/3, 2/3.
     assert class_f1(confusion) == pytest.approx([2 / 3, 2 / 3, 4 / 5])
-    assert macro_f1(confusion) == pytest.approx((2 / 3 + 2 / 3 + 4 / 5) / 3)
+    assert figures["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 4 / 5) / 3)
     # (7 * 10 - (4*5 + 3*3 + 3*2)) / sqrt((100 - 38) * (100 - 34))
-    assert matthews(confusion) == pytest.approx(35 / np.sqrt(62 * 66))
+    assert figures["matthews"] == pytest.approx(35 / np.sqrt(62 * 66))
 
 
 def test_two_classes_matthews_is_the_correlation_of_the_labels() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, 200)
     predictions = np.where(rng.random(200) < 0.7, labels, 1 - labels)
-    confusion = confusion_matrix(labels, predictions, 2)
-    assert matthews(confusion) == pytest.approx(np.corrcoef(labels, predictions)[0, 1])
+    figures = score_classes(labels, predictions, 2)
+    assert figures["matthews"] == pytest.approx(np.corrcoef(labels, predictions)[0, 1])
 
 
 def test_correlations_of_a_worked_example() -> None:
