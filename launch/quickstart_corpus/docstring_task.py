@@ -21,10 +21,11 @@ from launch.quickstart_corpus.docstring_sources import (
     is_prose,
     text_key,
 )
-from pipelines.documents.near_duplicates import HASHES, SHINGLE, group_signatures
 from pipelines.errors import UserError
-from pipelines.keyed_random import fold, mix, purpose_key
+from pipelines.keyed_random import fold, purpose_key
 from pipelines.options import CHOOSE, option
+from pipelines.records.ragged import Ragged, offsets_of
+from trainer.finetuning.near_duplicates import group_signatures, sign_keys
 
 # What the libraries are called in examples and in prose, besides their import names.
 _ALIASES = {
@@ -114,34 +115,12 @@ def find_near_duplicates(
     """
     if not len(texts):
         return np.zeros(0, np.int64)
-    return group_signatures(_minhash(texts, ignored))
-
-
-def _minhash(texts: Sequence[str], ignored: frozenset[str]) -> NDArray[np.uint64]:
-    """Signatures uint64[n, HASHES]: for each hash function the least value among the shingles."""
-    word_keys = {"": text_key("")}
-    stream: list[int] = []
-    starts = np.zeros(len(texts), np.int64)
-    for i, text in enumerate(texts):
-        starts[i] = len(stream)
-        words = [word for word in _WORD.findall(text.lower()) if word not in ignored]
-        # Filled up at the end, so that every text has a shingle and none reaches into the next.
-        for word in words + [""] * SHINGLE:
-            if word not in word_keys:
-                word_keys[word] = text_key(word)
-            stream.append(word_keys[word])
-    keys = np.array(stream, np.uint64)
-    shingles = keys.copy()
-    for k in range(1, SHINGLE):
-        shingles[:-k] = mix(shingles[:-k]) ^ keys[k:]
-    filling = keys == np.uint64(word_keys[""])
-    filling[starts] = False
-    signatures = np.empty((len(texts), HASHES), np.uint64)
-    for column in range(HASHES):
-        draws = mix(shingles ^ fold(purpose_key(0, "docstring shingles"), column))
-        draws[filling] = np.iinfo(np.uint64).max
-        signatures[:, column] = np.minimum.reduceat(draws, starts)
-    return signatures
+    words = [[w for w in _WORD.findall(text.lower()) if w not in ignored] for text in texts]
+    word_keys = {word: text_key(word) for word in {w for row in words for w in row}}
+    keys = np.array([word_keys[word] for row in words for word in row], np.uint64)
+    rows = Ragged(keys, offsets_of(np.array([len(row) for row in words], np.int64)))
+    signatures = sign_keys(rows, filling=text_key(""), purpose="docstring shingles")
+    return group_signatures(signatures)
 
 
 def share_fairly(sizes: Sequence[int], total: int) -> list[int]:

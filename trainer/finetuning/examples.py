@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.documents.labelled import Fields, LabelledTexts, as_class_name, read_labelled
-from pipelines.documents.near_duplicates import group_signatures, sign_token_rows
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.records.manifest import read_split
@@ -23,6 +22,7 @@ from pipelines.records.ragged import concatenate
 from pipelines.tokenize.token_tables import labels_of
 from trainer.finetuning.encoded import EncodedTexts, encode_texts
 from trainer.finetuning.labels import class_names, encode_labels
+from trainer.finetuning.near_duplicates import group_signatures, sign_token_rows
 from trainer.finetuning.source import Source
 
 TRAIN, VALIDATION = "train", "validation"

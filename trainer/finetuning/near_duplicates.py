@@ -21,9 +21,10 @@ _ROWS_AT_ONCE = 8192
 
 def group_signatures(signatures: NDArray[np.uint64]) -> NDArray[np.int64]:
     """int64[n]: for each text of signatures uint64[n, HASHES] the first text of its group."""
-    group = np.arange(len(signatures))
-    if not len(signatures):
-        return group
+    from scipy.sparse import coo_array  # only here: it takes a moment to load
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = [np.zeros((2, 0), np.int64)]
     for first in range(0, HASHES, BAND):
         rotated = np.roll(signatures, -first, axis=1)
         band = fold(0, *rotated[:, :BAND].T)
@@ -32,8 +33,13 @@ def group_signatures(signatures: NDArray[np.uint64]) -> NDArray[np.int64]:
         left, right = order[:-1], order[1:]
         alike = (signatures[left] == signatures[right]).mean(axis=1) >= SIMILARITY
         alike &= band[left] == band[right]
-        _join(group, left[alike], right[alike])
-    return group
+        pairs.append(np.stack([left[alike], right[alike]]))
+    edges = np.concatenate(pairs, axis=1)
+    shape = (len(signatures), len(signatures))
+    graph = coo_array((np.ones(edges.shape[1], np.int8), tuple(edges)), shape)
+    _, labels = connected_components(graph, directed=False)
+    _, first_members = np.unique(labels, return_index=True)
+    return first_members[labels]
 
 
 def sign_token_rows(rows: Ragged) -> NDArray[np.uint64]:
@@ -41,39 +47,30 @@ def sign_token_rows(rows: Ragged) -> NDArray[np.uint64]:
     signatures = np.empty((len(rows), HASHES), np.uint64)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, len(rows))
-        part = rows.take(np.arange(start, stop))
-        signatures[start:stop] = _sign(part)
+        block = rows.take(np.arange(start, stop))
+        keys = Ragged(block.values.astype(np.uint64) + np.uint64(1), block.offsets)
+        signatures[start:stop] = sign_keys(keys, filling=0, purpose="token shingles")
     return signatures
 
 
-def _sign(rows: Ragged) -> NDArray[np.uint64]:
+def sign_keys(rows: Ragged, *, filling: int, purpose: str) -> NDArray[np.uint64]:
+    """Signatures uint64[n, HASHES] of n rows of uint64 keys, from their runs of three keys.
+
+    ``filling`` is no row's key. ``purpose`` names the hash functions.
+    """
     # Filled up at the end, so that every row has a shingle and none reaches into the next.
     starts = offsets_of(rows.lengths + SHINGLE)
-    keys = np.zeros(starts[-1], np.uint64)
-    filling = np.ones(len(keys), np.bool_)
-    places = np.arange(len(rows.values)) + np.repeat(starts[:-1] - rows.offsets[:-1], rows.lengths)
-    keys[places] = rows.values.astype(np.uint64) + np.uint64(1)
-    filling[places] = False
-    filling[starts[:-1]] = False
+    keys = np.full(starts[-1], filling, np.uint64)
+    targets = np.arange(len(rows.values)) + np.repeat(starts[:-1] - rows.offsets[:-1], rows.lengths)
+    keys[targets] = rows.values
+    is_filling = keys == np.uint64(filling)
+    is_filling[starts[:-1]] = False
     shingles = keys.copy()
     for k in range(1, SHINGLE):
         shingles[:-k] = mix(shingles[:-k]) ^ keys[k:]
     signatures = np.empty((len(rows), HASHES), np.uint64)
     for column in range(HASHES):
-        draws = mix(shingles ^ fold(purpose_key(0, "token shingles"), column))
-        draws[filling] = np.iinfo(np.uint64).max
+        draws = mix(shingles ^ fold(purpose_key(0, purpose), column))
+        draws[is_filling] = np.iinfo(np.uint64).max
         signatures[:, column] = np.minimum.reduceat(draws, starts[:-1])
     return signatures
-
-
-def _join(group: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
-    """Merges, in place, the groups of each pair; a group goes by its smallest member."""
-    while True:
-        before = group.copy()
-        low = np.minimum(group[left], group[right])
-        for side in (left, right):
-            np.minimum.at(group, before[side], low)
-            np.minimum.at(group, side, low)
-        np.minimum(group, group[group], out=group)
-        if np.array_equal(group, before):
-            return
