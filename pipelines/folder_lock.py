@@ -10,7 +10,7 @@ from typing import IO
 from pipelines.errors import UserError
 from pipelines.files import is_remote
 
-_held_locks: dict[str, IO[bytes]] = {}
+_held: dict[str, IO[bytes]] = {}
 
 
 def lock_folder(folder: str) -> None:
@@ -19,11 +19,12 @@ def lock_folder(folder: str) -> None:
     Raises UserError if another process holds it. Object stores have no locks: there, the last of
     two runs to finish wins, shard by shard checked against its manifest.
     """
-    if is_remote(folder) or folder in _held_locks:
+    if is_remote(folder) or folder in _held:
         return
     import fcntl
 
-    file = open(os.path.join(folder, ".lock"), "wb")  # noqa: SIM115 - held until the end
+    path = Path(os.path.abspath(folder), ".lock")
+    file = path.open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -31,11 +32,5 @@ def lock_folder(folder: str) -> None:
         raise UserError(
             f"--output: another process is writing to {folder}; wait for it or choose another folder"
         ) from None
-    _held_locks[folder] = file
-
-
-@atexit.register
-def _release_folders() -> None:
-    for folder, file in _held_locks.items():
-        Path(folder, ".lock").unlink(missing_ok=True)
-        file.close()
+    _held[folder] = file
+    atexit.register(path.unlink, missing_ok=True)

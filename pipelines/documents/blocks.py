@@ -77,13 +77,9 @@ def plan_ranges(infos: Iterable[files.FileInfo], options: InputFormat) -> list[F
         splittable = not split_extension(info.path)[1] and (
             kind == "jsonl" or (kind == "text" and options.document_boundary == "line")
         )
-        if splittable and info.size > RANGE_BYTES:
-            edges = [*range(0, info.size, RANGE_BYTES), None]
-            ranges += [
-                FileRange(info.path, start or 0, end) for start, end in itertools.pairwise(edges)
-            ]
-        else:
-            ranges.append(FileRange(info.path))
+        starts = range(0, max(info.size, 1) if splittable else 1, RANGE_BYTES)
+        ends = [*starts[1:], None]
+        ranges += [FileRange(info.path, *edges) for edges in zip(starts, ends, strict=True)]
     return ranges
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -38,10 +39,13 @@ class LabelledBlock:
         return len(self.data)
 
 
-def _read_labelled_blocks(path: str, fields: Fields) -> Iterator[LabelledBlock]:
+Block = DocumentBlock | LabelledBlock
+
+
+def _read_labelled_blocks(file: FileRange, fields: Fields) -> Iterator[LabelledBlock]:
     """The labelled texts of a file, in blocks of about ``BLOCK_BYTES``; those without any text are
     dropped and counted."""
-    data = read_file(path, fields, "input")
+    data = read_file(file.path, fields, "input")
     empty = data.empty()
     yield LabelledBlock(
         data.select([]), Counter(documents_in=len(data), documents_dropped_empty=len(empty))
@@ -56,17 +60,12 @@ def _read_labelled_blocks(path: str, fields: Fields) -> Iterator[LabelledBlock]:
 
 
 class _Read(beam.DoFn):
-    def __init__(self, options: InputFormat | Fields):
-        self._options = options
+    def __init__(self, read: Callable[[FileRange], Iterator[Block]]):
+        self._read = read
 
-    def process(self, element: FileRange) -> Iterator[DocumentBlock | LabelledBlock]:
+    def process(self, element: FileRange) -> Iterator[Block]:
         sent = 0
-        options = self._options
-        for block in (
-            _read_labelled_blocks(element.path, options)
-            if isinstance(options, Fields)
-            else read_blocks(element, options)
-        ):
+        for block in self._read(element):
             sent += 1
             block.counts[BLOCKS_ARRIVED] += 1
             yield block
@@ -86,28 +85,26 @@ def check_reading(counts: Counter[str], planned: int) -> None:
         counts.pop(name, None)
 
 
-@dataclass
 class ReadDocuments(beam.PTransform):
     """Reads the files into a PCollection of DocumentBlock, in no particular order.
 
-    Every worker reads whole files or, where the format allows, byte ranges of large ones. Where
-    ``options`` are the Fields of labelled texts, they are read as LabelledBlocks.
+    Every worker reads whole files or, where the format allows, byte ranges of large ones: ``ranges``.
+    Where ``options`` are the Fields of labelled texts, they are read as LabelledBlocks.
     """
 
-    found: Sequence[FileInfo]
-    options: InputFormat | Fields
-
-    @property
-    def ranges(self) -> list[FileRange]:
-        """What is read independently."""
-        if isinstance(self.options, Fields):
-            return [FileRange(info.path) for info in self.found]
-        return plan_ranges(self.found, self.options)
+    def __init__(self, infos: Sequence[FileInfo], options: InputFormat | Fields):
+        super().__init__()
+        if isinstance(options, Fields):
+            self.ranges = [FileRange(info.path) for info in infos]
+            self._read: Callable[..., Any] = partial(_read_labelled_blocks, fields=options)
+        else:
+            self.ranges = plan_ranges(infos, options)
+            self._read = partial(read_blocks, options=options)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[Any]:
         return (
             pipeline
             | "Ranges" >> beam.Create(self.ranges)
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_Read(self.options)).with_output_types(Any)
+            | "Read" >> beam.ParDo(_Read(self._read)).with_output_types(Any)
         )

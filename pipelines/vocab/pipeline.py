@@ -20,7 +20,6 @@ import apache_beam as beam
 from pipelines import files
 from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command import RunOptions
-from pipelines.documents.blocks import plan_ranges
 from pipelines.documents.config import describe_inputs
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input
@@ -50,10 +49,9 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     counted = None if options.dry_run else _read_counted(run, recount=options.overwrite)
 
     def build(pipeline: beam.Pipeline) -> None:
-        ranges = len(plan_ranges(inputs, config))
-        finish = partial(_count_and_learn, run=run, ranges=ranges)
-        read = pipeline | ReadDocuments(inputs, config)
-        _ = read | CountWords(config) | Finish(finish)
+        documents = ReadDocuments(inputs, config)
+        finish = partial(_count_and_learn, run=run, ranges=len(documents.ranges))
+        _ = pipeline | documents | CountWords(config) | Finish(finish)
 
     def work() -> None:
         if counted:

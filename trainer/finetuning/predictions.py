@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -13,6 +14,7 @@ from pipelines.errors import UserError
 
 FORMATS = (".jsonl", ".csv", ".tsv", ".parquet")
 Prediction = Mapping[str, Any]
+_SEPARATORS = re.compile("\r\n|[\r\n\t]")
 
 
 def check_format(path: str) -> str:
@@ -36,14 +38,13 @@ def encode_predictions(predictions: Sequence[Prediction], path: str) -> bytes:
     rows = [_flat(prediction) for prediction in predictions]
     if suffix == ".parquet":
         return _parquet(rows)
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
+    if suffix == ".tsv":
+        lines = ("\t".join(_SEPARATORS.sub(" ", str(cell)) for cell in row) for row in table)
+        return "".join(f"{line}\n" for line in lines).encode()
     text = io.StringIO(newline="")
-    if suffix == ".csv":
-        table = csv.writer(text)  # ending lines with CR LF makes it quote texts that hold either
-        table.writerow(rows[0])
-        table.writerows(row.values() for row in rows)
-    else:
-        for cells in (rows[0], *(row.values() for row in rows)):
-            text.write("\t".join(" ".join(_split(str(cell))) for cell in cells) + "\n")
+    # Ending lines with CR LF makes it quote texts that hold either.
+    csv.writer(text).writerows(table)
     return text.getvalue().encode()
 
 
@@ -51,11 +52,6 @@ def _flat(prediction: Prediction) -> dict[str, Any]:
     row = dict(prediction)
     shares = row.pop("probabilities", {})
     return row | {f"probability of {name}": share for name, share in shares.items()}
-
-
-def _split(cell: str) -> list[str]:
-    """The pieces between tabs and line ends, empty ones included."""
-    return cell.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "\n").split("\n")
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
-from pipelines.documents.blocks import FileRange
+from pipelines.documents.blocks import FileRange, read_blocks
 from pipelines.documents.config import InputFormat
 from pipelines.documents.read_documents import _Read, check_reading
 
@@ -22,7 +23,7 @@ def test_a_block_that_is_lost_with_its_counts_is_missed(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 10)
     path = tmp_path / "a.txt"
     path.write_text("some words\nand some more\nand more\n")
-    blocks = list(_Read(InputFormat()).process(FileRange(str(path))))
+    blocks = list(_Read(partial(read_blocks, options=InputFormat())).process(FileRange(str(path))))
     assert len(blocks) >= 4
 
     whole = counts_of(blocks)
