@@ -35,7 +35,7 @@ def import_beam(beam_args: Sequence[str]) -> None:
         sys.modules[name] = None  # type: ignore[assignment]
     before = logging.root.manager.disable
     try:
-        # It says that it does without MongoDB.
+        # Beam logs a warning that MongoDB is missing.
         logging.disable(logging.WARNING)
         import apache_beam  # noqa: F401
     finally:

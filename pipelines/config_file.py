@@ -15,7 +15,7 @@ import yaml
 
 from pipelines.errors import UserError, nearest
 
-# The sections a configuration file may have, in the order of the road.
+# The sections a configuration file may have, in the order of the stages.
 STAGES = (
     "vocab",
     "tokenize",

@@ -1,7 +1,7 @@
 """The one exception for what a user can cause, and the nearest valid name to a wrong one.
 
 The exception's message is a single line that says what is wrong, with which value and where (file and
-line), and how to put it right. Every command prints it without a traceback and exits with status 2.
+line), and how to fix it. Every command prints it without a traceback and exits with status 2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a config field says of itself beside its type and default.
+"""The properties of a config field beside its type and default.
 
 A stage's config is a dataclass; its fields are the flags and the YAML keys, each documented by the
 string below it. ``option`` adds what no type can say: whether the field decides what is made, and

@@ -31,7 +31,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """What says how to run, but does not change what is made."""
+    """How a command runs; nothing here changes what it makes."""
 
     overwrite: bool = False
     dry_run: bool = False
@@ -147,7 +147,7 @@ def _boolean(text: str) -> bool:
 
 
 def _default_text(default: Any) -> str:
-    """What ``--help`` adds about a default; what None stands for the field's own text says."""
+    """What ``--help`` adds about a default; a field's own text explains what None stands for."""
     if default is dataclasses.MISSING:
         return " (required)"
     if default in (None, "", ()):

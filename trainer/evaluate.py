@@ -45,8 +45,8 @@ class EvaluateConfig:
     preset: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """An output of trainer.finetune, or the preset folder in it."""
     data: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="PATH")
-    """Labelled texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz); or an output
-    of pipelines.tokenize --packing examples (its validation part, if it has one)."""
+    """Labelled texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz, .bz2 or
+    .zst); or an output of pipelines.tokenize --packing examples (its validation split, if any)."""
     output: str = option("", group=CHOOSE, decides=False, metavar="DIR")
     """Folder to write metrics.json to; empty: only print."""
 

@@ -41,7 +41,7 @@ class PredictConfig:
     preset: str = option(group=CHOOSE, metavar="DIR")
     """An output of trainer.finetune, or the preset folder in it."""
     data: tuple[str, ...] = option((), group=CHOOSE, metavar="PATH")
-    """Texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz)."""
+    """Texts: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz, .bz2 or .zst)."""
     texts: tuple[str, ...] = option((), group=CHOOSE, metavar="TEXT")
     """Texts themselves, instead of --data."""
     output: str = option("", group=CHOOSE, metavar="FILE")
@@ -94,15 +94,15 @@ def _read(config: PredictConfig, task: FinetunedTask) -> LabelledTexts:
         text_field = config.text_field or task.text_field
         return read_labelled(config.data, Fields(text_field, pair_field), "data")
     texts = list(config.texts)
-    places = [f"--texts {i + 1}" for i in range(len(texts))]
+    locations = [f"--texts {i + 1}" for i in range(len(texts))]
     if not pair_field:
-        return LabelledTexts(texts, None, None, places)
+        return LabelledTexts(texts, None, None, locations)
     if len(texts) % 2:
         raise UserError(
-            f"--texts: the preset compares pairs of texts, found {len(texts)}; give first second "
+            f"--texts: the preset compares pairs of texts, got {len(texts)}; give first second "
             "first second …"
         )
-    return LabelledTexts(texts[::2], texts[1::2], None, places[::2])
+    return LabelledTexts(texts[::2], texts[1::2], None, locations[::2])
 
 
 def _describe(

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.errors import nearest
 
-Place = Callable[[], str]
+Location = Callable[[], str]
 """Gives ``file:line``, which may take reading the file up to there."""
 
 
@@ -20,20 +20,20 @@ class BadRecord:
     message: str
 
 
-def decode(text: bytes, place: Place) -> str | BadRecord:
+def decode(text: bytes, location: Location) -> str | BadRecord:
     """The text, or what is wrong with it where it is not UTF-8."""
     try:
         return text.decode()
     except UnicodeDecodeError as error:
-        return invalid_utf8(error, place)
+        return invalid_utf8(error, location)
 
 
-def invalid_utf8(error: UnicodeDecodeError, place: Place) -> BadRecord:
+def invalid_utf8(error: UnicodeDecodeError, location: Location) -> BadRecord:
     """The record for text that cannot be decoded."""
     byte = error.object[error.start]
     return BadRecord(
         "invalid_utf8",
-        f"{place()}: not valid UTF-8 (byte 0x{byte:02x} at position {error.start} of the record); "
+        f"{location()}: not valid UTF-8 (byte 0x{byte:02x} at position {error.start} of the record); "
         "convert the file, e.g. with iconv",
     )
 

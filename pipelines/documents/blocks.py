@@ -36,7 +36,7 @@ RANGE_BYTES = 32 << 20
 class DocumentBlock:
     """n documents: ``text`` is their joined UTF-8; document i is ``text[offsets[i]:offsets[i+1]]``.
 
-    ``offsets`` int64[n + 1], ``doc_ids`` uint64[n]; ``counts`` says what was read and dropped on the
+    ``offsets`` int64[n + 1], ``doc_ids`` uint64[n]; ``counts`` holds what was read and dropped on the
     way to this block (``documents_in``, ``documents_dropped_*``, ``bytes_in``).
     """
 
@@ -93,7 +93,7 @@ def read_blocks(where: FileRange, options: InputFormat) -> Iterator[DocumentBloc
     texts: list[bytes] = []
     counts: Counter[str] = Counter()
     size = 0
-    judge = load_filter(options.filter) if options.filter else None
+    check = load_filter(options.filter) if options.filter else None
     for record in read_records(where, options):
         counts["documents_in"] += 1
         if isinstance(record, BadRecord):
@@ -105,7 +105,7 @@ def read_blocks(where: FileRange, options: InputFormat) -> Iterator[DocumentBloc
         if not record.strip():
             counts["documents_dropped_empty"] += 1
             continue
-        reason = judge(record) if judge else None
+        reason = check(record) if check else None
         if reason is not None:
             counts[f"documents_dropped_filter_{reason}"] += 1
             continue

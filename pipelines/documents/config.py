@@ -1,4 +1,4 @@
-"""How documents are found and read: the fields of every stage that reads text."""
+"""Where documents are and how they are read: the fields of every stage that reads text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Records of named fields: JSON lines, CSV and TSV tables, and Parquet.
 
-What corpora and labelled texts have in common. A record comes with its place, for messages; what is no
-record is a ``BadRecord``. A field of a table is a column's name or, where all names asked for are
+What corpora and labelled texts have in common. A record comes with its location, for messages; what is
+no record is a ``BadRecord``. A field of a table is a column's name or, where all names asked for are
 numbers, its number from 1 in a table without a header, such as CoLA's.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
-from pipelines.documents.bad_record import BadRecord, Place, invalid_utf8, no_such_name
-from pipelines.documents.line_ranges import FileRange, find_place, read_lines
+from pipelines.documents.bad_record import BadRecord, Location, invalid_utf8, no_such_name
+from pipelines.documents.line_ranges import FileRange, find_location, read_lines
 from pipelines.documents.tables import Record, read_parquet, read_table
 
 FORMATS = {
@@ -32,8 +32,8 @@ FORMATS = {
 
 def read_fields(
     where: FileRange, kind: str, wanted: Mapping[str, str], *, exact_integers: bool = False
-) -> Iterator[tuple[Place, Record | BadRecord]]:
-    """(place, record) of each record of a file, or of a range of a jsonl file.
+) -> Iterator[tuple[Location, Record | BadRecord]]:
+    """(location, record) of each record of a file, or of a range of a jsonl file.
 
     ``wanted``: the fields to read, by the options that name them. ``exact_integers``: keep all
     digits of integers in JSON, which beyond 64 bits become floats otherwise; slower. Raises
@@ -46,27 +46,29 @@ def read_fields(
     return read_table(where, kind, wanted)
 
 
-def field_of(record: Record | BadRecord, name: str, option: str, place: Place) -> Any:
+def field_of(record: Record | BadRecord, name: str, option: str, location: Location) -> Any:
     """The value of the field that ``option`` names, or a BadRecord."""
     if isinstance(record, BadRecord):
         return record
     if name not in record:
         return BadRecord(
-            "missing_field", f"{place()}: no field {no_such_name(name, option, record)}"
+            "missing_field", f"{location()}: no field {no_such_name(name, option, record)}"
         )
     return record[name]
 
 
-def text_of(record: Record | BadRecord, name: str, option: str, place: Place) -> bytes | BadRecord:
+def text_of(
+    record: Record | BadRecord, name: str, option: str, location: Location
+) -> bytes | BadRecord:
     """The text in the field that ``option`` names, as UTF-8, or a BadRecord."""
-    text = field_of(record, name, option, place)
+    text = field_of(record, name, option, location)
     if isinstance(text, str):
         return encode_text(text)
     if isinstance(text, BadRecord):
         return text
     return BadRecord(
         "not_text",
-        f"{place()}: field {name!r} holds {show_value(text)}, not text; correct the record or "
+        f"{location()}: field {name!r} holds {show_value(text)}, not text; correct the record or "
         f"name another field with --{option}",
     )
 
@@ -84,26 +86,28 @@ def show_value(value: Any) -> str:
     return json.dumps(value, default=str)[:40]
 
 
-def _json_records(where: FileRange, exact: bool) -> Iterator[tuple[Place, Record | BadRecord]]:
+def _json_records(where: FileRange, exact: bool) -> Iterator[tuple[Location, Record | BadRecord]]:
     for number, line in read_lines(where):
         if line.strip():
-            place = partial(find_place, where, number)
-            yield place, _parse_json(line, exact, place)
+            location = partial(find_location, where, number)
+            yield location, _parse_json(line, exact, location)
 
 
-def _parse_json(line: bytes, exact: bool, place: Place) -> Record | BadRecord:
+def _parse_json(line: bytes, exact: bool, location: Location) -> Record | BadRecord:
     try:
         record = json.loads(line.decode()) if exact else orjson.loads(line)
     except UnicodeDecodeError as error:
-        return invalid_utf8(error, place)
+        return invalid_utf8(error, location)
     except (ValueError, RecursionError) as error:
         if not exact:
             # The standard library knows NaN and lone surrogates too.
-            return _parse_json(line, True, place)
+            return _parse_json(line, True, location)
         reason = re.sub(r": line 1 (column \d+).*", r" at \1", str(error))
         return BadRecord(
-            "invalid_json", f"{place()}: not valid JSON ({reason}); write one JSON object a line"
+            "invalid_json", f"{location()}: not valid JSON ({reason}); write one JSON object a line"
         )
     if isinstance(record, dict):
         return record
-    return BadRecord("invalid_json", f"{place()}: not a JSON object; write one JSON object a line")
+    return BadRecord(
+        "invalid_json", f"{location()}: not a JSON object; write one JSON object a line"
+    )

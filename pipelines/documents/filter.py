@@ -43,14 +43,14 @@ def load_filter(name: str) -> Callable[[bytes], str | None]:
             f"--filter {name}: module {module_name} has no {function_name}; check the name"
         ) from None
 
-    def judge(text: bytes) -> str | None:
+    def check(text: bytes) -> str | None:
         try:
             verdict = function(text.decode())
         except Exception as error:
             message = " ".join(str(error).split())
             raise UserError(
                 f"--filter {name}: raised {type(error).__name__} ({message}) on a document that "
-                f"begins {text[:60].decode(errors='ignore')!r}; mend the function"
+                f"begins {text[:60].decode(errors='ignore')!r}; correct the function"
             ) from error
         if verdict is True:
             return None
@@ -63,4 +63,4 @@ def load_filter(name: str) -> Callable[[bytes], str | None]:
             "reason to drop it as text"
         )
 
-    return judge
+    return check

@@ -14,7 +14,7 @@ from pipelines.documents import fields
 from pipelines.documents.bad_record import BadRecord, decode
 from pipelines.documents.config import InputFormat
 from pipelines.documents.fields import read_fields, text_of
-from pipelines.documents.line_ranges import FileRange, find_place, read_lines
+from pipelines.documents.line_ranges import FileRange, find_location, read_lines
 from pipelines.documents.open_content import named_errors, open_content, split_extension
 
 _EXTENSIONS = {**fields.FORMATS, ".txt": "text", ".text": "text"}
@@ -44,12 +44,12 @@ def read_records(where: FileRange, options: InputFormat) -> Iterator[bytes | Bad
             yield from _plain_texts(where, options.document_boundary)
         else:
             name = options.text_field
-            for place, record in read_fields(where, kind, {"text_field": name}):
-                yield text_of(record, name, "text_field", place)
+            for location, record in read_fields(where, kind, {"text_field": name}):
+                yield text_of(record, name, "text_field", location)
 
 
 def _check_utf8(text: bytes, where: FileRange, number: int) -> bytes | BadRecord:
-    checked = decode(text, partial(find_place, where, number))
+    checked = decode(text, partial(find_location, where, number))
     return checked if isinstance(checked, BadRecord) else text
 
 
@@ -64,7 +64,7 @@ def _wiki_texts(where: FileRange) -> Iterator[bytes | BadRecord]:
             elif line.strip():
                 yield BadRecord(
                     "outside_article",
-                    f"{find_place(where, number)}: text outside <doc …> and </doc>; "
+                    f"{find_location(where, number)}: text outside <doc …> and </doc>; "
                     "is this WikiExtractor output? choose the --input_format",
                 )
         elif line.strip() == b"</doc>":
@@ -77,7 +77,7 @@ def _wiki_texts(where: FileRange) -> Iterator[bytes | BadRecord]:
     if article is not None:
         yield BadRecord(
             "unfinished_article",
-            f"{find_place(where, started)}: the article that begins here has no </doc>; "
+            f"{find_location(where, started)}: the article that begins here has no </doc>; "
             "the file is truncated, make it again",
         )
 

@@ -1,7 +1,7 @@
 """Labelled texts from files of records: jsonl, csv, tsv and parquet, compressed or not.
 
 For the stage tokenize and for fine-tuning alike, so that both see the same examples. Every example
-keeps its file and line, so that whatever turns out to be wrong with it later can be reported with them.
+keeps its file and line, so that a later error can name them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import files
-from pipelines.documents.bad_record import BadRecord, Place, decode
+from pipelines.documents.bad_record import BadRecord, Location, decode
 from pipelines.documents.blocks import content_id
 from pipelines.documents.fields import (
     FORMATS,
@@ -45,15 +45,15 @@ class Fields:
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """n examples: ``texts``, their second texts (or None), labels as found (or None) and ``places``.
+    """n examples: ``texts``, their second texts (or None), labels as read (or None) and ``locations``.
 
-    ``places`` are "file:line" (for parquet "file: row number").
+    ``locations`` are "file:line" (for parquet "file: row number").
     """
 
     texts: list[str]
     pairs: list[str] | None
     labels: list[Any] | None
-    places: list[str]
+    locations: list[str]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,7 +64,7 @@ class LabelledTexts:
             [self.texts[i] for i in rows],
             None if self.pairs is None else [self.pairs[i] for i in rows],
             None if self.labels is None else [self.labels[i] for i in rows],
-            [self.places[i] for i in rows],
+            [self.locations[i] for i in rows],
         )
 
     def ids(self) -> NDArray[np.uint64]:
@@ -81,7 +81,7 @@ class LabelledTexts:
         return [i for i in range(len(self)) if not (self.texts[i].strip() or pairs[i].strip())]
 
     def describe_empty(self) -> str:
-        """A clause for people, or nothing."""
+        """A clause about them for a message, or nothing."""
         empty = len(self.empty())
         return f"; {empty:,} without any text" if empty else ""
 
@@ -106,17 +106,17 @@ def read_file(path: str, fields: Fields, flag: str) -> LabelledTexts:
 
 def _as_columns(rows: Iterable[_Row], fields: Fields) -> LabelledTexts:
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
-    texts, pairs, labels, places = columns
+    texts, pairs, labels, locations = columns
     return LabelledTexts(
         texts,
         pairs if fields.text_pair_field else None,
         labels if fields.label_field else None,
-        places,
+        locations,
     )
 
 
 def _read_rows(path: str, fields: Fields, flag: str) -> Iterator[_Row]:
-    """(text, second text, label, place) of each example of a file; "" and None where not asked for."""
+    """(text, second text or "", label or None, location) of each example of a file."""
     kind = FORMATS.get(split_extension(path)[0])
     if kind is None:
         raise UserError(
@@ -125,10 +125,10 @@ def _read_rows(path: str, fields: Fields, flag: str) -> Iterator[_Row]:
         )
     wanted = {option: name for option, name in asdict(fields).items() if name}
     with named_errors(path):
-        for place, record in read_fields(FileRange(path), kind, wanted, exact_integers=True):
-            text = _text_of(record, fields.text_field, "text_field", place)
-            pair = _text_of(record, fields.text_pair_field, "text_pair_field", place)
-            yield text, pair, _label_of(record, fields.label_field, place), place()
+        for location, record in read_fields(FileRange(path), kind, wanted, exact_integers=True):
+            text = _text_of(record, fields.text_field, "text_field", location)
+            pair = _text_of(record, fields.text_pair_field, "text_pair_field", location)
+            yield text, pair, _label_of(record, fields.label_field, location), location()
 
 
 def as_class_name(label: Any) -> str:
@@ -140,16 +140,16 @@ def as_class_name(label: Any) -> str:
     return str(label).strip()
 
 
-def _text_of(record: Record | BadRecord, name: str, option: str, place: Place) -> str:
-    return _require(text_of(record, name, option, place)).decode() if name else ""
+def _text_of(record: Record | BadRecord, name: str, option: str, location: Location) -> str:
+    return _require(text_of(record, name, option, location)).decode() if name else ""
 
 
-def _label_of(record: Record | BadRecord, name: str, place: Place) -> Any:
+def _label_of(record: Record | BadRecord, name: str, location: Location) -> Any:
     if not name:
         return None
-    label = field_of(record, name, "label_field", place)
+    label = field_of(record, name, "label_field", location)
     if isinstance(label, bytes):  # as Parquet may hold text
-        label = decode(label, place)
+        label = decode(label, location)
     label = _require(label)
     if isinstance(label, str):
         label = encode_text(label).decode()
@@ -157,7 +157,7 @@ def _label_of(record: Record | BadRecord, name: str, place: Place) -> Any:
     no_label = no_label or (isinstance(label, float) and math.isnan(label))
     if no_label or as_class_name(label) == "":
         raise UserError(
-            f"{place()}: field {name!r} holds no label but {show_value(label)}; "
+            f"{location()}: field {name!r} holds no label but {show_value(label)}; "
             "correct the line or leave it out"
         )
     return label

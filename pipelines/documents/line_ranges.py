@@ -48,7 +48,7 @@ def read_lines(where: FileRange) -> Iterator[tuple[int, bytes]]:
             position += len(line)
 
 
-def find_place(where: FileRange, number: int) -> str:
+def find_location(where: FileRange, number: int) -> str:
     """``file:line``; the lines before a range are counted only now that someone needs them."""
     before = 0
     if where.start:

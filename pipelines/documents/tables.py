@@ -14,12 +14,12 @@ from typing import Any
 
 from pipelines.documents.bad_record import (
     BadRecord,
-    Place,
+    Location,
     decode,
     invalid_utf8,
     no_such_name,
 )
-from pipelines.documents.line_ranges import FileRange, find_place, read_lines
+from pipelines.documents.line_ranges import FileRange, find_location, read_lines
 from pipelines.documents.open_content import open_content, refuse_other_content, split_extension
 from pipelines.errors import UserError
 
@@ -30,45 +30,48 @@ csv.field_size_limit(2**31 - 1)
 
 def read_table(
     file: FileRange, kind: str, wanted: Mapping[str, str]
-) -> Iterator[tuple[Place, Record | BadRecord]]:
-    """(place, row) of each row of a whole csv or tsv file: by the names in the first one; or all rows,
-    by the numbers of their columns from 1, where all names ``wanted`` are numbers."""
+) -> Iterator[tuple[Location, Record | BadRecord]]:
+    """(location, row) of each row of a whole csv or tsv file.
+
+    Rows are by the names in the first one or, where all names ``wanted`` are numbers, by the numbers
+    of their columns from 1; then the first row is one like the others.
+    """
     numbered = all(name.isdecimal() for name in wanted.values())
     header: list[str] = []
     for number, row in (_csv_rows if kind == "csv" else _tsv_rows)(file):
-        place = partial(find_place, file, number)
+        location = partial(find_location, file, number)
         if isinstance(row, BadRecord):
             if not header:
                 raise UserError(row.message)
-            yield place, row
+            yield location, row
             continue
         if not header:
             header = [str(i) for i in range(1, len(row) + 1)] if numbered else row
-            _check_columns(header, wanted, place())
+            _check_columns(header, wanted, location())
             if not numbered:
                 continue
         if len(row) == len(header):
-            yield place, dict(zip(header, row, strict=True))
+            yield location, dict(zip(header, row, strict=True))
         else:
             problem = (
-                f"{place()}: {len(row)} columns, the first line has {len(header)}; correct "
+                f"{location()}: {len(row)} columns, the first line has {len(header)}; correct "
                 "the line (a csv field that holds commas needs quotation marks)"
             )
-            yield place, BadRecord("wrong_columns", problem)
+            yield location, BadRecord("wrong_columns", problem)
 
 
-def _check_columns(names: Sequence[str], wanted: Mapping[str, str], place: str) -> None:
+def _check_columns(names: Sequence[str], wanted: Mapping[str, str], location: str) -> None:
     for option, name in wanted.items():
         if name not in names:
-            raise UserError(f"{place}: no column {no_such_name(name, option, names)}")
+            raise UserError(f"{location}: no column {no_such_name(name, option, names)}")
         if names.count(name) > 1:
-            raise UserError(f"{place}: {names.count(name)} columns {name!r}; rename all but one")
+            raise UserError(f"{location}: {names.count(name)} columns {name!r}; rename all but one")
 
 
 def _tsv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
     # As GLUE writes them: no quoting, so that a line is a row and a quotation mark a character.
     for number, line in read_lines(file):
-        text = decode(line.rstrip(b"\r"), partial(find_place, file, number))
+        text = decode(line.rstrip(b"\r"), partial(find_location, file, number))
         if text:
             yield number, text if isinstance(text, BadRecord) else text.split("\t")
 
@@ -94,15 +97,15 @@ def _csv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
                     f"{file.path}:{number}: not valid CSV ({error}); correct the line"
                 ) from None
             stored = "".join(row).encode("utf-8", "surrogateescape")
-            checked = decode(stored, partial(find_place, file, number))
+            checked = decode(stored, partial(find_location, file, number))
             if row:
                 yield number, checked if isinstance(checked, BadRecord) else row
 
 
 def read_parquet(
     path: str, wanted: Mapping[str, str]
-) -> Iterator[tuple[Place, Record | BadRecord]]:
-    """(place, the wanted fields) of each row of a Parquet file."""
+) -> Iterator[tuple[Location, Record | BadRecord]]:
+    """(location, the wanted fields) of each row of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -123,7 +126,7 @@ def read_parquet(
             for batch in table.iter_batches(batch_size=1024, columns=columns):
                 for record in _decode_rows(batch, path, number):
                     number += 1
-                    yield partial(_row_place, path, number), record
+                    yield partial(_row_location, path, number), record
         except pa.ArrowException as error:
             reason = str(error).split("\n")[0][:120]
             raise UserError(
@@ -131,7 +134,7 @@ def read_parquet(
             ) from None
 
 
-def _row_place(path: str, number: int) -> str:
+def _row_location(path: str, number: int) -> str:
     return f"{path}: row {number}"
 
 
@@ -146,6 +149,6 @@ def _decode_rows(batch: Any, path: str, before: int) -> list[Record | BadRecord]
         return batch.to_pylist()
     except UnicodeDecodeError as error:
         if len(batch) == 1:
-            return [invalid_utf8(error, partial(_row_place, path, before + 1))]
+            return [invalid_utf8(error, partial(_row_location, path, before + 1))]
         rows = (_decode_rows(batch.slice(i, 1), path, before + i) for i in range(len(batch)))
         return [row for one in rows for row in one]

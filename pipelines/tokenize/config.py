@@ -53,7 +53,7 @@ class TokenizeConfig(CorpusConfig):
 
     label_field: str | None = option(None, group=EXAMPLES, metavar="NAME")
     """The field of the label; in a table without a header the number of its
-    column, from 1. Files are .jsonl, .csv, .tsv or .parquet, also .gz."""
+    column, from 1. Files are .jsonl, .csv, .tsv or .parquet, also .gz, .bz2 or .zst."""
 
     text_pair_field: str | None = option(None, group=EXAMPLES, metavar="NAME")
     """The field of a second text, for tasks on pairs."""

@@ -273,7 +273,7 @@ def test_pairs_regression_and_a_validation_part(config: FinetuneConfig, folder: 
     )
     assert found[0]["text_pair"] == "the film"
     assert isinstance(found[0]["value"], float)
-    with pytest.raises(UserError, match="pairs of texts, found 1"):
+    with pytest.raises(UserError, match="pairs of texts, got 1"):
         predict(PredictConfig(settings.output, texts=("one",)), RunOptions())
 
 

@@ -30,8 +30,8 @@ class FinetuneConfig:
     """What to start from: an output of trainer.export, a KerasHub or Hugging Face preset (folder or
     name)."""
     train: tuple[str, ...] = option(group=CHOOSE, decides=False, metavar="PATH")
-    """Training examples: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz), or an
-    output of pipelines.tokenize --packing examples."""
+    """Training examples: files, folders or patterns (.jsonl, .csv, .tsv, .parquet, also .gz, .bz2
+    or .zst), or an output of pipelines.tokenize --packing examples."""
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """Folder to write to."""
     task: Literal["classification", "regression"] = option("classification", group=CHOOSE)

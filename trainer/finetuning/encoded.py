@@ -92,7 +92,7 @@ def bucket_lengths(seq_length: int) -> list[int]:
 
 
 def encode_texts(preprocessor: Any, data: LabelledTexts) -> EncodedTexts:
-    """What the preprocessor makes of all texts, cut to its ``sequence_length``."""
+    """Encodes all texts as the preprocessor does, cut to its ``sequence_length``."""
     tokenizer, seq_length = preprocessor.tokenizer, preprocessor.sequence_length
     segments = [tokenizer.tokenize_texts(data.texts)]
     if data.pairs is not None:

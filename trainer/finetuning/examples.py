@@ -78,12 +78,12 @@ def read_examples(
     if source.dataset is None:
         texts, dropped = _read_texts(source, fields, drop_empty)
         encoded, ids = encode_texts(preprocessor, texts), texts.ids()
-        read, places = texts.labels or [], texts.places
+        read, locations = texts.labels or [], texts.locations
     else:
-        encoded, ids, read, places = _read_dataset(source, split, preprocessor.sequence_length)
+        encoded, ids, read, locations = _read_dataset(source, split, preprocessor.sequence_length)
     names = [as_class_name(label) for label in read]
     classes = class_names(names) if classes is None else classes
-    labels = encode_labels(read, places, classes, trained_on)
+    labels = encode_labels(read, locations, classes, trained_on)
     examples = Examples(encoded, ids, labels, classes, texts, dropped)
     return examples.select(np.lexsort((np.array(names), ids)))
 
@@ -100,7 +100,7 @@ def _read_texts(source: Source, fields: Fields, drop_empty: bool) -> tuple[Label
 def _read_dataset(
     source: Source, split: str, longest: int
 ) -> tuple[EncodedTexts, NDArray[np.uint64], list[Any], list[str]]:
-    """(encoded texts, ids, labels, places) of a split, of at most ``longest`` tokens each.
+    """(encoded texts, ids, labels, locations) of a split, of at most ``longest`` tokens each.
 
     Raises UserError for a split without examples, or a damaged shard.
     """
@@ -124,8 +124,8 @@ def _read_dataset(
         seq_length=int(facts["seq_length"]),
         pad_id=facts["vocabulary"]["pad_id"],
     )
-    places = [f"{folder}: {split} example {i + 1}" for i in range(len(encoded))]
-    return encoded, owners.values[owners.offsets[:-1]], labels_of(columns), places
+    locations = [f"{folder}: {split} example {i + 1}" for i in range(len(encoded))]
+    return encoded, owners.values[owners.offsets[:-1]], labels_of(columns), locations
 
 
 def split_off(examples: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:

@@ -26,34 +26,36 @@ def class_names(labels: Iterable[Any]) -> list[str]:
 
 
 def encode_labels(
-    labels: Sequence[Any], places: Sequence[str], classes: Sequence[str], trained_on: str
+    labels: Sequence[Any], locations: Sequence[str], classes: Sequence[str], trained_on: str
 ) -> NDArray[Any]:
     """int64[n]: the index of each label in ``classes``; without classes float32[n], a regression's.
 
-    ``places`` says where each label stands and ``trained_on`` where the classes come from. Raises
+    ``locations`` says where each label stands and ``trained_on`` where the classes come from. Raises
     UserError for the first label that is not a class, or not a finite number.
     """
-    named = [(as_class_name(label), place) for label, place in zip(labels, places, strict=True)]
+    named = [
+        (as_class_name(label), location) for label, location in zip(labels, locations, strict=True)
+    ]
     if not classes:
-        return np.array([_parse_number(name, place) for name, place in named], np.float32)
+        return np.array([_parse_number(name, location) for name, location in named], np.float32)
     index = {name: i for i, name in enumerate(classes)}
-    for name, place in named:
+    for name, location in named:
         if name not in index:
             known = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
             raise UserError(
-                f"{place}: label {name!r} was never seen in {trained_on} "
+                f"{location}: label {name!r} was never seen in {trained_on} "
                 f"(its classes: {known}); correct it or leave the line out"
             )
     return np.array([index[name] for name, _ in named], np.int64)
 
 
-def _parse_number(name: str, place: str) -> float:
+def _parse_number(name: str, location: str) -> float:
     try:
         number = float(np.float32(float(name)))
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
         raise UserError(
-            f"{place}: label {name[:40]!r} is not a number; correct it or use --task classification"
+            f"{location}: label {name[:40]!r} is not a number; correct it or use --task classification"
         )
     return number

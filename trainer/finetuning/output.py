@@ -32,7 +32,7 @@ _RESTARTS = "restarts.unfinished"
 class FinishedRestarts:
     """Restarts under the folder ``output``, each a file of weights, outputs, figures and history.
 
-    They are only found again for the same options ``asked`` (except the number of restarts), the
+    They are taken up only for the same options ``asked`` (except the number of restarts), the
     same ``inputs`` and the same backend.
     """
 
@@ -105,7 +105,7 @@ def describe_runs(
 def publish_preset(output: Path, classifier: Any, preprocessor: Any, task: FinetunedTask) -> None:
     """Saves the preset, with the names of its classes, and shows it only when it is whole."""
     classifier.preprocessor = preprocessor
-    classifier.compile()  # The optimizer's state is no part of a preset.
+    classifier.compile()  # A preset has no optimizer state.
     text = json.dumps(dataclasses.asdict(task), indent=1, ensure_ascii=False) + "\n"
     with files.publish_folder(str(output / PRESET_FOLDER)) as temporary:
         classifier.save_to_preset(temporary)

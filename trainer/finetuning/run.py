@@ -83,14 +83,14 @@ def load_fresh(
 class Finetuning:
     """A classifier that is compiled once and trained any number of times, each from fresh weights.
 
-    ``judged`` gives the validation figures: the classifier itself, or its float32 twin where it is
+    ``evaluated`` gives the validation figures: the classifier itself, or its float32 twin where it is
     trained in another dtype, so that the figures are those of the published preset.
     """
 
     def __init__(
         self,
         classifier: Any,
-        judged: Any,
+        evaluated: Any,
         train: Examples,
         validation: Examples,
         config: FinetuneConfig,
@@ -99,10 +99,12 @@ class Finetuning:
 
         from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
 
-        self.classifier, self.judged, self.config = classifier, judged, config
+        self.classifier, self.evaluated, self.config = classifier, evaluated, config
         self.train, self.validation = train, validation
         self._model = first_token_classifier(classifier)
-        self._judge = self._model if judged is classifier else first_token_classifier(judged)
+        self._evaluated_model = (
+            self._model if evaluated is classifier else first_token_classifier(evaluated)
+        )
         steps = config.epochs * math.ceil(len(train) / config.batch_size)
         warmup = int(steps * config.warmup_fraction)
         self._model.compile(
@@ -127,7 +129,7 @@ class Finetuning:
             variable.assign(np.zeros(variable.shape))
 
     def run(self, seed: int, note: Callable[[dict[str, Any], float], None]) -> RunResult:
-        """Trains the classifier; leaves ``judged`` with the weights of the epoch it returns.
+        """Trains the classifier; leaves ``evaluated`` with the weights of the epoch it returns.
 
         ``note(line of the history, examples a second)`` is called after each epoch. Raises UserError
         if the loss is no longer a number.
@@ -141,9 +143,9 @@ class Finetuning:
             rate = len(self.train) / (time.perf_counter() - began)
             # Copies: the backend may give its own buffers.
             weights = [np.array(array) for array in self.classifier.get_weights()]
-            if self.judged is not self.classifier:
-                self.judged.set_weights(weights)
-            outputs = run_model(self._judge, validation.encoded, 2 * config.batch_size)
+            if self.evaluated is not self.classifier:
+                self.evaluated.set_weights(weights)
+            outputs = run_model(self._evaluated_model, validation.encoded, 2 * config.batch_size)
             figures = score(validation.classes, validation.labels, outputs)
             history.append({"epoch": epoch, "train_loss": loss, "validation": figures})
             note(history[-1], rate)
@@ -153,7 +155,7 @@ class Finetuning:
             elif best is not None and epoch - best.epoch >= config.early_stopping:
                 break
         assert best is not None
-        self.judged.set_weights(best.weights)
+        self.evaluated.set_weights(best.weights)
         return best
 
 

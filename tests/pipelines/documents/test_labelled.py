@@ -66,7 +66,7 @@ def test_every_format_gives_the_same(tmp_path: Path, name: str, ending: str) -> 
     lines = {"parquet": [": row 1", ": row 2", ": row 3"]}.get(
         name, [":1", ":2", ":3"] if name.startswith("jsonl") else [":2", ":3", ":4"]
     )
-    assert data.places == [f"{path}{line}" for line in lines]
+    assert data.locations == [f"{path}{line}" for line in lines]
 
 
 def test_several_files_pairs_and_no_labels(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_several_files_pairs_and_no_labels(tmp_path: Path) -> None:
     assert (data.texts, data.pairs, data.labels) == (["a0", "a1", "a2"], ["b0", "b1", "b2"], None)
     chosen = data.select(np.array([2, 0]))
     assert (chosen.texts, chosen.pairs) == (["a2", "a0"], ["b2", "b0"])
-    assert chosen.places == [data.places[2], data.places[0]]
+    assert chosen.locations == [data.locations[2], data.locations[0]]
 
 
 def test_column_numbers_for_a_table_without_header(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_column_numbers_for_a_table_without_header(tmp_path: Path) -> None:
     data = read(path, text_field="4", label_field="2")
     assert data.texts == ["The first.", "Second the."]
     assert data.labels == ["1", "0"]
-    assert data.places == [f"{path}:1", f"{path}:2"]
+    assert data.locations == [f"{path}:1", f"{path}:2"]
 
 
 def test_csv_rows_over_several_lines_keep_their_place(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_csv_rows_over_several_lines_keep_their_place(tmp_path: Path) -> None:
     path.write_text('\ufefftext,label\r\n"two\r\nlines",a\r\nnext,b\r\n', "utf-8")
     data = read(path)
     assert data.texts == ["two\r\nlines", "next"]
-    assert data.places == [f"{path}:2", f"{path}:4"]
+    assert data.locations == [f"{path}:2", f"{path}:4"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_nan_as_a_label_in_parquet(tmp_path: Path) -> None:
 
 def test_class_ids_and_labels_never_seen(tmp_path: Path) -> None:
     data = read(write_jsonl(tmp_path / "x.jsonl", [{"text": "t", "label": y} for y in (2, 1, 2)]))
-    assert encode_labels(data.labels or [], data.places, ["1", "2"], "training").tolist() == [
+    assert encode_labels(data.labels or [], data.locations, ["1", "2"], "training").tolist() == [
         1,
         0,
         1,
@@ -202,17 +202,17 @@ def test_class_ids_and_labels_never_seen(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"x\.jsonl:2: label '1' was never seen in training \(its cl"
     ):
-        encode_labels(data.labels or [], data.places, ["2"], "training")
+        encode_labels(data.labels or [], data.locations, ["2"], "training")
 
 
 def test_numbers(tmp_path: Path) -> None:
     rows = [{"text": "t", "label": y} for y in (2, "0.5", -1.5)]
     data = read(write_jsonl(tmp_path / "x.jsonl", rows))
-    assert encode_labels(data.labels or [], data.places, [], "").tolist() == [2, 0.5, -1.5]
+    assert encode_labels(data.labels or [], data.locations, [], "").tolist() == [2, 0.5, -1.5]
     for bad in ("high", "nan", "inf"):
         data = read(write_jsonl(tmp_path / "y.jsonl", [*rows, {"text": "t", "label": bad}]))
         with pytest.raises(UserError, match=rf"y\.jsonl:4: label '{bad}' is not a number"):
-            encode_labels(data.labels or [], data.places, [], "")
+            encode_labels(data.labels or [], data.locations, [], "")
 
 
 def test_empty_texts(tmp_path: Path) -> None:
