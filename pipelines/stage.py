@@ -140,7 +140,7 @@ def run_stage(
     output = run.config.output
     say(run.stage, reads)
     if options.dry_run:
-        _print_plan(plan(), options)
+        print_plan(plan(), options)
         return None
     if run.is_finished(overwrite=options.overwrite):
         return None
@@ -150,29 +150,23 @@ def run_stage(
     return manifest
 
 
-def _print_plan(plan: Plan, options: RunOptions) -> None:
+def print_plan(plan: Plan, options: RunOptions) -> None:
+    """Prints what would be written and, estimated, amounts, the time they take and what that costs.
+
+    Assumed: workers as fast as this machine's cores, which share the work evenly but for a tenth and
+    take ``START_SECONDS`` each to start. The price is of a worker for an hour, in any currency.
+    """
     for path in plan.writes:
         print(f"would write {path}")
-    if plan.core_seconds is not None:
-        from pipelines.beam_runner import count_workers
+    if plan.core_seconds is None:
+        return
+    from pipelines.beam_runner import count_workers
 
-        workers = count_workers(options.beam_args)
-        print_estimate(plan.amounts, plan.core_seconds, workers, options.price)
-
-
-def print_estimate(
-    amounts: Mapping[str, Any], core_seconds: float, workers: int, price: float | None
-) -> None:
-    """Prints amounts, the time with so many workers (cores), and what that costs.
-
-    core_seconds: work, start-up apart. Assumed: workers as fast as this machine's cores, which share
-        the work evenly but for a tenth and take ``START_SECONDS`` each to start.
-    price: of a worker for an hour, in any currency; None: the cost is not shown.
-    """
-    seconds = START_SECONDS + core_seconds / workers / _SHARED_EVENLY
-    shown = {**amounts, "workers": workers, "time": f"{seconds:,.0f} s"}
-    if price is not None:
-        shown["price"] = f"{workers * seconds / 3600 * price:,.2f}"
+    workers = count_workers(options.beam_args)
+    seconds = START_SECONDS + plan.core_seconds / workers / _SHARED_EVENLY
+    shown = {**plan.amounts, "workers": workers, "time": f"{seconds:,.0f} s"}
+    if options.price is not None:
+        shown["price"] = f"{workers * seconds / 3600 * options.price:,.2f}"
     print("estimated from a sample:")
     print_summary(shown)
 

@@ -14,7 +14,7 @@ from pipelines.files import match
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import read_manifest
-from pipelines.stage import START_SECONDS, print_estimate
+from pipelines.stage import START_SECONDS, Plan, print_plan
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.pipeline import learn_vocabulary
 
@@ -38,9 +38,10 @@ def shown(text: str) -> dict[str, float]:
 
 
 def test_workers_share_time_and_cost(capsys):
-    print_estimate({}, 3600.0, 1, None)
+    print_plan(Plan([], {}, 3600.0), RunOptions(beam_args=("--direct_num_workers=1",)))
     assert shown(capsys.readouterr().out) == {"workers": 1, "time": START_SECONDS + 4000}
-    print_estimate({"rows": 7}, 3600.0, 100, 0.36)
+    many = RunOptions(beam_args=("--direct_num_workers=100",), price=0.36)
+    print_plan(Plan([], {"rows": 7}, 3600.0), many)
     found = shown(capsys.readouterr().out)
     assert found["time"] == START_SECONDS + 40
     assert found["rows"] == 7
