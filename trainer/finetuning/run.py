@@ -102,9 +102,7 @@ class Finetuning:
         self.classifier, self.evaluated, self.config = classifier, evaluated, config
         self.train, self.validation = train, validation
         self._model = first_token_classifier(classifier)
-        self._evaluated_model = (
-            self._model if evaluated is classifier else first_token_classifier(evaluated)
-        )
+        self._evaluated_model = first_token_classifier(evaluated)
         steps = config.epochs * math.ceil(len(train) / config.batch_size)
         warmup = int(steps * config.warmup_fraction)
         self._model.compile(
@@ -143,8 +141,7 @@ class Finetuning:
             rate = len(self.train) / (time.perf_counter() - began)
             # Copies: the backend may give its own buffers.
             weights = [np.array(array) for array in self.classifier.get_weights()]
-            if self.evaluated is not self.classifier:
-                self.evaluated.set_weights(weights)
+            self.evaluated.set_weights(weights)
             outputs = run_model(self._evaluated_model, validation.encoded, 2 * config.batch_size)
             figures = score(validation.classes, validation.labels, outputs)
             history.append({"epoch": epoch, "train_loss": loss, "validation": figures})
