@@ -59,14 +59,10 @@ class PredictConfig:
 
 def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
     """Runs the stage. Returns one prediction for each text, in their order."""
-    if not config.preset or bool(config.data) == bool(config.texts):
-        raise UserError("--preset and either --data or --texts: name a fine-tuned preset and texts")
+    if bool(config.data) == bool(config.texts):
+        raise UserError("give either --data or --texts")
     if config.batch_size < 1:
         raise UserError(f"--batch_size {config.batch_size}: must be at least 1")
-    if config.output and os.path.isdir(config.output):
-        raise UserError(
-            f"--output {config.output}: is a folder; name a file in it, such as x.jsonl"
-        )
     if config.output:
         check_format(config.output)
     if options.dry_run:

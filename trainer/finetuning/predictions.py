@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -18,7 +19,9 @@ _SEPARATORS = re.compile("\r\n|[\r\n\t]")
 
 
 def check_format(path: str) -> str:
-    """The format of a file to write, one of FORMATS; raises UserError for another."""
+    """The format of a file to write, one of FORMATS; raises UserError for another, or a folder."""
+    if os.path.isdir(path):
+        raise UserError(f"--output {path}: is a folder; name a file in it, such as x.jsonl")
     suffix = PurePath(path).suffix.lower()
     if suffix not in FORMATS:
         raise UserError(f"--output {path}: unknown kind of file; name it {', '.join(FORMATS)}")
