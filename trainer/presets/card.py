@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import StrictUndefined, Template
 
 from pipelines.records.manifest import Manifest
 
@@ -23,7 +25,7 @@ def write_card(
     differences: Mapping[str, float],
     usage: str,
 ) -> str:
-    """The card as Markdown.
+    """The card as Markdown, from the template beside this file.
 
     Args:
         manifest, run: of the training run; ``run`` is what its run.json says of it.
@@ -32,70 +34,24 @@ def write_card(
         usage: Python lines that load the model.
     """
     config = dict(manifest.config)
-    trained_on = config.pop("data", [])
-    numbers = {k: v for k, v in manifest.facts["metrics"].items() if isinstance(v, int | float)}
-    metrics = [(_words(name), _figure(value)) for name, value in numbers.items()]
-    counts = [(_words(name), f"{count:,}") for name, count in manifest.counts.items()]
-    blocks = [
-        f"# {_TITLES[manifest.stage]}",
-        _table(("", ""), [("parameters", f"{parameters:,}"), *_describe_model(manifest.facts)]),
-        _code("python", usage),
-        "## Results",
-        _table(("metric", "value"), metrics),
-        "## Training",
-    ]
-    if run.get("command"):
-        blocks.append(_code("bash", run["command"]))
-    blocks += [
-        _table(("count", ""), counts),
-        _code("yaml", yaml.safe_dump(config, sort_keys=True, allow_unicode=True)),
-    ]
-    if trained_on:
-        folders = run.get("data") or [""] * len(trained_on)
-        rows = [
-            (folder, entry["fingerprint"], entry["weight"] or "")
-            for folder, entry in zip(folders, trained_on, strict=True)
-        ]
-        header = ("folder", "SHA-256 of its manifest.json", "weight")
-        blocks += ["## Data", _table(header, rows)]
-    made_with = [f"; {name} {run[name]}" for name in ("backend", "device", "keras") if name in run]
-    blocks += [
-        f"Run: SHA-256 of its manifest.json {manifest.fingerprint}{''.join(made_with)}",
-        "## Checked before publishing",
-        "The files were loaded again and compared with the trained model on rows of its data.",
-        _table(
-            ("outputs", "greatest difference"), [(n, f"{v:.1e}") for n, v in differences.items()]
-        ),
-    ]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _describe_model(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    rows = [(_words(name), value) for name, value in facts.get("model", {}).items()]
-    if "seq_length" in facts:
-        rows += [
-            ("trained on rows of", f"{facts['seq_length']} tokens ({facts['packing']})"),
-            ("lowercase", str(facts["lowercase"]).lower()),
-            ("strip accents", str(facts["strip_accents"]).lower()),
-            ("SHA-256 of the vocabulary", facts["vocabulary"]["fingerprint"]),
-        ]
-    if "classes" in facts:
-        rows.append(("classes", ", ".join(map(str, facts["classes"]))))
-    return rows
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _figure(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
-
-
-def _code(language: str, text: str) -> str:
-    return f"```{language}\n{text.rstrip()}\n```"
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    sources = config.pop("data", [])
+    folders = run.get("data") or [""] * len(sources)
+    template = Template(
+        Path(__file__).with_name("card.md.j2").read_text("utf-8"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return template.render(
+        title=_TITLES[manifest.stage],
+        facts=manifest.facts,
+        counts=manifest.counts,
+        fingerprint=manifest.fingerprint,
+        config=yaml.safe_dump(config, sort_keys=True, allow_unicode=True).rstrip(),
+        data=list(zip(folders, sources, strict=True)),
+        run=run,
+        parameters=parameters,
+        differences=differences,
+        usage=usage.rstrip(),
+    )
