@@ -1,11 +1,12 @@
-"""Segments joined into rows of one length, the numpy core of the two packers.
+"""Segments joined into rows of one length: the numpy core of the two packers.
 
-Geometry: R rows, L the length of a row. Where a value comes from is told by ``owners`` [R, L]: the
-number of its segment, or -1 for padding.
+Shapes: R rows of length L.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,8 @@ from numpy.typing import NDArray
 from trainer.layers.trim_segments import trimmed_lengths
 
 
-def special_values(value: Any) -> list[Any]:
-    """One id or token, or several, or None, as a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
 def join_segments(
-    segments: list[list[list[Any]]],
+    segments: Sequence[Any],
     *,
     length: int,
     start: list[Any],
@@ -31,52 +25,54 @@ def join_segments(
     pad_value: Any,
     truncate: str,
     padding_side: str,
-) -> tuple[NDArray, NDArray[np.int32]]:
+) -> tuple[NDArray, NDArray[np.int32], NDArray[np.bool_]]:
     """Rows of ``start``, the segments with ``separator`` between them, ``end`` and padding.
 
     Args:
-        segments: the rows of the first segment, of the second, …: lists of ids or of tokens.
+        segments: the rows of the first segment, of the second, …: sequences of ids or of tokens.
         length: L; what is too long is trimmed by the rule ``truncate`` (see ``trim_segments``).
         start, separator, end: special ids or tokens; each belongs to the segment before it.
         pad_value: 0 or "" where None.
         padding_side: "right" or "left".
 
     Returns:
-        Values int32 or str [R, L], and ``owners`` int32[R, L].
+        Values int32 or str [R, L]; the number of each value's segment, int32[R, L], 0 for padding;
+        and bool[R, L], False for padding.
     """
-    rows = len(segments[0])
     specials = len(start) + len(end) + len(separator) * (len(segments) - 1)
-    lengths = np.array([[len(row) for row in segment] for segment in segments], np.int64)
-    lengths = lengths.reshape(len(segments), rows).T
+    lengths = np.array([[len(row) for row in segment] for segment in segments], np.int64).T
     kept = trimmed_lengths(lengths, length - specials, truncate)
-    values: list[list[Any]] = []
+    rows: list[list[Any]] = []
     owners: list[list[int]] = []
-    for r in range(rows):
+    for texts, rooms in zip(zip(*segments, strict=True), kept.tolist(), strict=True):
         row, owner = list(start), [0] * len(start)
-        for s, segment in enumerate(segments):
-            after = end if s == len(segments) - 1 else separator
-            joined = [*segment[r][: kept[r, s]], *after]
-            row += joined
-            owner += [s] * len(joined)
-        values.append(row[:length])
+        for number, (text, room) in enumerate(zip(texts, rooms, strict=True)):
+            row += [*text[:room], *(separator if number < len(segments) - 1 else end)]
+            owner += [number] * (len(row) - len(owner))
+        rows.append(row[:length])
         owners.append(owner[:length])
-    return _pad(values, length, pad_value, padding_side), _pad(owners, length, -1, padding_side)
+    padding_mask = _padding_mask([len(row) for row in rows], length, padding_side)
+    segment_ids = np.zeros(padding_mask.shape, np.int32)
+    segment_ids[padding_mask] = list(chain.from_iterable(owners))
+    return (
+        _fill(padding_mask, list(chain.from_iterable(rows)), pad_value),
+        segment_ids,
+        padding_mask,
+    )
 
 
-def _pad(rows: list[list[Any]], length: int, pad_value: Any, padding_side: str) -> NDArray:
-    """Rows of at most ``length`` values as int32 or str [R, L]."""
+def _padding_mask(lengths: list[int], length: int, padding_side: str) -> NDArray[np.bool_]:
     if padding_side not in ("left", "right"):
         raise ValueError(f"padding_side must be 'left' or 'right', not {padding_side!r}")
-    text = any(isinstance(value, (str, bytes)) for row in rows for value in row[:1])
+    mask = np.arange(length) < np.array(lengths, np.int64)[:, None]
+    return mask if padding_side == "right" else mask[:, ::-1]
+
+
+def _fill(mask: NDArray[np.bool_], values: list[Any], pad_value: Any) -> NDArray:
+    """The values where the mask is True, row by row, and the pad value elsewhere."""
+    is_text = any(isinstance(value, (str, bytes)) for value in (*values[:1], pad_value))
     if pad_value is None:
-        pad_value = "" if text else 0
-    array = np.full((len(rows), length), pad_value, object if text else np.int32)
-    for r, row in enumerate(rows):
-        if padding_side == "right":
-            array[r, : len(row)] = row
-        else:
-            array[r, length - len(row) :] = row
-    if not text:
-        return array
-    decoded = [value.decode() if isinstance(value, bytes) else value for value in array.ravel()]
-    return np.array(decoded, np.str_).reshape(array.shape)
+        pad_value = "" if is_text else 0
+    array = np.full(mask.shape, pad_value, object if is_text else np.int32)
+    array[mask] = [value.decode() if isinstance(value, bytes) else value for value in values]
+    return array.astype(np.str_) if is_text else array

@@ -14,11 +14,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.constructor_arguments import ConstructorArguments
 from trainer.layers.products import project
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
-class MaskedLMHead(keras.layers.Layer):
+class MaskedLMHead(ConstructorArguments, keras.layers.Layer):
     """Predicts tokens at ``mask_positions``.
 
     Args:
@@ -110,22 +111,3 @@ class MaskedLMHead(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> Any:
         return (*mask_positions_shape, self.vocabulary_size)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> MaskedLMHead:
-        config = dict(config)
-        if config.get("token_embedding"):
-            config["token_embedding"] = keras.layers.deserialize(config["token_embedding"])
-        return cls(**config)
-
-    def get_config(self) -> dict[str, Any]:
-        embedding = self.token_embedding
-        return super().get_config() | {
-            "vocabulary_size": self.vocabulary_size,
-            "token_embedding": None if embedding is None else keras.layers.serialize(embedding),
-            "intermediate_activation": keras.activations.serialize(self.intermediate_activation),
-            "activation": keras.activations.serialize(self.activation),
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-        }

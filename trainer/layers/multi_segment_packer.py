@@ -8,16 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
-from trainer.layers.join_segments import join_segments, special_values
-from trainer.layers.preprocessing_layer import PreprocessingLayer, map_sequences
+from trainer.layers.packer import Packer, special_values
 from trainer.layers.trim_segments import TRUNCATIONS
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
-class MultiSegmentPacker(PreprocessingLayer):
+class MultiSegmentPacker(Packer):
     """Packs a tuple of segments (or batches of them) into ``(token_ids, segment_ids)``.
 
     Args:
@@ -25,7 +22,7 @@ class MultiSegmentPacker(PreprocessingLayer):
         start_value: id(s) or token(s) before the first segment.
         end_value: id(s) or token(s) after the last segment.
         sep_value: id(s) or token(s) between segments; ``end_value`` where None.
-        pad_value: id or token of unused places; 0 or "" where None.
+        pad_value: id or token of unused positions; 0 or "" where None.
         truncate: "round_robin" or "waterfall", see ``trim_segments``.
         padding_side: "right" or "left".
     """
@@ -41,16 +38,11 @@ class MultiSegmentPacker(PreprocessingLayer):
         padding_side: str = "right",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(sequence_length, start_value, end_value, pad_value, padding_side, **kwargs)
         if truncate not in TRUNCATIONS:
             raise ValueError(f"truncate must be one of {', '.join(TRUNCATIONS)}, not {truncate!r}")
-        self.sequence_length = sequence_length
         self.truncate = truncate
-        self.pad_value = pad_value
-        self.padding_side = padding_side
-        self._values = {"start_value": start_value, "end_value": end_value, "sep_value": sep_value}
-        self.start_value = special_values(start_value)
-        self.end_value = special_values(end_value)
+        self._arguments["sep_value"] = sep_value
         self.sep_value = self.end_value if sep_value is None else special_values(sep_value)
 
     def call(
@@ -75,34 +67,10 @@ class MultiSegmentPacker(PreprocessingLayer):
         segments = inputs if isinstance(inputs, tuple) else (inputs,)
         if not segments:
             raise ValueError("MultiSegmentPacker needs at least one segment, not an empty tuple")
-        length = sequence_length or self.sequence_length
-
-        def pack(rows: list[list[list[Any]]]) -> tuple[NDArray, NDArray]:
-            values, owners = join_segments(
-                rows,
-                length=length,
-                start=self.start_value if add_start_value else [],
-                separator=self.sep_value,
-                end=self.end_value if add_end_value else [],
-                pad_value=self.pad_value,
-                truncate=self.truncate,
-                padding_side=self.padding_side,
-            )
-            return values, np.maximum(owners, 0)
-
-        return map_sequences(pack, segments, length, "int32")
-
-    def get_config(self) -> dict[str, Any]:
-        return (
-            super().get_config()
-            | self._values
-            | {
-                "sequence_length": self.sequence_length,
-                "pad_value": self.pad_value,
-                "truncate": self.truncate,
-                "padding_side": self.padding_side,
-            }
+        token_ids, segment_ids, _ = self.pack(
+            segments, sequence_length, add_start_value, add_end_value
         )
+        return token_ids, segment_ids
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         shape = (*inputs_shape[:-1], self.sequence_length)

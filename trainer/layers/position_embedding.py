@@ -11,9 +11,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.constructor_arguments import ConstructorArguments
+
 
 @keras.saving.register_keras_serializable(package="bertmill")
-class PositionEmbedding(keras.layers.Layer):
+class PositionEmbedding(ConstructorArguments, keras.layers.Layer):
     """Position vectors for inputs of shape [batch, sequence, features] (only the shape is used).
 
     Args:
@@ -57,9 +59,3 @@ class PositionEmbedding(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "sequence_length": self.sequence_length,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }

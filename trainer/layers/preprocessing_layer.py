@@ -13,9 +13,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 Text = str | bytes
+# Name of a dtype, and the shape [rows, …] of an array, or None for rows of different lengths.
+Output = tuple[str, Sequence[int | None] | None]
 
 
 class PreprocessingLayer(keras.layers.Layer):
@@ -33,6 +34,50 @@ class PreprocessingLayer(keras.layers.Layer):
         return None
 
 
+def map_rows(
+    function: Callable[..., Sequence[Any]],
+    inputs: Sequence[Any],
+    outputs: Sequence[Output],
+    *,
+    texts: bool = False,
+    stateful: bool = False,
+) -> list[Any]:
+    """Calls a function on rows in any containers, eagerly or inside a TensorFlow graph.
+
+    Args:
+        function: takes the rows of each input: a list of str or bytes if ``texts``, else an array
+            [rows, n] or a list of rows. Gives as many arrays, or lists of rows, as ``outputs``.
+        inputs: each a row or a batch of rows, all the same.
+        outputs: what ``function`` gives.
+        texts: a row is a string, not a sequence of ids or tokens.
+        stateful: equal inputs may give other outputs.
+
+    Returns:
+        The arrays or lists (or tensors and ragged tensors); of a single row that row, as an array
+        or, of strings, a list.
+    """
+    in_graph = tracing_tensorflow()
+    if texts:
+        read = _texts_in_graph if in_graph else texts_of
+    else:
+        read = _sequences_in_graph if in_graph else sequences_of
+    rows, batched = zip(*map(read, inputs), strict=True)
+    if len(set(batched)) != 1:
+        raise ValueError("the inputs must all be single or all be batches: their ranks differ")
+    if in_graph:
+        results = _call_in_graph(function, rows, outputs, stateful)
+        return results if batched[0] else [result[0] for result in results]
+    results = list(function(*rows))
+    if batched[0]:
+        return results
+    return [
+        np.array(result[0], dtype)
+        if isinstance(result[0], list) and dtype != "string"
+        else result[0]
+        for result, (dtype, _) in zip(results, outputs, strict=True)
+    ]
+
+
 def tracing_tensorflow() -> bool:
     """True inside ``tf.data``'s ``map`` or a ``tf.function``; never imports TensorFlow."""
     tensorflow: Any = sys.modules.get("tensorflow")
@@ -40,129 +85,102 @@ def tracing_tensorflow() -> bool:
 
 
 def texts_of(inputs: Any) -> tuple[list[Text], bool]:
-    """A string or a batch of strings in any container, as (list of str or bytes, was it a batch).
+    """A string or a batch of strings in any container, as (list of str or bytes, is it a batch).
 
     Raises TypeError for anything that is not text, and for nested batches.
     """
+    inputs = _as_python(inputs, (str, bytes, list, tuple))
     if isinstance(inputs, (str, bytes)):
         return [inputs], False
-    if not isinstance(inputs, (list, tuple)):
-        inputs = np.asarray(inputs).tolist()  # numpy and eager tensors of any backend
-        if isinstance(inputs, (str, bytes)):
-            return [inputs], False
-    texts = [text.item() if isinstance(text, np.ndarray) else text for text in map(_scalar, inputs)]
+    texts = [_as_python(text, (str, bytes)) for text in inputs]
     for text in texts:
         if not isinstance(text, (str, bytes)):
-            raise TypeError(f"expected a string or a batch of strings, found {text!r} in it")
+            raise TypeError(f"expected a string or a batch of strings, not one that holds {text!r}")
     return texts, True
 
 
-def _scalar(value: Any) -> Any:
-    return value if isinstance(value, (str, bytes, list, tuple, int, float)) else np.asarray(value)
+def sequences_of(inputs: Any) -> tuple[Any, bool]:
+    """A sequence of ids or strings, or a batch of them, in any container, and whether it is a batch.
 
-
-def sequences_of(inputs: Any) -> tuple[list[list[Any]], bool]:
-    """A sequence of ids (or strings) or a batch of them in any container, as (lists, was it a batch)."""
+    As lists of Python values or, of an array or tensor, as an array [rows, n].
+    """
     if hasattr(inputs, "to_list"):  # tf.RaggedTensor
         inputs = inputs.to_list()
-    elif not isinstance(inputs, (list, tuple)):
-        inputs = np.asarray(inputs).tolist()
-    values: list[Any] = [
-        value if isinstance(value, (str, bytes, int)) else _listed(value) for value in inputs
-    ]
-    if any(isinstance(value, list) for value in values):
-        return values, True
-    return [values], False
+    if not isinstance(inputs, (list, tuple)):
+        array = np.asarray(inputs)
+        return (array, True) if array.ndim == 2 else (array[None], False)
+    values = [_as_python(value, (str, bytes, int, list)) for value in inputs]
+    batched = any(isinstance(value, list) for value in values)
+    return (values, True) if batched else ([values], False)
 
 
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else np.asarray(value).tolist()
+def _as_python(value: Any, kept: tuple[type, ...]) -> Any:
+    """An array or an eager tensor of any backend as Python values."""
+    return value if isinstance(value, kept) else np.asarray(value).tolist()
 
 
-def texts_in_graph(inputs: Any) -> Any:
-    """A string tensor of rank 0 or 1 as a vector; tells other ranks in a clear error."""
+def _texts_in_graph(inputs: Any) -> tuple[Any, bool]:
     import tensorflow as tf
 
     inputs = tf.convert_to_tensor(inputs)
     if inputs.shape.rank not in (0, 1):
         raise ValueError(f"expected a string or a vector of strings, not rank {inputs.shape.rank}")
-    return tf.reshape(inputs, [-1])
+    return tf.reshape(inputs, [-1]), inputs.shape.rank == 1
 
 
-def ragged_in_graph(inputs: Any) -> tuple[Any, bool]:
-    """A dense or ragged tensor of rank 1 or 2 as a ragged batch, and whether it was a batch."""
+def _sequences_in_graph(inputs: Any) -> tuple[Any, bool]:
     import tensorflow as tf
 
     if isinstance(inputs, tf.RaggedTensor):
         return inputs, True
     inputs = tf.convert_to_tensor(inputs)
-    batched = inputs.shape.rank == 2
-    if not batched:
-        inputs = tf.expand_dims(inputs, 0)
-    return tf.RaggedTensor.from_tensor(inputs), batched
+    return (inputs, True) if inputs.shape.rank == 2 else (inputs[None], False)
 
 
-def call_in_graph(
-    function: Callable[..., Sequence[NDArray]],
+def _call_in_graph(
+    function: Callable[..., Sequence[Any]],
     inputs: Sequence[Any],
-    outputs: Sequence[tuple[str, Sequence[int | None]]],
+    outputs: Sequence[Output],
+    stateful: bool,
 ) -> list[Any]:
-    """Runs a numpy function inside a TensorFlow graph.
-
-    ``outputs`` gives (dtype name, shape) of each array that ``function`` returns.
-    """
+    """``function`` on tensors: ragged ones, in and out, go as flat values and lengths of rows."""
     import tensorflow as tf
 
-    dtypes = [tf.as_dtype(dtype) for dtype, _ in outputs]
-    results = tf.numpy_function(function, list(inputs), dtypes, stateful=False)
-    for tensor, (_, shape) in zip(results, outputs, strict=True):
-        tensor.set_shape(shape)
+    def call(*arrays: Any) -> list[Any]:
+        remaining = iter(arrays)
+        rows: list[Any] = []
+        for tensor in inputs:
+            values = next(remaining)
+            if isinstance(tensor, tf.RaggedTensor):
+                rows.append(np.split(values, np.cumsum(next(remaining)))[:-1])
+            else:
+                rows.append(values.tolist() if values.ndim == 1 else values)
+        flat = []
+        for result, (dtype, shape) in zip(function(*rows), outputs, strict=True):
+            numpy_dtype = tf.as_dtype(dtype).as_numpy_dtype
+            if shape is not None:
+                flat.append(np.asarray(result, numpy_dtype))
+                continue
+            values = [np.asarray(row, numpy_dtype) for row in result]
+            flat.append(np.concatenate([np.zeros(0, numpy_dtype), *values]))
+            flat.append(np.array([len(row) for row in values], np.int64))
+        return flat
+
+    tensors: list[Any] = []
+    for tensor in inputs:
+        is_ragged = isinstance(tensor, tf.RaggedTensor)
+        tensors += [tensor.flat_values, tensor.row_lengths()] if is_ragged else [tensor]
+    dtypes: list[str] = []
+    for dtype, shape in outputs:
+        dtypes += [dtype, "int64"] if shape is None else [dtype]
+    flat = iter(tf.numpy_function(call, tensors, dtypes, stateful=stateful))
+    results = []
+    for _, shape in outputs:
+        values = next(flat)
+        values.set_shape([None] if shape is None else shape)
+        if shape is None:
+            lengths = next(flat)
+            lengths.set_shape(inputs[0].shape[:1])
+            values = tf.RaggedTensor.from_row_lengths(values, lengths, validate=False)
+        results.append(values)
     return results
-
-
-def map_sequences(
-    pack: Callable[[list[list[list[Any]]]], tuple[NDArray, NDArray]],
-    segments: Sequence[Any],
-    length: int,
-    second_dtype: str,
-) -> tuple[Any, Any]:
-    """Calls ``pack`` on the rows of segments in any containers, eagerly or in a TensorFlow graph.
-
-    Args:
-        pack: from the rows of each segment to two arrays [rows, length]: values, and another array.
-        segments: each a sequence of ids or tokens or a batch of them, all the same.
-        length: width of the arrays.
-        second_dtype: of the second array; the first is int32 or text, as the segments are.
-
-    Returns:
-        What ``pack`` gives, as arrays or as tensors; without the axis of rows for single sequences.
-    """
-    in_graph = tracing_tensorflow()
-    pairs: list[Any] = [ragged_in_graph(s) if in_graph else sequences_of(s) for s in segments]
-    if len({batched for _, batched in pairs}) != 1:
-        raise ValueError("all segments must have the same rank")
-    contents, (batched, *_) = zip(*pairs, strict=True)
-    if in_graph:
-        first, second = _pack_in_graph(pack, contents, length, second_dtype)
-    else:
-        first, second = pack(list(contents))
-    return (first, second) if batched else (first[0], second[0])
-
-
-def _pack_in_graph(pack: Any, segments: Sequence[Any], length: int, second_dtype: str) -> Any:
-    import tensorflow as tf
-
-    text = segments[0].dtype == tf.string
-
-    def pack_flat(*arrays: NDArray) -> tuple[NDArray, NDArray]:
-        rows = [
-            [row.tolist() for row in np.split(values, splits[1:-1])]
-            for values, splits in zip(arrays[::2], arrays[1::2], strict=True)
-        ]
-        first, second = pack(rows)
-        return (first.astype(object) if text else first), second
-
-    flat = [array for ragged in segments for array in (ragged.flat_values, ragged.row_splits)]
-    shape = (None, length)
-    outputs = [("string" if text else "int32", shape), (second_dtype, shape)]
-    return call_in_graph(pack_flat, flat, outputs)

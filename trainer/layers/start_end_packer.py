@@ -5,21 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from numpy.typing import NDArray
 
-from trainer.layers.join_segments import join_segments, special_values
-from trainer.layers.preprocessing_layer import PreprocessingLayer, map_sequences
+from trainer.layers.packer import Packer
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
-class StartEndPacker(PreprocessingLayer):
-    """Cuts, surrounds and pads sequences to one length.
+class StartEndPacker(Packer):
+    """Cuts sequences, puts values around them and pads them to one length.
 
     Args:
         sequence_length: length of the output.
         start_value, end_value: id(s) or token(s) before and after; None for none.
-        pad_value: id or token of unused places; 0 or "" where None.
-        return_padding_mask: also give bool of the same shape, True where there is a value.
+        pad_value: id or token of unused positions; 0 or "" where None.
+        return_padding_mask: also give bool of the same shape, False for padding.
         padding_side: "right" or "left".
     """
 
@@ -34,14 +32,10 @@ class StartEndPacker(PreprocessingLayer):
         padding_side: str = "right",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, **kwargs)
-        self.sequence_length = sequence_length
-        self._values = {"start_value": start_value, "end_value": end_value}
-        self.start_value = special_values(start_value)
-        self.end_value = special_values(end_value)
-        self.pad_value = pad_value
+        super().__init__(
+            sequence_length, start_value, end_value, pad_value, padding_side, name=name, **kwargs
+        )
         self.return_padding_mask = return_padding_mask
-        self.padding_side = padding_side
 
     def call(
         self,
@@ -55,35 +49,10 @@ class StartEndPacker(PreprocessingLayer):
         Returns:
             int32 (or strings) [batch, sequence_length] or [sequence_length], and the mask if asked.
         """
-        length = sequence_length or self.sequence_length
-
-        def pack(rows: list[list[list[Any]]]) -> tuple[NDArray, NDArray]:
-            values, owners = join_segments(
-                rows,
-                length=length,
-                start=self.start_value if add_start_value else [],
-                separator=[],
-                end=self.end_value if add_end_value else [],
-                pad_value=self.pad_value,
-                truncate="waterfall",
-                padding_side=self.padding_side,
-            )
-            return values, owners >= 0
-
-        packed, mask = map_sequences(pack, (inputs,), length, "bool")
-        return (packed, mask) if self.return_padding_mask else packed
-
-    def get_config(self) -> dict[str, Any]:
-        return (
-            super().get_config()
-            | self._values
-            | {
-                "sequence_length": self.sequence_length,
-                "pad_value": self.pad_value,
-                "return_padding_mask": self.return_padding_mask,
-                "padding_side": self.padding_side,
-            }
+        values, _, padding_mask = self.pack(
+            (inputs,), sequence_length, add_start_value, add_end_value
         )
+        return (values, padding_mask) if self.return_padding_mask else values
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         shape = (*inputs_shape[:-1], self.sequence_length)

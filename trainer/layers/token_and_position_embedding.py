@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
+from trainer.layers.constructor_arguments import ConstructorArguments
 from trainer.layers.position_embedding import PositionEmbedding
 from trainer.layers.reversible_embedding import ReversibleEmbedding
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
-class TokenAndPositionEmbedding(keras.layers.Layer):
+class TokenAndPositionEmbedding(ConstructorArguments, keras.layers.Layer):
     """int[batch, sequence] -> float[batch, sequence, embedding_dim].
 
     Args:
@@ -37,7 +39,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.vocabulary_size = int(vocabulary_size)
         self.sequence_length = int(sequence_length)
         self.embedding_dim = int(embedding_dim)
+        self.tie_weights = tie_weights
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.mask_zero = mask_zero
         self.token_embedding = ReversibleEmbedding(
             self.vocabulary_size,
             self.embedding_dim,
@@ -68,17 +72,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         )
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        return self.token_embedding.compute_mask(inputs, mask)
+        return ops.not_equal(inputs, 0) if self.mask_zero else None
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape, self.embedding_dim)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "vocabulary_size": self.vocabulary_size,
-            "sequence_length": self.sequence_length,
-            "embedding_dim": self.embedding_dim,
-            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
-            "tie_weights": self.token_embedding.tie_weights,
-            "mask_zero": self.token_embedding.mask_zero,
-        }

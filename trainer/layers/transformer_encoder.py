@@ -12,13 +12,14 @@ import keras
 from keras import ops
 from keras.src.backend import get_keras_mask
 
+from trainer.layers.constructor_arguments import ConstructorArguments
 from trainer.layers.dropout import Dropout
 from trainer.layers.products import project
 from trainer.layers.self_attention import SelfAttention
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
-class TransformerEncoder(keras.layers.Layer):
+class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
     """An encoder block over float[batch, sequence, hidden].
 
     Args:
@@ -177,21 +178,6 @@ class TransformerEncoder(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return inputs_shape
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        if self.attention_dropout is not None:
-            config["attention_dropout"] = self.attention_dropout
-        return config | {
-            "intermediate_dim": self.intermediate_dim,
-            "num_heads": self.num_heads,
-            "dropout": self.dropout,
-            "activation": keras.activations.serialize(self.activation),
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "normalize_first": self.normalize_first,
-        }
 
 
 def _key_ids(inputs: Any, padding_mask: Any, document_ids: Any) -> Any:

@@ -216,25 +216,6 @@ class BertBackbone(Backbone):
         x = self.embeddings_dropout(x, training=training)
         return x, masks
 
-    def get_config(self) -> dict[str, Any]:
-        own: dict[str, Any] = {"exact_gelu": True} if self.exact_gelu else {}
-        if self.attention_dropout is not None:
-            own["attention_dropout"] = self.attention_dropout
-        return (
-            super().get_config()
-            | own
-            | {
-                "vocabulary_size": self.vocabulary_size,
-                "num_layers": self.num_layers,
-                "num_heads": self.num_heads,
-                "hidden_dim": self.hidden_dim,
-                "intermediate_dim": self.intermediate_dim,
-                "dropout": self.dropout,
-                "max_sequence_length": self.max_sequence_length,
-                "num_segments": self.num_segments,
-            }
-        )
-
 
 def _positions_within_documents(document_ids: Any) -> Any:
     """int32[batch, sequence]: how many earlier positions belong to the same document."""

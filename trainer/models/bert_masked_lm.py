@@ -55,8 +55,8 @@ class BertMaskedLM(MaskedLM):
     ) -> None:
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.head_options = dict(head_options or {})
-        self.masked_lm_head = bert_masked_lm_head(backbone, **self.head_options)
+        self.head_options = head_options or None
+        self.masked_lm_head = bert_masked_lm_head(backbone, **(head_options or {}))
         positions = keras.Input(shape=(None,), dtype="int32", name="mask_positions")
         encoded = backbone(backbone.input)["sequence_output"]
         super().__init__(
@@ -64,7 +64,3 @@ class BertMaskedLM(MaskedLM):
             outputs=self.masked_lm_head(encoded, positions),
             **kwargs,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"head_options": dict(self.head_options)} if self.head_options else {}
-        return super().get_config() | own

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.mask.config import MaskConfig
 from pipelines.mask.mask_rows import mask_rows
+from trainer.layers.preprocessing_layer import Output, Text
 from trainer.models.preprocessor import Preprocessor
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
@@ -61,7 +62,7 @@ class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
         self._rows_prepared = 0
         self._rows_lock = threading.Lock()
 
-    def columns(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    def columns(self) -> dict[str, Output]:
         masks = (None, self.mask_selection_length)
         return super().columns() | {
             "mask_positions": ("int32", masks),
@@ -69,7 +70,7 @@ class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
             "mask_weights": ("float32", masks),
         }
 
-    def prepare(self, segments: Sequence[Sequence[str | bytes]]) -> dict[str, NDArray]:
+    def prepare(self, segments: Sequence[list[Text]]) -> dict[str, NDArray]:
         columns = super().prepare(segments)
         rows = len(columns["token_ids"])
         with self._rows_lock:
@@ -95,12 +96,3 @@ class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
         inputs = dict(columns)
         labels, weights = inputs.pop("mask_ids"), inputs.pop("mask_weights")
         return keras.utils.pack_x_y_sample_weight(inputs, labels, weights)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "mask_selection_rate": self.mask_selection_rate,
-            "mask_selection_length": self.mask_selection_length,
-            "mask_token_rate": self.mask_token_rate,
-            "random_token_rate": self.random_token_rate,
-            "seed": self.seed,
-        }

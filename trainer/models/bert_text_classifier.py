@@ -72,13 +72,6 @@ class BertTextClassifier(TextClassifier):
             **kwargs,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "num_classes": self.num_classes,
-            "activation": keras.activations.serialize(self.activation),
-            "dropout": self.dropout,
-        }
-
 
 Classifier = TextClassifier
 BertClassifier = BertTextClassifier

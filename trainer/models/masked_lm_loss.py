@@ -74,8 +74,8 @@ def sum_masked_lm_loss(
 def default_block_rows(width: int) -> int:
     """Rows of logits computed at a time by one device, from vectors of ``width`` dimensions.
 
-    On a CPU a block's logits had best stay in the cache; but every block goes over the whole table
-    and its gradient once, and that costs the more, the wider they are.
+    On a CPU a block's logits should stay in the cache; but every block reads the whole table and
+    its gradient once, which costs more the wider they are.
     """
     import jax
 
@@ -96,63 +96,40 @@ def _jax_sums() -> Any:
 
         So contiguous shards of rows stay on their devices and every device works on every block.
         """
-        rows = array.shape[0]
-        blocks = -(-rows // block_rows)
-        padding = [(0, blocks * block_rows - rows)] + [(0, 0)] * (array.ndim - 1)
-        padded = jnp.pad(array, padding)
+        blocks = -(-array.shape[0] // block_rows)
+        missing = blocks * block_rows - array.shape[0]
+        padded = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
         return padded.reshape(block_rows, blocks, *array.shape[1:])
 
-    def cast(*arguments: Any) -> tuple[Any, ...]:
-        """The table in the dtype of the vectors, and the rows in blocks."""
+    def accumulate(with_gradients: bool, *arguments: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+        """Loss, right predictions, and the gradients of hidden, table and bias if asked for."""
         hidden_ND, table_VD, bias_V, labels_N, weights_N, block_rows = arguments
-        block_rows = min(block_rows, hidden_ND.shape[0]) or 1
-        rows = [in_blocks(array, block_rows) for array in (hidden_ND, labels_N, weights_N)]
-        return *rows, table_VD.astype(hidden_ND.dtype), bias_V.astype(jnp.float32)
-
-    def block_logits(hidden_RD: Any, table_VD: Any, bias_V: Any, labels_R: Any) -> tuple[Any, ...]:
-        """Logits float32 [V, R], and for each row the highest and the wanted one.
-
-        The vocabulary comes first because sums over the last axis do not vectorise on CPU: this
-        way round, the elementwise work beside the products falls to a tenth.
-        """
-        logits_VR = jax.lax.dot_general(
-            table_VD, hidden_RD, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+        rows = hidden_ND.shape[0]
+        block_rows = min(block_rows, rows) or 1
+        hidden, labels, weights = (
+            in_blocks(array, block_rows) for array in (hidden_ND, labels_N, weights_N)
         )
-        logits_VR = logits_VR + bias_V[:, None]
-        highest_R = logits_VR.max(axis=0)
-        wanted_R = jnp.take_along_axis(logits_VR, labels_R[None, :], axis=0)[0]
-        return logits_VR, highest_R, wanted_R
-
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-    def sums(*arguments: Any) -> tuple[Any, Any]:
-        hidden, labels, weights, table_VD, bias_V = cast(*arguments)
-
-        def add_block(carry: tuple[Any, Any], block: Any) -> tuple[tuple[Any, Any], None]:
-            labels_R, weights_R = labels[:, block], weights[:, block]
-            logits_VR, highest_R, wanted_R = block_logits(
-                hidden[:, block], table_VD, bias_V, labels_R
-            )
-            total_R = jnp.log(jnp.exp(logits_VR - highest_R).sum(axis=0)) + highest_R
-            loss, correct = carry
-            loss += ((total_R - wanted_R) * weights_R).sum()
-            return (loss, correct + ((wanted_R >= highest_R) * weights_R).sum()), None
-
-        zero = jnp.zeros((), jnp.float32)
-        (loss, correct), _ = jax.lax.scan(add_block, (zero, zero), jnp.arange(hidden.shape[1]))
-        return loss, correct
-
-    def forward(*arguments: Any) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-        """Also the gradients of the loss: they cost two products while the logits are at hand."""
-        hidden, labels, weights, table_VD, bias_V = cast(*arguments)
+        table_VD, bias_V = table_VD.astype(hidden.dtype), bias_V.astype(jnp.float32)
 
         def add_block(carry: tuple[Any, ...], block: Any) -> tuple[tuple[Any, ...], Any]:
-            loss, correct, d_table_VD, d_bias_V = carry
+            loss, correct, *d_parameters = carry
             hidden_RD, labels_R, weights_R = hidden[:, block], labels[:, block], weights[:, block]
-            logits_VR, highest_R, wanted_R = block_logits(hidden_RD, table_VD, bias_V, labels_R)
+            # The vocabulary comes first because sums over the last axis do not vectorise on CPUs:
+            # this way the elementwise work beside the products falls to a tenth.
+            logits_VR = jax.lax.dot_general(
+                table_VD, hidden_RD, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+            )
+            logits_VR = logits_VR + bias_V[:, None]
+            highest_R = logits_VR.max(axis=0)
+            wanted_R = jnp.take_along_axis(logits_VR, labels_R[None, :], axis=0)[0]
             exponents_VR = jnp.exp(logits_VR - highest_R)
             total_R = exponents_VR.sum(axis=0)
             loss += ((jnp.log(total_R) + highest_R - wanted_R) * weights_R).sum()
             correct += ((wanted_R >= highest_R) * weights_R).sum()
+            if not with_gradients:
+                return (loss, correct), None
+            # They cost two products while the logits are at hand.
+            d_table_VD, d_bias_V = d_parameters
             is_label = jax.lax.broadcasted_iota(jnp.int32, logits_VR.shape, 0) == labels_R
             d_logits_VR = exponents_VR * (weights_R / total_R) - is_label * weights_R
             d_bias_V += d_logits_VR.sum(axis=1)
@@ -163,15 +140,26 @@ def _jax_sums() -> Any:
             d_table_VD += jnp.dot(d_logits_VR, hidden_RD, preferred_element_type=jnp.float32)
             return (loss, correct, d_table_VD, d_bias_V), d_hidden_RD
 
-        zero = jnp.zeros((), jnp.float32)
-        carry = (zero, zero, jnp.zeros(table_VD.shape, jnp.float32), jnp.zeros_like(bias_V))
-        carry, d_hidden = jax.lax.scan(add_block, carry, jnp.arange(hidden.shape[1]))
-        loss, correct, *d_parameters = carry
-        # [blocks, R, D] -> rows in their order, without the padding.
-        d_hidden = d_hidden.swapaxes(0, 1).reshape(-1, d_hidden.shape[-1])
-        gradients = (d_hidden[: arguments[0].shape[0]], *d_parameters)
+        carry = [jnp.zeros((), jnp.float32)] * 2
+        if with_gradients:
+            carry += [jnp.zeros(table_VD.shape, jnp.float32), jnp.zeros_like(bias_V)]
+        (loss, correct, *gradients), d_hidden = jax.lax.scan(
+            add_block, tuple(carry), jnp.arange(hidden.shape[1])
+        )
+        if with_gradients:
+            # [blocks, R, D] -> rows in their order, without the padding.
+            d_hidden = d_hidden.swapaxes(0, 1).reshape(-1, d_hidden.shape[-1])
+            gradients = [d_hidden[:rows], *gradients]
         casts = zip(gradients, arguments, strict=False)
-        return (loss, correct), tuple(gradient.astype(a.dtype) for gradient, a in casts)
+        return loss, correct, tuple(gradient.astype(a.dtype) for gradient, a in casts)
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+    def sums(*arguments: Any) -> tuple[Any, Any]:
+        return accumulate(False, *arguments)[:2]
+
+    def forward(*arguments: Any) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
+        loss, correct, gradients = accumulate(True, *arguments)
+        return (loss, correct), gradients
 
     def backward(block_rows: int, gradients: Any, cotangents: Any) -> tuple[Any, ...]:
         d_loss, _ = cotangents  # ``correct`` is a count: it has no gradient

@@ -10,23 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
+from trainer.layers.constructor_arguments import ConstructorArguments
 from trainer.layers.multi_segment_packer import MultiSegmentPacker
-from trainer.layers.preprocessing_layer import (
-    PreprocessingLayer,
-    call_in_graph,
-    texts_in_graph,
-    texts_of,
-    tracing_tensorflow,
-)
+from trainer.layers.preprocessing_layer import Output, PreprocessingLayer, Text, map_rows
 from trainer.models.bert_backbone import BertBackbone
 from trainer.presets.builtin import BUILTIN_PRESETS
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
 
-class Preprocessor(PreprocessingLayer):
+class Preprocessor(ConstructorArguments, PreprocessingLayer):
     """Base class of BERT's preprocessors; ``from_preset`` infers the class from the preset.
 
     Args:
@@ -62,7 +56,7 @@ class Preprocessor(PreprocessingLayer):
             truncate=self.truncate,
         )
 
-    def columns(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    def columns(self) -> dict[str, Output]:
         """Name -> (dtype, shape) of what ``prepare`` gives."""
         row = (None, self.sequence_length)
         return {
@@ -71,7 +65,7 @@ class Preprocessor(PreprocessingLayer):
             "segment_ids": ("int32", row),
         }
 
-    def prepare(self, segments: Sequence[Sequence[str | bytes]]) -> dict[str, NDArray]:
+    def prepare(self, segments: Sequence[list[Text]]) -> dict[str, NDArray]:
         """A batch of rows from the batches of their first, second, … segments."""
         rows = tuple(map(self.tokenizer.tokenize_texts, segments))
         token_ids, segment_ids = self.packer(rows)
@@ -92,44 +86,15 @@ class Preprocessor(PreprocessingLayer):
             A dict of numpy arrays [batch, sequence_length] (without the batch for one string) or,
             in ``tf.data``, of tensors; with ``y`` (and ``sample_weight``) the tuple Keras expects.
         """
+        columns = self.columns()
+
+        def prepare(*segments: list[Text]) -> list[NDArray]:
+            prepared = self.prepare(segments)
+            return [prepared[name] for name in columns]
+
         segments = x if isinstance(x, tuple) else (x,)
-        if tracing_tensorflow():
-            columns, batched = self._prepare_in_graph(segments)
-        else:
-            pairs = [texts_of(segment) for segment in segments]
-            if len({batched for _, batched in pairs}) != 1:
-                raise ValueError("segments must all be single strings or all be batches")
-            batched = pairs[0][1]
-            columns = self.prepare([texts for texts, _ in pairs])
-        if not batched:
-            columns = {name: values[0] for name, values in columns.items()}
-        return self.finish(columns, y, sample_weight)
-
-    def _prepare_in_graph(self, segments: tuple[Any, ...]) -> tuple[dict[str, Any], bool]:
-        specification = self.columns()
-
-        def prepare(*texts: NDArray) -> list[NDArray]:
-            prepared = self.prepare([batch.tolist() for batch in texts])
-            return [np.asarray(prepared[name]) for name in specification]
-
-        batched = len(segments[0].shape) == 1
-        inputs = [texts_in_graph(segment) for segment in segments]
-        tensors = call_in_graph(prepare, inputs, list(specification.values()))
-        return dict(zip(specification, tensors, strict=True)), batched
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "tokenizer": keras.layers.serialize(self.tokenizer),
-            "sequence_length": self.sequence_length,
-            "truncate": self.truncate,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        config = dict(config)
-        if isinstance(config.get("tokenizer"), dict):
-            config["tokenizer"] = keras.layers.deserialize(config["tokenizer"])
-        return cls(**config)
+        arrays = map_rows(prepare, segments, list(columns.values()), texts=True)
+        return self.finish(dict(zip(columns, arrays, strict=True)), y, sample_weight)
 
     @classmethod
     def from_preset(cls, preset: str, **kwargs: Any) -> Any:

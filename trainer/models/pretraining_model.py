@@ -47,7 +47,6 @@ from trainer.layers.masked_lm_head import MaskedLMHead
 from trainer.models.bert_backbone import BertBackbone, bert_kernel_initializer
 from trainer.models.masked_lm_loss import sum_masked_lm_loss
 
-KERAS_NLP_HEAD_EPSILON = 1e-5
 _INPUTS = ("token_ids", "segment_ids", "padding_mask")
 _NEXT_SENTENCE_MEANS = ("masked_lm_loss", "next_sentence_loss", "next_sentence_accuracy")
 
@@ -77,8 +76,7 @@ class PretrainingModel(keras.Model):
 
     Args:
         backbone: the encoder to train.
-        masked_lm_head: a built head over ``backbone.token_embedding``; a fresh one where None.
-        portable_head: the fresh head's activation is ``gelu_sharp``. Then what ``to_masked_lm``
+        portable_head: the head's activation is ``gelu_sharp``. Then what ``to_masked_lm``
             gives is the same function in KerasHub and at Hugging Face. KerasHub's head has the exact
             GELU and epsilon 1e-5, Hugging Face's what its encoder has: with a plain head no weights
             make the two equal, and logits differ by about 1e-3.
@@ -90,7 +88,6 @@ class PretrainingModel(keras.Model):
     def __init__(
         self,
         backbone: BertBackbone,
-        masked_lm_head: MaskedLMHead | None = None,
         block_rows: int | None = None,
         portable_head: bool = False,
         next_sentence: bool = False,
@@ -99,7 +96,7 @@ class PretrainingModel(keras.Model):
         super().__init__(**kwargs)
         self.backbone = backbone
         options = {"intermediate_activation": gelu_sharp} if portable_head else {}
-        self.masked_lm_head = masked_lm_head or bert_masked_lm_head(backbone, **options)
+        self.masked_lm_head = bert_masked_lm_head(backbone, **options)
         self.block_rows = block_rows
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.next_sentence_head = None
@@ -177,7 +174,7 @@ class PretrainingModel(keras.Model):
         from trainer.models.bert_masked_lm import BertMaskedLM
 
         head = self.masked_lm_head
-        task = BertMaskedLM(self.backbone, preprocessor, _options_of(head))
+        task = BertMaskedLM(self.backbone, preprocessor)
         task.masked_lm_head.set_weights(head.get_weights())
         if head.intermediate_activation is gelu_sharp:
             dense = task.masked_lm_head._intermediate_dense
@@ -197,17 +194,3 @@ def _sum_next_sentence_loss(logits: Any, labels: Any) -> dict[str, Any]:
         "next_sentence_correct_sum": ops.sum(right * counted),
         "next_sentence_weight_sum": ops.sum(counted),
     }
-
-
-def _options_of(head: MaskedLMHead) -> dict[str, Any]:
-    """What ``BertMaskedLM`` must be told to build this head: nothing where it is KerasNLP's."""
-    options: dict[str, Any] = {}
-    if head.intermediate_activation is gelu_approximate:
-        options["intermediate_activation"] = "gelu_approximate"
-    elif head.intermediate_activation not in (gelu_sharp, keras.activations.gelu):
-        options["intermediate_activation"] = keras.activations.serialize(
-            head.intermediate_activation
-        )
-    if head.layer_norm_epsilon != KERAS_NLP_HEAD_EPSILON:
-        options["layer_norm_epsilon"] = head.layer_norm_epsilon
-    return options

@@ -14,38 +14,27 @@ import keras
 
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.preprocessor import Preprocessor
+from trainer.models.preset_model import PresetModel
 from trainer.models.string_batches import StringBatches, split_for_validation
-from trainer.presets.builtin import BUILTIN_PRESETS
 
 
-class Task(keras.Model):
+class Task(PresetModel):
     """Base class of tasks; a subclass sets ``backbone`` and ``preprocessor`` and builds its head.
 
     Args:
         compile: compile with the task's default optimizer, loss and metrics.
     """
 
-    presets = BUILTIN_PRESETS
     backbone_cls = BertBackbone
     preprocessor_cls: Any = None
     activation: Any = None  # of the outputs; None: they are logits
+    _untracked = ("preprocessor",)
 
     def __init__(self, *args: Any, compile: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._initialized = True
         self.dtype_policy = self.backbone.dtype_policy
         if compile:
             self.compile()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # As in Backbone: Torch modules refuse attributes before their constructor ran. And the
-        # preprocessor is no part of the network.
-        if name == "preprocessor" or (
-            keras.config.backend() == "torch" and not hasattr(self, "_initialized")
-        ):
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
         """``keras.Model.compile``; "auto" is Adam at 5e-5, sparse cross-entropy and accuracy."""
@@ -58,8 +47,6 @@ class Task(keras.Model):
             if kwargs.get(name) == "auto":
                 kwargs[name] = [keras.metrics.SparseCategoricalAccuracy()]
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
-
-    # --- data
 
     def preprocess_samples(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """A batch as the preprocessor makes it: x, (x, y) or (x, y, sample_weight)."""
@@ -161,47 +148,8 @@ class Task(keras.Model):
         prepared = self.preprocess_samples(x, y, sample_weight)
         return keras.utils.unpack_x_y_sample_weight(prepared)
 
-    # --- configuration and presets
-
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments as JSON-able values (not the functional graph)."""
-        preprocessor = self.preprocessor
-        return {
-            "backbone": keras.layers.serialize(self.backbone),
-            "preprocessor": None if preprocessor is None else keras.layers.serialize(preprocessor),
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        config = dict(config)
-        for part in ("backbone", "preprocessor"):
-            if isinstance(config.get(part), dict):
-                config[part] = keras.layers.deserialize(config[part])
-        return cls(**config)
-
-    @classmethod
-    def from_preset(cls, preset: str, load_weights: bool = True, **kwargs: Any) -> Any:
-        """Loads a task from a built-in name, ``kaggle://``, ``hf://`` or a directory.
-
-        The head's weights are loaded too where the preset holds this very task and ``num_classes``
-        is not given; otherwise the head is fresh.
-
-        Args:
-            preset: the name, handle or directory.
-            load_weights: False for fresh weights everywhere.
-            kwargs: the task's own arguments (``num_classes``, ``preprocessor=None``, …) and the
-                backbone's ``dtype``.
-
-        Raises:
-            UserError: unknown name, missing file, or weights that do not fit the configuration.
-        """
-        from trainer.presets.load import load_task
-
-        return load_task(cls, preset, load_weights, **kwargs)
-
-    def save_to_preset(self, preset_dir: str) -> None:
-        """Writes the task, its backbone and its preprocessor into ``preset_dir``."""
-        from trainer.presets.save import save_task
-
-        save_task(self, preset_dir)
+        config = super().get_config()
+        del config["trainable"], config["dtype"]  # the backbone's
+        return {key: config.pop(key) for key in ("backbone", "preprocessor", "name")} | config

@@ -21,10 +21,9 @@ from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_masked_lm import BertMaskedLM
 from trainer.models.bert_text_classifier import BertTextClassifier
 from trainer.presets.fetch import fetch_file
-from trainer.presets.huggingface_tokenizer import load_tokenizer_files, save_tokenizer_files
+from trainer.presets.huggingface_tokenizer import save_tokenizer_files
 from trainer.presets.huggingface_weights import Tensor, head_tensors, read_safetensors, tensors_of
 from trainer.presets.json_files import read_json, write_json
-from trainer.presets.weights import check_vocabulary
 
 _ARCHITECTURES: dict[Any, str] = {
     BertBackbone: "BertModel",
@@ -80,13 +79,13 @@ def save_huggingface(
     # safetensors makes a file for its owner alone; presets are for sharing.
     os.chmod(weights, 0o644)
     config = _config_of(model, architecture, tokenizer)
-    write_json(os.path.join(directory, "config.json"), config, indent=2)
+    write_json(directory, "config.json", config, indent=2)
     if tokenizer is not None:
         save_tokenizer_files(tokenizer, config["max_position_embeddings"], directory)
 
 
-def load_huggingface_backbone(preset: str, load_weights: bool = True, **kwargs: Any) -> Any:
-    """The encoder of a Hugging Face directory or ``hf://`` handle as a BertBackbone."""
+def backbone_arguments(preset: str) -> dict[str, Any]:
+    """``BertBackbone``'s arguments for the encoder of a Hugging Face directory or handle."""
     config = _read_config(preset)
     source = f"{preset}/config.json"
     missing = [key for key in _SIZES if key not in config]
@@ -100,43 +99,35 @@ def load_huggingface_backbone(preset: str, load_weights: bool = True, **kwargs: 
     position = config.get("position_embedding_type", "absolute")
     if position != "absolute":
         raise UserError(f"{source}: position_embedding_type {position!r} is not supported")
-    arguments = {
+    return {
         **{ours: config[theirs] for theirs, ours in _SIZES.items()},
         **{ours: config.get(theirs, value) for theirs, (ours, value) in _LIMITS.items()},
         "dropout": config.get("hidden_dropout_prob", 0.1),
         "exact_gelu": activation == "gelu",
     }
-    backbone = BertBackbone(**{**arguments, **kwargs})
-    if load_weights:
-        _assign(tensors_of(backbone), _read_tensors(preset), preset)
-    return backbone
 
 
-def load_huggingface_task(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) -> Any:
-    """A task on the encoder of a Hugging Face directory, with its head where it has one."""
+def task_arguments(cls: Any, preset: str) -> dict[str, Any]:
+    """The arguments, of a head of class ``cls``, that a Hugging Face directory decides."""
     config = _read_config(preset)
-    dtype = {"dtype": kwargs.pop("dtype")} if "dtype" in kwargs else {}
-    backbone = load_huggingface_backbone(preset, load_weights, **dtype)
-    if "preprocessor" not in kwargs:
-        tokenizer = load_tokenizer_files(preset)
-        length = backbone.max_sequence_length
-        kwargs["preprocessor"] = cls.preprocessor_cls(tokenizer, sequence_length=length)
-    check_vocabulary(backbone, kwargs["preprocessor"], preset)
-    tensors = _read_tensors(preset) if load_weights else {}
-    has_head = any(name.startswith(("cls.predictions.", "classifier.")) for name in tensors)
-    if issubclass(cls, BertMaskedLM):
-        options = {"layer_norm_epsilon": config.get("layer_norm_eps", _LAYER_NORM_EPSILON)}
-        if config.get("hidden_act", "gelu") != "gelu":
-            options["intermediate_activation"] = "gelu_approximate"
-        kwargs.setdefault("head_options", options)
-    elif "num_classes" in kwargs:
-        has_head = False  # the user asks for a fresh one
-    else:
-        kwargs["num_classes"] = len(config.get("id2label") or {}) or config.get("num_labels", 2)
-    task = cls(backbone, **kwargs)
-    if has_head:
-        _assign(head_tensors(task), tensors, preset)
-    return task
+    if not issubclass(cls, BertMaskedLM):
+        return {"num_classes": len(config.get("id2label") or {}) or config.get("num_labels", 2)}
+    options = {"layer_norm_epsilon": config.get("layer_norm_eps", _LAYER_NORM_EPSILON)}
+    if config.get("hidden_act", "gelu") != "gelu":
+        options["intermediate_activation"] = "gelu_approximate"
+    return {"head_options": options}
+
+
+def load_backbone_weights(backbone: BertBackbone, preset: str) -> None:
+    """Fills a backbone; a masked LM's has no pooler, which then stays fresh."""
+    _assign(tensors_of(backbone), _read_tensors(preset), preset, optional="pooler.")
+
+
+def load_head_weights(task: Any, preset: str) -> None:
+    """Fills a task's head where the directory has one of its kind."""
+    table, tensors = head_tensors(task), _read_tensors(preset)
+    if table.keys() & tensors.keys():
+        _assign(table, tensors, preset)
 
 
 def _config_of(model: Any, architecture: str, tokenizer: Any) -> dict[str, Any]:
@@ -180,12 +171,17 @@ def _read_tensors(preset: str) -> dict[str, NDArray]:
     return read_safetensors(fetch_file(preset, "model.safetensors"))
 
 
-def _assign(table: dict[str, Tensor], tensors: dict[str, NDArray], preset: str) -> None:
+def _assign(
+    table: dict[str, Tensor],
+    tensors: dict[str, NDArray],
+    preset: str,
+    optional: str | None = None,
+) -> None:
     source = f"{preset}/model.safetensors"
     for name, ours in table.items():
         theirs = tensors.get(name)
         if theirs is None:
-            if name.startswith("pooler."):  # a masked LM has none: it stays fresh
+            if optional and name.startswith(optional):
                 continue
             raise UserError(f"{source}: {name} is missing; the file is damaged")
         if theirs.shape != ours.shape:

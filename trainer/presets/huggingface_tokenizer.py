@@ -20,22 +20,22 @@ def save_tokenizer_files(tokenizer: Any, max_length: int, directory: str) -> Non
     vocabulary = tokenizer.get_vocabulary()
     with open(os.path.join(directory, "vocab.txt"), "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{token}\n" for token in vocabulary)
-    _write(directory, "special_tokens_map.json", _TOKENS)
-    _write(
-        directory,
-        "tokenizer_config.json",
-        {
-            **_TOKENS,
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": tokenizer.lowercase,
-            "do_basic_tokenize": True,
-            "strip_accents": tokenizer.strip_accents,
-            "tokenize_chinese_chars": True,
-            "model_max_length": max_length,
-            "clean_up_tokenization_spaces": False,
-        },
-    )
-    _write(directory, "tokenizer.json", _fast_tokenizer(tokenizer, vocabulary))
+    settings = {
+        **_TOKENS,
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": tokenizer.lowercase,
+        "do_basic_tokenize": True,
+        "strip_accents": tokenizer.strip_accents,
+        "tokenize_chinese_chars": True,
+        "model_max_length": max_length,
+        "clean_up_tokenization_spaces": False,
+    }
+    for name, content in (
+        ("special_tokens_map.json", _TOKENS),
+        ("tokenizer_config.json", settings),
+        ("tokenizer.json", _fast_tokenizer(tokenizer, vocabulary)),
+    ):
+        write_json(directory, name, content, indent=2, ensure_ascii=False)
 
 
 def load_tokenizer_files(preset: str, **kwargs: Any) -> Any:
@@ -55,14 +55,13 @@ def load_tokenizer_files(preset: str, **kwargs: Any) -> Any:
 def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
     ids = {token: i for i, token in enumerate(vocabulary)}
 
-    def item(kind: str, name: str, type_id: int) -> dict[str, Any]:
-        return {kind: {"id": name, "type_id": type_id}}
+    def layout(*names: str, type_id: int) -> list[dict[str, Any]]:
+        kinds = {"A": "Sequence", "B": "Sequence"}
+        return [
+            {kinds.get(name, "SpecialToken"): {"id": name, "type_id": type_id}} for name in names
+        ]
 
-    single = [
-        item("SpecialToken", "[CLS]", 0),
-        item("Sequence", "A", 0),
-        item("SpecialToken", "[SEP]", 0),
-    ]
+    single = layout("[CLS]", "A", "[SEP]", type_id=0)
     return {
         "version": "1.0",
         "truncation": None,
@@ -90,7 +89,7 @@ def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
         "post_processor": {
             "type": "TemplateProcessing",
             "single": single,
-            "pair": [*single, item("Sequence", "B", 1), item("SpecialToken", "[SEP]", 1)],
+            "pair": [*single, *layout("B", "[SEP]", type_id=1)],
             "special_tokens": {
                 token: {"id": token, "ids": [ids[token]], "tokens": [token]}
                 for token in ("[CLS]", "[SEP]")
@@ -105,7 +104,3 @@ def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
             "vocab": ids,
         },
     }
-
-
-def _write(directory: str, name: str, content: dict[str, Any]) -> None:
-    write_json(os.path.join(directory, name), content, indent=2, ensure_ascii=False)

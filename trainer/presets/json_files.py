@@ -21,8 +21,8 @@ def read_json(path: str) -> dict[str, Any]:
     return content
 
 
-def write_json(path: str, content: dict[str, Any], **style: Any) -> None:
+def write_json(folder: str, name: str, content: dict[str, Any], **style: Any) -> None:
     """Writes a JSON object in a folder that is made where missing; ``style`` goes to ``json.dump``."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n") as file:
         json.dump(content, file, **style)

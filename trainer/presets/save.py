@@ -16,9 +16,9 @@ from trainer.presets.weights import save_task_weights
 _KERAS_HUB_VERSION = "0.32.0"
 
 
-def save_backbone(backbone: Any, preset_dir: str) -> None:
-    """Writes ``config.json``, ``metadata.json`` and ``model.weights.h5``."""
-    _write(preset_dir, "config.json", describe(backbone))
+def save_model(model: Any, preset_dir: str) -> None:
+    """Writes a backbone, or a task with its backbone and, if there is one, its preprocessor."""
+    backbone = getattr(model, "backbone", model)
     metadata = {
         "keras_version": keras.__version__,
         "keras_hub_version": _KERAS_HUB_VERSION,
@@ -26,32 +26,26 @@ def save_backbone(backbone: Any, preset_dir: str) -> None:
         "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
         "tasks": ["MaskedLM", "TextClassifier"],
     }
-    _write(preset_dir, "metadata.json", metadata)
+    write_json(preset_dir, "config.json", describe(backbone), indent=4)
+    write_json(preset_dir, "metadata.json", metadata, indent=4)
     backbone.save_weights(os.path.join(preset_dir, "model.weights.h5"))
-
-
-def save_tokenizer(tokenizer: Any, preset_dir: str) -> None:
-    """Writes ``tokenizer.json`` and ``assets/tokenizer/vocabulary.txt``."""
-    _write(preset_dir, "tokenizer.json", describe(tokenizer))
-    assets = os.path.join(preset_dir, "assets", "tokenizer")
-    os.makedirs(assets, exist_ok=True)
-    tokenizer.save_assets(assets)
+    if model is backbone:
+        return
+    write_json(preset_dir, "task.json", describe(model), indent=4)
+    save_task_weights(model, os.path.join(preset_dir, "task.weights.h5"))
+    if model.preprocessor is not None:
+        save_preprocessor(model.preprocessor, preset_dir)
 
 
 def save_preprocessor(preprocessor: Any, preset_dir: str) -> None:
     """Writes ``preprocessor.json`` and the tokenizer."""
-    _write(preset_dir, "preprocessor.json", describe(preprocessor))
+    write_json(preset_dir, "preprocessor.json", describe(preprocessor), indent=4)
     save_tokenizer(preprocessor.tokenizer, preset_dir)
 
 
-def save_task(task: Any, preset_dir: str) -> None:
-    """Writes ``task.json``, ``task.weights.h5``, the backbone and, if there is one, the preprocessor."""
-    _write(preset_dir, "task.json", describe(task))
-    save_task_weights(task, os.path.join(preset_dir, "task.weights.h5"))
-    save_backbone(task.backbone, preset_dir)
-    if task.preprocessor is not None:
-        save_preprocessor(task.preprocessor, preset_dir)
-
-
-def _write(preset_dir: str, name: str, content: dict[str, Any]) -> None:
-    write_json(os.path.join(preset_dir, name), content, indent=4)
+def save_tokenizer(tokenizer: Any, preset_dir: str) -> None:
+    """Writes ``tokenizer.json`` and ``assets/tokenizer/vocabulary.txt``."""
+    write_json(preset_dir, "tokenizer.json", describe(tokenizer), indent=4)
+    assets = os.path.join(preset_dir, "assets", "tokenizer")
+    os.makedirs(assets, exist_ok=True)
+    tokenizer.save_assets(assets)

@@ -22,23 +22,18 @@ def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:
     import h5py
 
     shapes: dict[str, tuple[int, ...]] = {}
-
-    def walk(group: Any, prefix: str) -> None:
-        for name in group:
-            inner = f"{prefix}{name}"
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise UserError(f"{path}: {inner} is a link to elsewhere; refused")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                walk(item, f"{inner}/")
-            elif item.is_virtual or item.external:
-                raise UserError(f"{path}: {inner} keeps its data in another file; refused")
-            else:
-                shapes[inner] = item.shape
-
+    links: dict[str, Any] = {}
     try:
         with h5py.File(path, "r") as file:
-            walk(file, "")
+            file.visititems_links(links.__setitem__)
+            for name, link in links.items():
+                if not isinstance(link, h5py.HardLink):
+                    raise UserError(f"{path}: {name} is a link to elsewhere; refused")
+                item = file[name]
+                if isinstance(item, h5py.Dataset):
+                    if item.is_virtual or item.external:
+                        raise UserError(f"{path}: {name} keeps its data in another file; refused")
+                    shapes[name] = item.shape
     except OSError as error:
         raise UserError(
             f"{path}: not a readable HDF5 file ({error}); the preset is damaged"

@@ -12,14 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.layers.preprocessing_layer import (
-    PreprocessingLayer,
-    call_in_graph,
-    sequences_of,
-    texts_in_graph,
-    texts_of,
-    tracing_tensorflow,
-)
+from trainer.layers.preprocessing_layer import PreprocessingLayer, Text, map_rows, sequences_of
 from trainer.presets.builtin import BUILTIN_PRESETS
 
 
@@ -49,16 +42,15 @@ class Tokenizer(PreprocessingLayer):
             list of lists, or int32[batch, sequence_length] where ``sequence_length`` is set. In
             ``tf.data``: a tensor, or a ragged tensor for a batch.
         """
-        if tracing_tensorflow():
-            return self._tokenize_in_graph(inputs)
-        texts, batched = texts_of(inputs)
+        length = self.sequence_length
+        shape = None if length is None else (None, length)
+        dtype = "string" if self._gives_text else "int32"
+        (ids,) = map_rows(self._tokenize, (inputs,), [(dtype, shape)], texts=True)
+        return ids
+
+    def _tokenize(self, texts: list[Text]) -> list[Any]:
         rows = self.tokenize_texts(texts)
-        if self.sequence_length is not None:
-            dense = self._dense(rows)
-            return dense if batched else dense[0]
-        if batched:
-            return rows
-        return rows[0] if self._gives_text else np.array(rows[0], np.int32)
+        return [rows if self.sequence_length is None else self._dense(rows)]
 
     def detokenize(self, inputs: Any) -> Any:
         """The text of a sequence of ids, or the texts of a batch; not always the original text."""
@@ -78,27 +70,6 @@ class Tokenizer(PreprocessingLayer):
             row = row[: self.sequence_length]
             dense[r, : len(row)] = row
         return dense.astype(np.str_) if self._gives_text else dense
-
-    def _tokenize_in_graph(self, inputs: Any) -> Any:
-        import tensorflow as tf
-
-        batched = tf.convert_to_tensor(inputs).shape.rank == 1
-        dtype = np.dtype(object) if self._gives_text else np.dtype(np.int32)
-
-        def tokenize(texts: NDArray) -> tuple[NDArray, NDArray]:
-            rows = self.tokenize_texts(texts.tolist())
-            splits = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-            return np.array([token for row in rows for token in row], dtype), splits
-
-        name = "string" if self._gives_text else "int32"
-        values, splits = call_in_graph(
-            tokenize, [texts_in_graph(inputs)], [(name, (None,)), ("int64", (None,))]
-        )
-        ragged = tf.RaggedTensor.from_row_splits(values, splits, validate=False)
-        if self.sequence_length is not None:
-            dense = ragged.to_tensor(shape=(None, self.sequence_length))
-            return dense if batched else dense[0]
-        return ragged if batched else values
 
     # --- special tokens: KerasNLP gives each an attribute for the token and one for its id
 

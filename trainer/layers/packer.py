@@ -1,0 +1,68 @@
+"""What the two packers share: special values, and any container of ids or tokens around the core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.layers.constructor_arguments import ConstructorArguments
+from trainer.layers.join_segments import join_segments
+from trainer.layers.preprocessing_layer import PreprocessingLayer, map_rows
+
+
+class Packer(ConstructorArguments, PreprocessingLayer):
+    """Base class; a subclass's ``call`` hands its segments to ``pack``."""
+
+    def __init__(
+        self,
+        sequence_length: int,
+        start_value: Any,
+        end_value: Any,
+        pad_value: Any,
+        padding_side: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sequence_length = sequence_length
+        self.truncate = "waterfall"
+        self.pad_value = pad_value
+        self.padding_side = padding_side
+        self._arguments = {"start_value": start_value, "end_value": end_value}
+        self.start_value = special_values(start_value)
+        self.end_value = special_values(end_value)
+        self.sep_value: list[Any] = []
+
+    def pack(
+        self,
+        segments: tuple[Any, ...],
+        sequence_length: int | None,
+        add_start_value: bool,
+        add_end_value: bool,
+    ) -> list[Any]:
+        """What ``join_segments`` gives, without the batch for single sequences."""
+        length = sequence_length or self.sequence_length
+
+        def join(*rows: Any) -> Any:
+            return join_segments(
+                rows,
+                length=length,
+                start=self.start_value if add_start_value else [],
+                separator=self.sep_value,
+                end=self.end_value if add_end_value else [],
+                pad_value=self.pad_value,
+                truncate=self.truncate,
+                padding_side=self.padding_side,
+            )
+
+        values = "string" if getattr(segments[0], "dtype", None) == "string" else "int32"
+        outputs = [(dtype, (None, length)) for dtype in (values, "int32", "bool")]
+        return map_rows(join, segments, outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | self._arguments
+
+
+def special_values(value: Any) -> list[Any]:
+    """One id or token, or several, or None, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
