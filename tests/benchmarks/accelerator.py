@@ -116,17 +116,8 @@ def _dense(form: Any) -> Callable[..., Any]:
     """A form that takes a mask, with the arguments of ``attention.attend``."""
     from trainer.layers.attention import attend_by_jax, attend_explicitly, dense_mask
 
-    def attend(
-        query: Any,
-        key: Any,
-        value: Any,
-        *,
-        scale: float,
-        mask: Any = None,
-        key_ids: Any = None,
-        query_ids: Any = None,
-    ) -> Any:
-        mask = dense_mask(mask, key_ids, query_ids)
+    def attend(query: Any, key: Any, value: Any, *, scale: float, **visible: Any) -> Any:
+        mask = dense_mask(**{"mask": None, **visible})
         if form == "explicit":
             return attend_explicitly(query, key, value, mask, scale)
         return attend_by_jax(query, key, value, mask, scale, form)
@@ -135,7 +126,7 @@ def _dense(form: Any) -> Callable[..., Any]:
 
 
 def _splash(query: Any, key: Any, value: Any, *, scale: float, **ids: Any) -> Any:
-    from trainer.layers.attention import attend_by_splash
+    from trainer.layers.splash_attention import attend_by_splash
 
     return attend_by_splash(query, key, value, ids["key_ids"], ids["query_ids"], scale)
 

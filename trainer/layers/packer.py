@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trainer.layers.constructor_arguments import ConstructorArguments
 from trainer.layers.join_segments import join_segments
@@ -42,20 +46,30 @@ class Packer(ConstructorArguments, PreprocessingLayer):
         length = sequence_length or self.sequence_length
 
         def join(*rows: Any) -> Any:
-            return join_segments(
-                rows,
-                length=length,
-                start=self.start_value if add_start_value else [],
-                separator=self.sep_value,
-                end=self.end_value if add_end_value else [],
-                pad_value=self.pad_value,
-                truncate=self.truncate,
-                padding_side=self.padding_side,
-            )
+            return self.join(rows, length, add_start_value, add_end_value)
 
         values = "string" if getattr(segments[0], "dtype", None) == "string" else "int32"
         outputs = [(dtype, (None, length)) for dtype in (values, "int32", "bool")]
         return map_rows(join, segments, outputs)
+
+    def join(
+        self,
+        segments: Sequence[Any],
+        length: int | None = None,
+        add_start_value: bool = True,
+        add_end_value: bool = True,
+    ) -> tuple[NDArray, NDArray[np.int32], NDArray[np.bool_]]:
+        """``join_segments`` on the rows of each segment, with this layer's special values."""
+        return join_segments(
+            segments,
+            length=length or self.sequence_length,
+            start=self.start_value if add_start_value else [],
+            separator=self.sep_value,
+            end=self.end_value if add_end_value else [],
+            pad_value=self.pad_value,
+            truncate=self.truncate,
+            padding_side=self.padding_side,
+        )
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | self._arguments

@@ -43,54 +43,45 @@ class SelfAttention(keras.layers.MultiHeadAttention):
     ) -> Any:
         """query: float[batch, queries, hidden], value: float[batch, keys, hidden]; as Keras' own.
 
-        What may be seen is said by a mask, by ids (see ``attention.attend``), or by both.
+        A mask, ids (see ``attention.attend``), or both say which keys a query sees.
         """
-        mixed, scores = self._compute_attention(
-            project(self._query_dense, query),
-            project(self._key_dense, value),
-            project(self._value_dense, value),
-            attention_mask,
-            training,
-            return_attention_scores,
-            key_ids=key_ids,
-            query_ids=query_ids,
-        )
+        query = project(self._query_dense, query)
+        key = project(self._key_dense, value)
+        value = project(self._value_dense, value)
+        visible = {"mask": attention_mask, "key_ids": key_ids, "query_ids": query_ids}
+        scores = None
+        if return_attention_scores:
+            mask = dense_mask(**visible)
+            mixed, scores = self._compute_attention(query, key, value, mask, training, True)
+        elif training and self._dropout > 0:
+            mixed = self._attend_with_dropout(query, key, value, dense_mask(**visible))
+        else:
+            mixed = attend(query, key, value, scale=self._inverse_sqrt_key_dim, **visible)
         mixed = project(self._output_dense, mixed)
         return (mixed, scores) if return_attention_scores else mixed
 
-    def _compute_attention(
-        self,
-        query: Any,
-        key: Any,
-        value: Any,
-        attention_mask: Any = None,
-        training: bool | None = None,
-        return_attention_scores: bool = False,
-        key_ids: Any = None,
-        query_ids: Any = None,
-        **kwargs: Any,
-    ) -> tuple[Any, Any]:
-        """query, key, value: [batch, sequence, heads, head_dim]; mask: [batch, 1 or query, key]."""
-        scale = self._inverse_sqrt_key_dim
-        drops = bool(training and self._dropout > 0)
-        plain = not (return_attention_scores or kwargs or len(query.shape) != 4)
-        if plain and not drops:
-            ids = {"key_ids": key_ids, "query_ids": query_ids}
-            return attend(query, key, value, scale=scale, mask=attention_mask, **ids), None
-        mask = dense_mask(attention_mask, key_ids, query_ids)
-        if not plain:
-            return super()._compute_attention(
-                query, key, value, mask, training, return_attention_scores, **kwargs
-            )
-        # [batch, heads, query, key]
+    def _attend_with_dropout(self, query: Any, key: Any, value: Any, mask: Any) -> Any:
         shape = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
-        if keras.backend.backend() == "jax" and _fills_memory(shape, query.dtype):
-            # Drawn here: a recomputed function must not change the generator's state.
-            seed = self._dropout_layer.seed_generator.next()
-            rate = float(self._dropout)
-            return _attend_twice()(query, key, value, mask, seed, rate, scale), None
-        drop = functools.partial(self._dropout_layer, training=True)
-        return attend_explicitly(query, key, value, mask, scale, drop), None
+        if keras.backend.backend() != "jax" or not _fills_memory(shape, query.dtype):
+            drop = functools.partial(self._dropout_layer, training=True)
+            return attend_explicitly(query, key, value, mask, self._inverse_sqrt_key_dim, drop)
+        import jax
+
+        # Drawn here: a recomputed function must not change the generator's state.
+        seed, rate = self._dropout_layer.seed_generator.next(), float(self._dropout)
+
+        @jax.checkpoint
+        def attend_again(query: Any, key: Any, value: Any) -> Any:
+            return attend_explicitly(
+                query,
+                key,
+                value,
+                mask,
+                self._inverse_sqrt_key_dim,
+                lambda probabilities: drop_on_jax()(probabilities, seed, rate),
+            )
+
+        return attend_again(query, key, value)
 
 
 def _fills_memory(shape: tuple[int | None, ...], dtype: Any) -> bool:
@@ -99,19 +90,3 @@ def _fills_memory(shape: tuple[int | None, ...], dtype: Any) -> bool:
         return False
     bytes_each = 2 if "16" in keras.backend.standardize_dtype(dtype) else 4
     return math.prod(size or 1 for size in shape) * bytes_each > _KEPT_BYTES
-
-
-@functools.cache
-def _attend_twice() -> Any:
-    """``attend_explicitly`` on JAX, computed again for the gradient: only inputs are kept."""
-    import jax
-
-    def attend_and_drop(
-        query: Any, key: Any, value: Any, mask: Any, seed: Any, rate: float, scale: float
-    ) -> Any:
-        def drop(probabilities: Any) -> Any:
-            return drop_on_jax()(probabilities, seed, rate)
-
-        return attend_explicitly(query, key, value, mask, scale, drop)
-
-    return jax.checkpoint(attend_and_drop, static_argnums=(5, 6))

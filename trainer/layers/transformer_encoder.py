@@ -76,37 +76,38 @@ class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
             **self._fresh_initializers(),
         )
         self._self_attention_layer.build(query_shape=inputs_shape, value_shape=inputs_shape)
-        self._self_attention_layer_norm = self._layer_norm("self_attention_layer_norm")
-        self._self_attention_layer_norm.build(inputs_shape)
-        self._self_attention_dropout = Dropout(
-            self.dropout, dtype=self.dtype_policy, name="self_attention_dropout"
+        self._self_attention_layer_norm = self._layer_norm("self_attention", inputs_shape)
+        self._self_attention_dropout = self._dropout("self_attention")
+        self._feedforward_layer_norm = self._layer_norm("feedforward", inputs_shape)
+        self._feedforward_intermediate_dense = self._dense(
+            "feedforward_intermediate", inputs_shape, self.intermediate_dim, self.activation
         )
-        self._feedforward_layer_norm = self._layer_norm("feedforward_layer_norm")
-        self._feedforward_layer_norm.build(inputs_shape)
-        self._feedforward_intermediate_dense = keras.layers.Dense(
-            self.intermediate_dim,
-            activation=self.activation,
-            dtype=self.dtype_policy,
-            name="feedforward_intermediate_dense",
-            **self._fresh_initializers(),
+        self._feedforward_output_dense = self._dense(
+            "feedforward_output", (*inputs_shape[:-1], self.intermediate_dim), hidden_dim
         )
-        self._feedforward_intermediate_dense.build(inputs_shape)
-        self._feedforward_output_dense = keras.layers.Dense(
-            hidden_dim,
-            dtype=self.dtype_policy,
-            name="feedforward_output_dense",
-            **self._fresh_initializers(),
-        )
-        self._feedforward_output_dense.build((*inputs_shape[:-1], self.intermediate_dim))
-        self._feedforward_dropout = Dropout(
-            self.dropout, dtype=self.dtype_policy, name="feedforward_dropout"
-        )
+        self._feedforward_dropout = self._dropout("feedforward")
         self.built = True
 
-    def _layer_norm(self, name: str) -> keras.layers.LayerNormalization:
-        return keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+    def _layer_norm(self, part: str, shape: Any) -> keras.layers.LayerNormalization:
+        layer = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=f"{part}_layer_norm"
         )
+        layer.build(shape)
+        return layer
+
+    def _dropout(self, part: str) -> Dropout:
+        return Dropout(self.dropout, dtype=self.dtype_policy, name=f"{part}_dropout")
+
+    def _dense(self, part: str, shape: Any, units: int, activation: Any = None) -> Any:
+        layer = keras.layers.Dense(
+            units,
+            activation=activation,
+            dtype=self.dtype_policy,
+            name=f"{part}_dense",
+            **self._fresh_initializers(),
+        )
+        layer.build(shape)
+        return layer
 
     def _fresh_initializers(self) -> dict[str, Any]:
         """Copies, because an unseeded Keras initializer gives the same values each time it is used."""

@@ -21,7 +21,6 @@ from trainer.layers.segment_embedding import Embedding as SegmentEmbedding
 from trainer.layers.transformer_encoder import TransformerEncoder
 from trainer.models.backbone import Backbone
 
-_CLS_TOKEN_INDEX = 0
 _LAYER_NORM_EPSILON = 1e-12
 
 
@@ -55,6 +54,9 @@ class BertBackbone(Backbone):
     float[batch, sequence, hidden_dim] and ``pooled_output`` float[batch, hidden_dim], from the first
     token of the row.
     """
+
+    cls_token_index = 0
+    rematerializes = False  # True: ``encode_at`` saves memory, see trainer.layers.rematerialize
 
     def __init__(
         self,
@@ -133,9 +135,6 @@ class BertBackbone(Backbone):
         self.num_segments = num_segments
         self.exact_gelu = exact_gelu
         self.attention_dropout = attention_dropout
-        self.cls_token_index = _CLS_TOKEN_INDEX
-        # Set to True, ``encode_at`` saves memory: see trainer.layers.rematerialize.
-        self.rematerializes = False
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         # The functional signature stays KerasNLP's three inputs; document_ids travels beside it.
@@ -168,21 +167,19 @@ class BertBackbone(Backbone):
         positions: a sixth of a BERT-small's work and a third of a BERT-tiny's with a quarter of
         the positions selected.
         """
-        inputs = dict(inputs)
-        *earlier, last = self.transformer_layers
-        x, masks = self._embed(inputs, inputs.pop("document_ids", None), training)
-        for layer in earlier:
-            x = self._call_layer(layer, x, training=training, **masks)
-        if keras.backend.backend() == "tensorflow":
-            # Its compiler makes attention from selected positions slower than from all.
-            x = self._call_layer(last, x, training=training, **masks)
-            return ops.take_along_axis(x, ops.expand_dims(positions, axis=-1), axis=1)
-        return self._call_layer(last, x, training=training, positions=positions, **masks)
-
-    def _call_layer(self, layer: Any, x: Any, **arguments: Any) -> Any:
-        if self.rematerializes:
-            return call_rematerialized(layer, x, **arguments)
-        return layer(x, **arguments)
+        x, masks = self._embed(inputs, inputs.get("document_ids"), training)
+        # TensorFlow's compiler makes attention from selected positions slower than from all.
+        select_last = keras.backend.backend() != "tensorflow"
+        for layer in self.transformer_layers:
+            if select_last and layer is self.transformer_layers[-1]:
+                masks["positions"] = positions
+            if self.rematerializes:
+                x = call_rematerialized(layer, x, training=training, **masks)
+            else:
+                x = layer(x, training=training, **masks)
+        if select_last:
+            return x
+        return ops.take_along_axis(x, ops.expand_dims(positions, axis=-1), axis=1)
 
     def _encode(
         self, inputs: dict[str, Any], document_ids: Any = None, training: bool | None = None
@@ -192,34 +189,27 @@ class BertBackbone(Backbone):
             x = layer(x, training=training, **masks)
         return {
             "sequence_output": x,
-            "pooled_output": self.pooled_dense(x[:, _CLS_TOKEN_INDEX, :]),
+            "pooled_output": self.pooled_dense(x[:, self.cls_token_index, :]),
         }
 
     def _embed(
         self, inputs: dict[str, Any], document_ids: Any, training: bool | None
     ) -> tuple[Any, dict[str, Any]]:
         """What the first layer gets: float[batch, sequence, hidden], and the masks of all layers."""
-        masks = {"padding_mask": inputs["padding_mask"]}
-        positions = None
+        masks, positions = {"padding_mask": inputs["padding_mask"]}, None
         if document_ids is not None:
             masks = {"document_ids": document_ids}
             positions = _positions_within_documents(document_ids)
         tokens = self.token_embedding(inputs["token_ids"])
-        x = self.embeddings_add(
-            (
-                tokens,
-                self.position_embedding(tokens, positions=positions),
-                self.segment_embedding(inputs["segment_ids"]),
-            )
-        )
-        x = self.embeddings_layer_norm(x)
-        x = self.embeddings_dropout(x, training=training)
-        return x, masks
+        places = self.position_embedding(tokens, positions=positions)
+        segments = self.segment_embedding(inputs["segment_ids"])
+        x = self.embeddings_layer_norm(self.embeddings_add((tokens, places, segments)))
+        return self.embeddings_dropout(x, training=training), masks
 
 
 def _positions_within_documents(document_ids: Any) -> Any:
     """int32[batch, sequence]: how many earlier positions belong to the same document."""
     same_document = ops.expand_dims(document_ids, 2) == ops.expand_dims(document_ids, 1)
-    place = ops.arange(ops.shape(same_document)[-1])
-    earlier = ops.expand_dims(place, 1) > ops.expand_dims(place, 0)
+    position = ops.arange(ops.shape(same_document)[-1])
+    earlier = ops.expand_dims(position, 1) > ops.expand_dims(position, 0)
     return ops.sum(ops.cast(same_document & earlier, "int32"), axis=-1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.mask.config import MaskConfig
 from pipelines.mask.mask_rows import mask_rows
-from trainer.layers.preprocessing_layer import Output, Text
+from trainer.layers.preprocessing_layer import Text
 from trainer.models.preprocessor import Preprocessor
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
@@ -61,14 +61,6 @@ class BertMaskedLMPreprocessor(MaskedLMPreprocessor):
         self.seed = seed
         self._rows_prepared = 0
         self._rows_lock = threading.Lock()
-
-    def columns(self) -> dict[str, Output]:
-        masks = (None, self.mask_selection_length)
-        return super().columns() | {
-            "mask_positions": ("int32", masks),
-            "mask_ids": ("int32", masks),
-            "mask_weights": ("float32", masks),
-        }
 
     def prepare(self, segments: Sequence[list[Text]]) -> dict[str, NDArray]:
         columns = super().prepare(segments)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.layers.constructor_arguments import ConstructorArguments
 from trainer.layers.multi_segment_packer import MultiSegmentPacker
-from trainer.layers.preprocessing_layer import Output, PreprocessingLayer, Text, map_rows
+from trainer.layers.preprocessing_layer import PreprocessingLayer, Text, map_rows
 from trainer.models.bert_backbone import BertBackbone
 from trainer.presets.builtin import BUILTIN_PRESETS
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
@@ -56,19 +56,10 @@ class Preprocessor(ConstructorArguments, PreprocessingLayer):
             truncate=self.truncate,
         )
 
-    def columns(self) -> dict[str, Output]:
-        """Name -> (dtype, shape) of what ``prepare`` gives."""
-        row = (None, self.sequence_length)
-        return {
-            "token_ids": ("int32", row),
-            "padding_mask": ("bool", row),
-            "segment_ids": ("int32", row),
-        }
-
     def prepare(self, segments: Sequence[list[Text]]) -> dict[str, NDArray]:
         """A batch of rows from the batches of their first, second, … segments."""
-        rows = tuple(map(self.tokenizer.tokenize_texts, segments))
-        token_ids, segment_ids = self.packer(rows)
+        rows = [self.tokenizer.tokenize_texts(texts) for texts in segments]
+        token_ids, segment_ids, _ = self.packer.join(rows)
         return {
             "token_ids": token_ids,
             "padding_mask": token_ids != self.tokenizer.pad_token_id,
@@ -86,15 +77,15 @@ class Preprocessor(ConstructorArguments, PreprocessingLayer):
             A dict of numpy arrays [batch, sequence_length] (without the batch for one string) or,
             in ``tf.data``, of tensors; with ``y`` (and ``sample_weight``) the tuple Keras expects.
         """
-        columns = self.columns()
-
-        def prepare(*segments: list[Text]) -> list[NDArray]:
-            prepared = self.prepare(segments)
-            return [prepared[name] for name in columns]
-
         segments = x if isinstance(x, tuple) else (x,)
-        arrays = map_rows(prepare, segments, list(columns.values()), texts=True)
-        return self.finish(dict(zip(columns, arrays, strict=True)), y, sample_weight)
+        empty = self.prepare([[] for _ in segments])
+
+        def prepare(*texts: list[Text]) -> list[NDArray]:
+            return list(self.prepare(texts).values())
+
+        outputs = [(array.dtype.name, (None, *array.shape[1:])) for array in empty.values()]
+        columns = map_rows(prepare, segments, outputs, texts=True)
+        return self.finish(dict(zip(empty, columns, strict=True)), y, sample_weight)
 
     @classmethod
     def from_preset(cls, preset: str, **kwargs: Any) -> Any:

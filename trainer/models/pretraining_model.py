@@ -1,7 +1,7 @@
 """BERT with its masked-LM head, from a batch of examples straight to the loss.
 
-Lean on purpose: the logits never leave the loss (see masked_lm_loss), and everything a training loop
-needs comes back as a handful of scalars. The batch is a dict of arrays:
+The logits never leave the loss (see ``masked_lm_loss``). A batch is a dict of arrays, in which other
+keys (row_id, …) are ignored:
 
     token_ids, segment_ids, padding_mask            int32 or bool [B, L]
     mask_positions, mask_ids                        int32 [B, S]
@@ -9,28 +9,20 @@ needs comes back as a handful of scalars. The batch is a dict of arrays:
     document_ids (only for packed rows)             int32 [B, L], 0 = padding
     next_sentence_labels (only for next_sentence)   int32 [B]: 0, 1, or -1 = not counted
 
-Other keys (row_id, …) are ignored. On every backend, the Keras way::
-
-    model = PretrainingModel(BertBackbone(vocabulary_size, **dimensions_of("bert_tiny")))
-    model.compile(optimizer=keras.optimizers.AdamW(1e-4))    # no loss, no metrics: they are built in
-    model.train_on_batch(batch, return_dict=True)            # {"loss": …, "accuracy": …}
-
-On JAX, as a pure function (variables are built on construction)::
-
-    def loss_fn(trainable, non_trainable, batch):
-        outputs, non_trainable = model.stateless_call(trainable, non_trainable, batch, training=True)
-        return outputs["loss"], (outputs, non_trainable)
-    (loss, (outputs, non_trainable)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-        [v.value for v in model.trainable_variables],
-        [v.value for v in model.non_trainable_variables],   # dropout seeds: carry them along
-        batch)
-
-``outputs`` holds float32 scalars: ``loss`` and ``accuracy`` (means weighted with mask_weights over
-the whole batch) and ``loss_sum``, ``correct_sum``, ``weight_sum``. To accumulate gradients over parts
-of a batch, differentiate ``loss_sum`` and divide the summed gradients by the summed ``weight_sum``.
+The outputs are float32 scalars: ``loss`` and ``accuracy`` (means weighted with mask_weights over the
+whole batch) and ``loss_sum``, ``correct_sum``, ``weight_sum``. To accumulate gradients over parts of
+a batch, differentiate ``loss_sum`` and divide the summed gradients by the summed ``weight_sum``.
 With ``next_sentence`` there are ``next_sentence_loss_sum``, ``…_correct_sum`` and ``…_weight_sum``
 beside them; ``loss`` stays the masked LM's, and what Keras minimises is the sum of both means.
-With the rows of a batch sharded over d devices, pass ``block_rows=default_block_rows(hidden_dim) * d``.
+
+On every backend, without a loss and metrics, as they are built in::
+
+    model = PretrainingModel(BertBackbone(vocabulary_size, **dimensions_of("bert_tiny")))
+    model.compile(optimizer=keras.optimizers.AdamW(1e-4))
+    model.train_on_batch(batch, return_dict=True)            # {"loss": …, "accuracy": …}
+
+On JAX ``model.stateless_call(trainable, non_trainable, batch, training=True)`` is a pure function to
+differentiate; the non-trainable variables it returns are dropout seeds to carry along.
 
 Shapes: B rows of the batch, L positions of a row, S masked positions of a row, D hidden dimensions.
 """
@@ -119,12 +111,13 @@ class PretrainingModel(keras.Model):
         if batch.get("document_ids") is not None:
             inputs["document_ids"] = batch["document_ids"]
         positions_BS = batch["mask_positions"]
-        if self.next_sentence_head is not None:
+        next_sentence = {}
+        if self.next_sentence_head is None:
+            encoded_BSD = self.backbone.encode_at(inputs, positions_BS, training=training)
+        else:
             first = ops.zeros_like(positions_BS[:, :1])
             positions_BS = ops.concatenate([first, positions_BS], axis=1)
-        encoded_BSD = self.backbone.encode_at(inputs, positions_BS, training=training)
-        next_sentence = {}
-        if self.next_sentence_head is not None:
+            encoded_BSD = self.backbone.encode_at(inputs, positions_BS, training=training)
             pooled_BD = self.backbone.pooled_dense(encoded_BSD[:, 0])
             logits = ops.cast(self.next_sentence_head(pooled_BD), "float32")
             next_sentence = _sum_next_sentence_loss(logits, batch["next_sentence_labels"])
@@ -137,7 +130,7 @@ class PretrainingModel(keras.Model):
             batch["mask_weights"],
             block_rows=self.block_rows,
         )
-        # A batch without a single mask has loss 0, not 0/0.
+        # A batch without any mask has loss 0, not 0/0.
         divisor = ops.maximum(sums.weight, 1e-6)
         return {
             "loss": sums.loss / divisor,
@@ -159,11 +152,11 @@ class PretrainingModel(keras.Model):
         self.accuracy_tracker.update_state(y_pred["accuracy"], sample_weight=y_pred["weight_sum"])
         if self.next_sentence_head is None:
             return y_pred["loss"]
-        weight = y_pred["next_sentence_weight_sum"]
+        divisor = ops.maximum(y_pred["next_sentence_weight_sum"], 1)
         means = {
             "masked_lm_loss": y_pred["loss"],
-            "next_sentence_loss": y_pred["next_sentence_loss_sum"] / ops.maximum(weight, 1),
-            "next_sentence_accuracy": y_pred["next_sentence_correct_sum"] / ops.maximum(weight, 1),
+            "next_sentence_loss": y_pred["next_sentence_loss_sum"] / divisor,
+            "next_sentence_accuracy": y_pred["next_sentence_correct_sum"] / divisor,
         }
         for name, tracker in self.next_sentence_trackers.items():
             tracker.update_state(means[name])

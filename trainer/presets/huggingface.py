@@ -30,20 +30,39 @@ _ARCHITECTURES: dict[Any, str] = {
     BertMaskedLM: "BertForMaskedLM",
     BertTextClassifier: "BertForSequenceClassification",
 }
-# Their keys in config.json -> our arguments.
-_SIZES = {
+# Their config.json in its order; a file may leave out what is not None here.
+_CONFIG: dict[str, Any] = {
+    "architectures": None,
+    "model_type": "bert",
+    "vocab_size": None,
+    "hidden_size": None,
+    "num_hidden_layers": None,
+    "num_attention_heads": None,
+    "intermediate_size": None,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+    "position_embedding_type": "absolute",
+    "tie_word_embeddings": True,
+    "use_cache": True,
+    "torch_dtype": "float32",
+}
+# Their keys -> our arguments.
+_ARGUMENTS = {
     "vocab_size": "vocabulary_size",
     "hidden_size": "hidden_dim",
     "num_hidden_layers": "num_layers",
     "num_attention_heads": "num_heads",
     "intermediate_size": "intermediate_dim",
+    "hidden_dropout_prob": "dropout",
+    "max_position_embeddings": "max_sequence_length",
+    "type_vocab_size": "num_segments",
 }
-# Those a file may leave out, with their defaults.
-_LIMITS = {
-    "max_position_embeddings": ("max_sequence_length", 512),
-    "type_vocab_size": ("num_segments", 2),
-}
-_LAYER_NORM_EPSILON = 1e-12
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 _HEADS = ("cls.", "classifier.")
 
@@ -86,34 +105,28 @@ def save_huggingface(
 
 def backbone_arguments(preset: str) -> dict[str, Any]:
     """``BertBackbone``'s arguments for the encoder of a Hugging Face directory or handle."""
-    config = _read_config(preset)
-    source = f"{preset}/config.json"
-    missing = [key for key in _SIZES if key not in config]
-    if missing:
-        raise UserError(f"{source}: {missing[0]!r} is missing; the directory is damaged")
-    activation = config.get("hidden_act", "gelu")
-    if activation != "gelu" and activation not in _TANH_GELUS:
+    config, source = _read_config(preset), f"{preset}/config.json"
+    for key in _ARGUMENTS:
+        if config[key] is None:
+            raise UserError(f"{source}: {key!r} is missing; the directory is damaged")
+    if config["hidden_act"] not in ("gelu", *_TANH_GELUS):
         raise UserError(
-            f"{source}: hidden_act {activation!r} is no GELU; such a BERT is not supported"
+            f"{source}: hidden_act {config['hidden_act']!r} is no GELU; such a BERT is not supported"
         )
-    position = config.get("position_embedding_type", "absolute")
+    position = config["position_embedding_type"]
     if position != "absolute":
         raise UserError(f"{source}: position_embedding_type {position!r} is not supported")
-    return {
-        **{ours: config[theirs] for theirs, ours in _SIZES.items()},
-        **{ours: config.get(theirs, value) for theirs, (ours, value) in _LIMITS.items()},
-        "dropout": config.get("hidden_dropout_prob", 0.1),
-        "exact_gelu": activation == "gelu",
-    }
+    arguments = {ours: config[theirs] for theirs, ours in _ARGUMENTS.items()}
+    return {**arguments, "exact_gelu": config["hidden_act"] == "gelu"}
 
 
 def task_arguments(cls: Any, preset: str) -> dict[str, Any]:
-    """The arguments, of a head of class ``cls``, that a Hugging Face directory decides."""
+    """The arguments of a head of class ``cls`` that a Hugging Face directory decides."""
     config = _read_config(preset)
     if not issubclass(cls, BertMaskedLM):
         return {"num_classes": len(config.get("id2label") or {}) or config.get("num_labels", 2)}
-    options = {"layer_norm_epsilon": config.get("layer_norm_eps", _LAYER_NORM_EPSILON)}
-    if config.get("hidden_act", "gelu") != "gelu":
+    options = {"layer_norm_epsilon": config["layer_norm_eps"]}
+    if config["hidden_act"] != "gelu":
         options["intermediate_activation"] = "gelu_approximate"
     return {"head_options": options}
 
@@ -133,20 +146,12 @@ def load_head_weights(task: Any, preset: str) -> None:
 def _config_of(model: Any, architecture: str, tokenizer: Any) -> dict[str, Any]:
     backbone = getattr(model, "backbone", model)
     config = {
+        **_CONFIG,
         "architectures": [architecture],
-        "model_type": "bert",
-        **{theirs: getattr(backbone, ours) for theirs, ours in _SIZES.items()},
+        **{theirs: getattr(backbone, ours) for theirs, ours in _ARGUMENTS.items()},
         "hidden_act": "gelu" if backbone.exact_gelu else "gelu_new",
-        "hidden_dropout_prob": backbone.dropout,
         "attention_probs_dropout_prob": backbone.dropout,
-        **{theirs: getattr(backbone, ours) for theirs, (ours, _) in _LIMITS.items()},
-        "initializer_range": 0.02,
-        "layer_norm_eps": _LAYER_NORM_EPSILON,
         "pad_token_id": 0 if tokenizer is None else tokenizer.pad_token_id,
-        "position_embedding_type": "absolute",
-        "tie_word_embeddings": True,
-        "use_cache": True,
-        "torch_dtype": "float32",
     }
     if isinstance(model, BertTextClassifier):
         config |= {
@@ -164,7 +169,7 @@ def _read_config(preset: str) -> dict[str, Any]:
         raise UserError(
             f"{preset}/config.json: model_type {config.get('model_type')!r} is not 'bert'"
         )
-    return config
+    return {**_CONFIG, **config}
 
 
 def _read_tensors(preset: str) -> dict[str, NDArray]:

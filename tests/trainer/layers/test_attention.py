@@ -16,7 +16,8 @@ jax = pytest.importorskip("jax")
 jnp = pytest.importorskip("jax.numpy")
 
 from trainer.layers import attention, self_attention  # noqa: E402
-from trainer.layers.attention import attend_by_splash, attend_explicitly, dense_mask  # noqa: E402
+from trainer.layers.attention import attend_explicitly, dense_mask  # noqa: E402
+from trainer.layers.splash_attention import attend_by_splash  # noqa: E402
 from trainer.layers.transformer_encoder import TransformerEncoder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
