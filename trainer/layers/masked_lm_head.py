@@ -24,7 +24,7 @@ class MaskedLMHead(ConstructorArguments, keras.layers.Layer):
 
     Args:
         vocabulary_size: number of ids; may be None where ``token_embedding`` is given.
-        token_embedding: a ``ReversibleEmbedding`` whose table is reused; else an own kernel.
+        token_embedding: a ``ReversibleEmbedding`` whose table projects; a new kernel where None.
         intermediate_activation: of the dense layer.
         activation: of the outputs: None for logits, "softmax" for probabilities.
         layer_norm_epsilon, kernel_initializer, bias_initializer: as in KerasNLP.
@@ -94,7 +94,7 @@ class MaskedLMHead(ConstructorArguments, keras.layers.Layer):
         return self._bias
 
     def transform(self, masked_BSD: Any) -> Any:
-        """All between encoder and projection: float[B, S, D] -> float[B, S, D]."""
+        """Everything between encoder and projection: float[B, S, D] -> float[B, S, D]."""
         return self._intermediate_layer_norm(project(self._intermediate_dense, masked_BSD))
 
     def call(self, inputs: Any, mask_positions: Any) -> Any:

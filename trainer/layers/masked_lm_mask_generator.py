@@ -34,14 +34,14 @@ _NAMES = ("token_ids", "mask_positions", "mask_ids", "mask_weights")
 
 
 class _Sightings:
-    """How many times each row has come by; safe to share between threads."""
+    """How many times each row was masked; safe to share between threads."""
 
     def __init__(self) -> None:
         self._times: Counter[int] = Counter()
         self._lock = threading.Lock()
 
     def count(self, row_id: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """int64[N], how many times each row was seen before, this call's rows in turn."""
+        """int64[N], how many times each row was seen before, counting earlier rows of this call."""
         times = np.zeros(len(row_id), np.int64)
         with self._lock:
             for i, key in enumerate(row_id.tolist()):
@@ -164,7 +164,7 @@ class MaskedLMMaskGenerator(ConstructorArguments, PreprocessingLayer):
 
 
 def content_ids(ids: NDArray, present: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """A 64-bit number for the token ids of each row [N, L], whatever the padding. uint64[N]."""
+    """uint64[N], a number for the token ids of each row [N, L], whatever the padding."""
     scrambled = scramble(np.arange(ids.shape[1]))
     terms = fold_scrambled(ids.astype(np.uint64), scrambled).reshape(ids.shape)
     terms *= present

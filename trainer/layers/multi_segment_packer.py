@@ -45,33 +45,13 @@ class MultiSegmentPacker(Packer):
         self._arguments["sep_value"] = sep_value
         self.sep_value = self.end_value if sep_value is None else special_values(sep_value)
 
-    def call(
-        self,
-        inputs: Any,
-        sequence_length: int | None = None,
-        add_start_value: bool = True,
-        add_end_value: bool = True,
-    ) -> tuple[Any, Any]:
-        """Packs ids or tokens.
-
-        Args:
-            inputs: a tuple of segments, each a list, array or ragged tensor of rank 1 or 2; a list
-                or array alone is one segment.
-            sequence_length: overrides the layer's.
-            add_start_value, add_end_value: False to leave them out.
-
-        Returns:
-            token_ids and segment_ids (0, 1, … for the segment each token is from), both int32
-            [batch, sequence_length] or [sequence_length]. Tokens instead of ids stay strings.
-        """
+    def segments(self, inputs: Any) -> tuple[Any, ...]:
+        """A tuple of segments, or one."""
         segments = inputs if isinstance(inputs, tuple) else (inputs,)
         if not segments:
             raise ValueError("MultiSegmentPacker needs at least one segment, not an empty tuple")
-        token_ids, segment_ids, _ = self.pack(
-            segments, sequence_length, add_start_value, add_end_value
-        )
-        return token_ids, segment_ids
+        return segments
 
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        shape = (*inputs_shape[:-1], self.sequence_length)
-        return shape, shape
+    def outputs(self, values: Any, segment_ids: Any, padding_mask: Any) -> tuple[Any, Any]:
+        """token_ids and segment_ids: 0, 1, … for the segment each token is from."""
+        return values, segment_ids

@@ -14,7 +14,9 @@ from trainer.layers.preprocessing_layer import PreprocessingLayer, map_rows
 
 
 class Packer(ConstructorArguments, PreprocessingLayer):
-    """Base class; a subclass's ``call`` hands its segments to ``pack``."""
+    """Base class; a subclass picks its ``outputs`` from what ``join`` gives."""
+
+    truncate = "waterfall"
 
     def __init__(
         self,
@@ -27,7 +29,6 @@ class Packer(ConstructorArguments, PreprocessingLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.sequence_length = sequence_length
-        self.truncate = "waterfall"
         self.pad_value = pad_value
         self.padding_side = padding_side
         self._arguments = {"start_value": start_value, "end_value": end_value}
@@ -35,14 +36,25 @@ class Packer(ConstructorArguments, PreprocessingLayer):
         self.end_value = special_values(end_value)
         self.sep_value: list[Any] = []
 
-    def pack(
+    def call(
         self,
-        segments: tuple[Any, ...],
-        sequence_length: int | None,
-        add_start_value: bool,
-        add_end_value: bool,
-    ) -> list[Any]:
-        """What ``join_segments`` gives, without the batch for single sequences."""
+        inputs: Any,
+        sequence_length: int | None = None,
+        add_start_value: bool = True,
+        add_end_value: bool = True,
+    ) -> Any:
+        """Packs ids or tokens.
+
+        Args:
+            inputs: a list, array or ragged tensor of rank 1 or 2 (or, where a packer joins
+                segments, a tuple of them).
+            sequence_length: overrides the layer's.
+            add_start_value, add_end_value: False to leave them out.
+
+        Returns:
+            Arrays [batch, sequence_length] or [sequence_length]: of ids int32, of tokens strings.
+        """
+        segments = self.segments(inputs)
         length = sequence_length or self.sequence_length
 
         def join(*rows: Any) -> Any:
@@ -50,7 +62,7 @@ class Packer(ConstructorArguments, PreprocessingLayer):
 
         values = "string" if getattr(segments[0], "dtype", None) == "string" else "int32"
         outputs = [(dtype, (None, length)) for dtype in (values, "int32", "bool")]
-        return map_rows(join, segments, outputs)
+        return self.outputs(*map_rows(join, segments, outputs))
 
     def join(
         self,
@@ -70,6 +82,18 @@ class Packer(ConstructorArguments, PreprocessingLayer):
             truncate=self.truncate,
             padding_side=self.padding_side,
         )
+
+    def segments(self, inputs: Any) -> tuple[Any, ...]:
+        """The segments of a row that ``inputs`` are."""
+        return (inputs,)
+
+    def outputs(self, values: Any, segment_ids: Any, padding_mask: Any) -> Any:
+        """What this packer gives of the three."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        shape = (*inputs_shape[:-1], self.sequence_length)
+        return self.outputs(shape, shape, shape)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | self._arguments

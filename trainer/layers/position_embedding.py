@@ -1,7 +1,7 @@
-"""Learned position vectors, one for each place in a sequence.
+"""Learned position vectors, with KerasNLP's variables.
 
-Without ``positions`` the places are ``start_index, start_index + 1, …``; with it they are whatever
-the caller says, which is how packed rows restart at each document. Saved variables are KerasNLP's.
+Positions are ``start_index, start_index + 1, …`` or those that the caller gives: in packed rows they
+restart at each document.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PositionEmbedding(ConstructorArguments, keras.layers.Layer):
             raise ValueError("sequence_length must be an integer, not None")
         self.sequence_length = int(sequence_length)
         self.initializer = keras.initializers.get(initializer)
-        self.supports_masking = True  # A token's place is the same whatever is padding.
+        self.supports_masking = True  # Padding does not move tokens.
 
     def build(self, inputs_shape: Any) -> None:
         self.position_embeddings = self.add_weight(

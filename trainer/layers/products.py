@@ -1,16 +1,16 @@
 """Matrix products in the forms that XLA's CPU kernels are fast at; elsewhere Keras' own.
 
-Three things slow a BERT on a CPU, the first two by a third, and all only concern how one asks:
+Three things slow a BERT on a CPU, the first two by a third; other forms of the same sums avoid them:
 
-- A factor that is summed along its first axis is read against the grain, half as fast; XLA folds any
+- A factor that is summed along its first axis is read with a stride, half as fast; XLA folds any
   transposition that would help into the product again. Here the smaller factor is transposed, and a
   barrier keeps it so. Gradients are written out for the same reason.
-- Keras asks for products of bfloat16 that are summed in bfloat16 too, which XLA converts around, slower
-  than float32 itself. Asked for float32 sums, it uses the tile instructions (AMX), three times as
-  fast; the result is rounded once, so it is more exact as well. TPUs and GPUs sum in float32 anyway.
-- A bias has the sum over all tokens as its gradient. Of bfloat16 XLA makes it window by window, one
-  number at a time, with sums in bfloat16 between; a product with ones rounds once, and makes a
-  fine-tuning step of 2 layers x 256 on 512 tokens an eighth shorter.
+- Keras asks for products of bfloat16 with sums in bfloat16, for which XLA converts to and fro, slower
+  than in float32. Asked for float32 sums, it uses the tile instructions (AMX), three times as fast,
+  and rounds once. TPUs and GPUs sum in float32 anyway.
+- The gradient of a bias is a sum over all tokens. In bfloat16 XLA computes it window by window, one
+  number at a time, rounding between; a product with ones rounds once, and makes a fine-tuning step of
+  2 layers x 256 on 512 tokens an eighth shorter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from keras import ops
 
 
 def einsum(equation: str, left: Any, right: Any) -> Any:
-    """The product of two tensors; every index stands in at least two of inputs and output."""
+    """The product of two tensors; every index is in at least two of inputs and output."""
     if is_jax_on_cpu():
         return _product()(equation, left, right)
     return ops.einsum(equation, left, right)
@@ -44,7 +44,7 @@ def project(layer: Any, inputs: Any) -> Any:
 
 
 def is_jax_on_cpu() -> bool:
-    """Whether the forms below are wanted."""
+    """Whether the forms below are the faster ones."""
     if keras.backend.backend() != "jax":
         return False
     import jax

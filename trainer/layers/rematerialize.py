@@ -1,10 +1,9 @@
-"""Layers whose inside is computed again for the backward pass instead of being kept (JAX only).
+"""Layers that are computed again for the backward pass, so that only inputs are kept (JAX only).
 
-Chen et al. 2016, "Training deep nets with sublinear memory cost": with a checkpoint at each layer
-only the layers' inputs stay in memory, for one more forward pass. Done here rather than by Keras'
-``RematScope``, which hands ``training`` to JAX as if it were an array, or ``jax.checkpoint``, whose
-second pass XLA schedules on CPUs before it is needed, so that nothing is saved. Dropout draws the
-same bits again: they are a function of its state.
+Chen et al. 2016, "Training deep nets with sublinear memory cost". Keras' ``RematScope`` passes
+``training`` to JAX as if it were an array, and XLA schedules the second pass of ``jax.checkpoint`` on
+CPUs before it is needed, so that nothing is saved. Dropout draws the same bits again: they are a
+function of its state.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def call_rematerialized(layer: Any, x: Any, *, training: bool | None, **arrays: 
 
 
 def _after(x: Any, gradient: Any) -> Any:
-    """``x``, but not to be had before ``gradient``: what follows from it cannot be computed early."""
+    """``x``, available only after ``gradient``, so that nothing is computed from it early."""
     import jax
     import jax.numpy as jnp
 

@@ -37,23 +37,6 @@ class StartEndPacker(Packer):
         )
         self.return_padding_mask = return_padding_mask
 
-    def call(
-        self,
-        inputs: Any,
-        sequence_length: int | None = None,
-        add_start_value: bool = True,
-        add_end_value: bool = True,
-    ) -> Any:
-        """Packs a sequence or a batch of them.
-
-        Returns:
-            int32 (or strings) [batch, sequence_length] or [sequence_length], and the mask if asked.
-        """
-        values, _, padding_mask = self.pack(
-            (inputs,), sequence_length, add_start_value, add_end_value
-        )
+    def outputs(self, values: Any, segment_ids: Any, padding_mask: Any) -> Any:
+        """The values, and the mask if asked."""
         return (values, padding_mask) if self.return_padding_mask else values
-
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        shape = (*inputs_shape[:-1], self.sequence_length)
-        return (shape, shape) if self.return_padding_mask else shape

@@ -132,8 +132,8 @@ class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
         nonzero where attention is allowed; both together allow what both allow. ``document_ids``
         int[batch, sequence], instead of a padding mask, keeps attention inside each document. Returns
         the same shape, and the scores [batch, heads, sequence, sequence] too if asked. With
-        ``positions`` int[batch, selected] only those are encoded, into [batch, selected, hidden]:
-        they still attend to all, and nothing is computed for the others that nobody would look at.
+        ``positions`` int[batch, selected] only those are encoded, into [batch, selected, hidden];
+        they still attend to all.
         """
         key_ids = _key_ids(inputs, padding_mask, document_ids)
         if attention_mask is not None and len(attention_mask.shape) != 3:
@@ -182,11 +182,11 @@ class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
 
 
 def _key_ids(inputs: Any, padding_mask: Any, document_ids: Any) -> Any:
-    """[batch, sequence]: which document's each key is, or 0 for padding; None: all are seen."""
+    """[batch, sequence]: the document of each key, or 0 for padding; None: all are seen."""
     if document_ids is not None:
         return document_ids
     if padding_mask is None:
-        # The one way to a mask that an earlier layer found: JAX's arrays take no attributes.
+        # The only way to the mask of an earlier layer: JAX's arrays take no attributes.
         padding_mask = get_keras_mask(inputs)
     if padding_mask is not None and len(padding_mask.shape) != 2:
         raise ValueError(f"padding_mask must be [batch, sequence], not {padding_mask.shape}")

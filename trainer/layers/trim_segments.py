@@ -20,7 +20,7 @@ def trimmed_lengths(lengths: NDArray[np.int64], budget: int, truncate: str) -> N
         truncate: one of ``TRUNCATIONS``.
 
     Returns:
-        int64[rows, segments]. Worked example: lengths 6 and 4, budget 5: round_robin keeps 3 and 2,
+        int64[rows, segments]. Of lengths 6 and 4 and a budget of 5, round_robin keeps 3 and 2,
         waterfall 5 and 0.
     """
     budget = max(budget, 0)
@@ -38,5 +38,5 @@ def trimmed_lengths(lengths: NDArray[np.int64], budget: int, truncate: str) -> N
         low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
     kept = np.minimum(lengths, low)
     left_over = budget - kept.sum(axis=1, keepdims=True)
-    hungry = lengths > kept
-    return kept + (hungry & (np.cumsum(hungry, axis=1) <= left_over))
+    is_cut = lengths > kept
+    return kept + (is_cut & (np.cumsum(is_cut, axis=1) <= left_over))

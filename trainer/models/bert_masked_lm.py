@@ -1,6 +1,6 @@
 """BERT for masked language modelling, as a task with KerasNLP's interface.
 
-For pretraining at speed use ``PretrainingModel``: this task gives out the logits themselves.
+For fast pretraining use ``PretrainingModel``: this task returns the logits themselves.
 """
 
 from __future__ import annotations

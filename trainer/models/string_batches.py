@@ -18,12 +18,9 @@ from pipelines.keyed_random import fold, purpose_key
 class StringBatches(keras.utils.PyDataset):
     """Batch i of the samples, after ``preprocess(x, y, sample_weight)``.
 
-    Args:
-        preprocess: gives what Keras trains on.
-        x: strings, or a tuple of such segments, or what else ``preprocess`` takes.
-        y, sample_weight: labels and weights or None.
-        batch_size: samples a batch; the last may be smaller.
-        shuffle: whether epochs have different orders.
+    ``x`` are strings, a tuple of such segments, or what else ``preprocess`` takes; ``y`` and
+    ``sample_weight`` may be None. The last batch may be smaller; with ``shuffle`` epochs have
+    different orders.
     """
 
     def __init__(
@@ -37,29 +34,26 @@ class StringBatches(keras.utils.PyDataset):
     ) -> None:
         super().__init__()
         self._preprocess = preprocess
-        self._data = [map_leaves(_as_array, part) for part in (x, y, sample_weight)]
+        self._data = [map_leaves(_as_array, value) for value in (x, y, sample_weight)]
         self._batch_size = batch_size
         self._shuffle = shuffle
-        self._epoch = 0
+        self._epoch = -1
         self._samples = count_samples(self._data)
-        self._order = self._new_order()
+        self.on_epoch_end()
 
     def __len__(self) -> int:
         return -(-self._samples // self._batch_size)
 
     def __getitem__(self, index: int) -> Any:
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        return self._preprocess(*(map_leaves(lambda a: a[chosen], part) for part in self._data))
+        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        return self._preprocess(*(map_leaves(lambda a: a[rows], value) for value in self._data))
 
     def on_epoch_end(self) -> None:
         self._epoch += 1
-        self._order = self._new_order()
-
-    def _new_order(self) -> NDArray[np.intp]:
-        places = np.arange(self._samples)
-        if not self._shuffle:
-            return places
-        return np.argsort(fold(purpose_key(0, "order of samples"), self._epoch, places))
+        self._order = np.arange(self._samples)
+        if self._shuffle:
+            key = purpose_key(0, "order of samples")
+            self._order = np.argsort(fold(key, self._epoch, self._order))
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
@@ -67,9 +61,9 @@ def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, tuple):
-        return tuple(map_leaves(function, part) for part in value)
+        return tuple(map_leaves(function, element) for element in value)
     if isinstance(value, dict):
-        return {name: map_leaves(function, part) for name, part in value.items()}
+        return {name: map_leaves(function, element) for name, element in value.items()}
     return function(value)
 
 
@@ -77,7 +71,7 @@ def count_samples(data: Any) -> int:
     """The common length of all arrays; ValueError where they differ or one has no length."""
     arrays = [array for array in keras.tree.flatten(data) if array is not None]
     if any(array.ndim == 0 for array in arrays):
-        raise ValueError("fit, evaluate and predict need a batch: wrap a single sample in a list")
+        raise ValueError("fit, evaluate and predict need a batch: wrap one sample in a list")
     lengths = {len(array) for array in arrays}
     if len(lengths) != 1:
         raise ValueError(f"x, y and sample_weight have different lengths: {sorted(lengths)}")
@@ -86,11 +80,11 @@ def count_samples(data: Any) -> int:
 
 def split_for_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[Any, Any]:
     """The first samples for training and the last ``fraction`` of them for validation."""
-    data = tuple(map_leaves(_as_array, part) for part in (x, y, sample_weight))
+    data = tuple(map_leaves(_as_array, value) for value in (x, y, sample_weight))
     samples = count_samples(data)
     cut = int(samples * (1.0 - fraction))
     if not 0 < cut < samples:
-        raise ValueError(f"validation_split={fraction} of {samples} samples leaves a part empty")
+        raise ValueError(f"validation_split={fraction} of {samples} samples leaves one side empty")
     first = map_leaves(lambda a: a[:cut], data)
     return first, map_leaves(lambda a: a[cut:], data)
 

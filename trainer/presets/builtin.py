@@ -37,9 +37,9 @@ BUILTIN_PRESETS: dict[str, dict[str, Any]] = {row[0]: _preset(*row) for row in _
 
 def unknown_preset(name: str) -> UserError:
     """The error for something that is neither a built-in name, a handle nor a directory."""
-    near = difflib.get_close_matches(name, BUILTIN_PRESETS, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    nearest = difflib.get_close_matches(name, BUILTIN_PRESETS, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
     return UserError(
-        f"preset {name!r} is no directory, no kaggle:// or hf:// handle and no built-in name; "
+        f"preset {name!r} is not a directory, a kaggle:// or hf:// handle, or a built-in name; "
         f"{hint}The built-in names are {', '.join(BUILTIN_PRESETS)}"
     )

@@ -41,17 +41,17 @@ _OWN_ARGUMENTS = ("seed", "exact_gelu", "head_options", "attention_dropout")
 _IGNORED = ("config_file", "build_config", "compile_config", "dtype", "split_on_cjk")
 
 
-def describe(thing: Any) -> dict[str, Any]:
+def describe(model: Any) -> dict[str, Any]:
     """A backbone, tokenizer, preprocessor or task as KerasHub's JSON object."""
-    name = type(thing).__name__
+    name = type(model).__name__
     if name not in CLASSES:
         raise UserError(
             f"{name} cannot be saved in a preset; the classes that can are {', '.join(CLASSES)}"
         )
-    config = thing.get_config()
+    config = model.get_config()
     for attribute in ("backbone", "preprocessor", "tokenizer"):
         if config.get(attribute) is not None:
-            config[attribute] = describe(getattr(thing, attribute))
+            config[attribute] = describe(getattr(model, attribute))
     own = {key: config.pop(key) for key in _OWN_ARGUMENTS if key in config}
     for suffix, file in _CONFIG_FILES.items():
         if name.endswith(suffix):
@@ -77,8 +77,7 @@ def class_and_arguments(described: dict[str, Any], source: str) -> tuple[Any, di
     cls = CLASSES.get(_OLD_NAMES.get(name, name))
     if cls is None or not isinstance(described.get("config"), dict):
         raise UserError(
-            f"{source}: holds a {described.get('class_name')!r}, which is none of "
-            f"{', '.join(CLASSES)}"
+            f"{source}: holds a {described.get('class_name')!r}, not one of {', '.join(CLASSES)}"
         )
     own = described.get("bertmill", {})
     arguments = {k: v for k, v in described["config"].items() if k not in _IGNORED}
@@ -91,7 +90,7 @@ def class_and_arguments(described: dict[str, Any], source: str) -> tuple[Any, di
             raise UserError(f"{source}: {cls.__name__} has no argument {key!r}")
         if key == "vocabulary" and value is not None:
             raise UserError(
-                f"{source}: names its vocabulary {value!r} instead of holding it as "
+                f"{source}: names a vocabulary elsewhere ({value!r}) instead of "
                 "assets/tokenizer/vocabulary.txt; refused"
             )
     return cls, arguments

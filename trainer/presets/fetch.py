@@ -15,19 +15,13 @@ from trainer.presets.builtin import BUILTIN_PRESETS, unknown_preset
 
 _KAGGLE = "kaggle://"
 _HUGGING_FACE = "hf://"
-_OFFLINE_HINT = "check the name and the network, or give a local directory"
 
 
 def fetch_file(preset: str, path: str) -> str:
-    """The local path of file ``path`` of a preset.
+    """The local path of file ``path`` of a preset; UserError where it cannot be had.
 
-    Args:
-        preset: a built-in name, ``kaggle://org/model/keras/variation[/version]``, ``hf://org/model``
-            or a directory.
-        path: relative to the preset, with "/".
-
-    Raises:
-        UserError: no such preset or file, or it cannot be downloaded.
+    ``preset`` is a built-in name, ``kaggle://org/model/keras/variation[/version]``,
+    ``hf://org/model`` or a directory; ``path`` is relative to it, with "/".
     """
     local = find_file(preset, path)
     if local is None:
@@ -74,11 +68,10 @@ def _from_hugging_face(preset: str, path: str) -> str | None:
     hub = _import("huggingface_hub", preset)
     try:
         return hub.hf_hub_download(repo_id=preset.removeprefix(_HUGGING_FACE), filename=path)
-    except hub.errors.LocalEntryNotFoundError as error:  # offline and not in the cache
-        raise _download_failed(preset, path, "Hugging Face", error) from None
-    except hub.errors.EntryNotFoundError:
-        return None
     except Exception as error:  # network, HTTP status, malformed name: many unrelated classes
+        offline = isinstance(error, hub.errors.LocalEntryNotFoundError)  # and not in the cache
+        if isinstance(error, hub.errors.EntryNotFoundError) and not offline:
+            return None
         raise _download_failed(preset, path, "Hugging Face", error) from None
 
 
@@ -96,5 +89,5 @@ def _download_failed(preset: str, path: str, site: str, error: Exception) -> Use
     reason = " ".join(str(error).split()) or type(error).__name__
     return UserError(
         f"preset {preset!r}: {path} could not be downloaded from {site} "
-        f"({reason[:160]}); {_OFFLINE_HINT}"
+        f"({reason[:160]}); check the name and the network, or give a local directory"
     )

@@ -1,11 +1,10 @@
 """BERT to and from Hugging Face's layout: ``config.json``, ``model.safetensors``, ``vocab.txt``, ….
 
-Neither torch nor transformers is needed. Theirs has one activation and one epsilon for encoder and
-masked-LM head; KerasNLP's head has its own (exact GELU, 1e-5, where the encoder has tanh GELU,
-1e-12), which no config of theirs can say. So the logits of an exported plain KerasNLP head differ by
-about 1e-3 (refitting the head's weights on data gained a third only, so they are exported as they
-are). Encoders, classifiers, heads with theirs as ``head_options``, heads trained with
-``PretrainingModel(portable_head=True)``, and all imports agree to rounding.
+Neither torch nor transformers is needed. There encoder and masked-LM head share one activation and
+one epsilon; KerasNLP's head has its own (exact GELU and 1e-5, where the encoder has tanh GELU and
+1e-12), which no such config can express. So the logits of an exported plain KerasNLP head differ by
+about 1e-3. Encoders, classifiers, imported heads, and heads trained with
+``PretrainingModel(portable_head=True)`` agree to rounding.
 """
 
 from __future__ import annotations
@@ -74,8 +73,8 @@ def save_huggingface(
 
     Args:
         model: a BertBackbone, BertMaskedLM or BertTextClassifier.
-        tokenizer: its BertTokenizer, or None to write no tokenizer.
-        directory: made where missing; files in it are replaced.
+        tokenizer: its BertTokenizer, or None to write none.
+        directory: created if missing; files in it are replaced.
         next_sentence_head: a Dense layer of two outputs over the pooled output; with it a
             BertMaskedLM is a ``BertForPreTraining``.
     """
@@ -111,7 +110,7 @@ def backbone_arguments(preset: str) -> dict[str, Any]:
             raise UserError(f"{source}: {key!r} is missing; the directory is damaged")
     if config["hidden_act"] not in ("gelu", *_TANH_GELUS):
         raise UserError(
-            f"{source}: hidden_act {config['hidden_act']!r} is no GELU; such a BERT is not supported"
+            f"{source}: hidden_act {config['hidden_act']!r} is not a GELU, which BERT needs here"
         )
     position = config["position_embedding_type"]
     if position != "absolute":
@@ -191,6 +190,6 @@ def _assign(
             raise UserError(f"{source}: {name} is missing; the file is damaged")
         if theirs.shape != ours.shape:
             raise UserError(
-                f"{source}: {name} has shape {theirs.shape}, not {ours.shape}; is config.json its own?"
+                f"{source}: {name} has shape {theirs.shape}, not {ours.shape} as config.json says"
             )
         ours.assign(np.asarray(theirs, np.float32))

@@ -19,7 +19,7 @@ from pipelines.errors import UserError
 
 @dataclass(frozen=True)
 class Tensor:
-    """One of our variables as a tensor of ``shape`` at Hugging Face; a kernel is transposed there."""
+    """One of our variables as a tensor of ``shape`` there, where a kernel is transposed."""
 
     variable: Any
     shape: tuple[int, ...]
@@ -28,9 +28,8 @@ class Tensor:
     def read(self) -> NDArray[np.float32]:
         """The variable as Hugging Face stores it, C-contiguous float32."""
         value = np.asarray(keras.ops.convert_to_numpy(self.variable), np.float32)
-        if self.is_kernel:
-            return np.ascontiguousarray(value.reshape(self.shape[::-1]).T)
-        return np.ascontiguousarray(value.reshape(self.shape))
+        value = value.reshape(self.shape[::-1]).T if self.is_kernel else value.reshape(self.shape)
+        return np.ascontiguousarray(value)
 
     def assign(self, tensor: NDArray[np.float32]) -> None:
         """Sets the variable from a tensor of ``shape``."""
@@ -45,11 +44,10 @@ def tensors_of(model: Any, next_sentence_head: Any = None) -> dict[str, Tensor]:
     once, as transformers saves them.
     """
     backbone = getattr(model, "backbone", model)
+    positions = backbone.position_embedding.position_embeddings
     table = {
         "embeddings.word_embeddings.weight": _plain(backbone.token_embedding.embeddings),
-        "embeddings.position_embeddings.weight": _plain(
-            backbone.position_embedding.position_embeddings
-        ),
+        "embeddings.position_embeddings.weight": _plain(positions),
         "embeddings.token_type_embeddings.weight": _plain(backbone.segment_embedding.embeddings),
         **_norm("embeddings.LayerNorm", backbone.embeddings_layer_norm),
         **_dense("pooler.dense", backbone.pooled_dense),
@@ -57,10 +55,9 @@ def tensors_of(model: Any, next_sentence_head: Any = None) -> dict[str, Tensor]:
     for i, layer in enumerate(backbone.transformer_layers):
         attention = layer._self_attention_layer
         prefix = f"encoder.layer.{i}"
+        for name in ("query", "key", "value"):
+            table |= _dense(f"{prefix}.attention.self.{name}", getattr(attention, f"{name}_dense"))
         table |= {
-            **_dense(f"{prefix}.attention.self.query", attention.query_dense),
-            **_dense(f"{prefix}.attention.self.key", attention.key_dense),
-            **_dense(f"{prefix}.attention.self.value", attention.value_dense),
             **_dense(f"{prefix}.attention.output.dense", attention.output_dense, input_axes=2),
             **_norm(f"{prefix}.attention.output.LayerNorm", layer._self_attention_layer_norm),
             **_dense(f"{prefix}.intermediate.dense", layer._feedforward_intermediate_dense),

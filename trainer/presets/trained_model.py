@@ -23,8 +23,10 @@ _RANDOM_ROWS, _RANDOM_LENGTH = 4, 48
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A run's model as a task (encoder and head), its tokenizer, and rows to try it on; also the
-    ``next_sentence_head`` (a Dense layer over the pooled output) where it was trained."""
+    """A run's model as a task (encoder and head), its tokenizer, and rows to compare copies on.
+
+    ``next_sentence_head`` is a Dense layer over the pooled output, where one was trained.
+    """
 
     task: Any
     tokenizer: Any
@@ -32,24 +34,22 @@ class TrainedModel:
     next_sentence_head: Any = None
 
     def outputs(self, task: Any) -> dict[str, NDArray[np.float32]]:
-        """What another copy of the task gives for the rows: encoder outputs and head."""
+        """The outputs of a copy's encoder and head for the rows."""
         import keras
 
-        encoder_inputs = ("token_ids", "segment_ids", "padding_mask")
-        encoded = task.backbone({name: self.rows[name] for name in encoder_inputs}, training=False)
-        head = task({name: self.rows[name] for name in task.input}, training=False)
-        outputs = {name: encoded[name] for name in ("sequence_output", "pooled_output")}
-        return {
-            name: keras.ops.convert_to_numpy(values)
-            for name, values in {**outputs, "head": head}.items()
-        }
+        encoder, head = (
+            model({name: self.rows[name] for name in model.input}, training=False)
+            for model in (task.backbone, task)
+        )
+        outputs = {**encoder, "head": head}
+        return {name: keras.ops.convert_to_numpy(values) for name, values in outputs.items()}
 
     def compare(self, loaded: Any, head_tolerance: float, output: str) -> dict[str, float]:
         """The greatest difference of each output of a copy; RuntimeError if one is too great."""
-        theirs = self.outputs(loaded)
+        copies = self.outputs(loaded)
         differences: dict[str, float] = {}
         for name, values in self.outputs(self.task).items():
-            difference = differences[name] = float(np.abs(values - theirs[name]).max())
+            difference = differences[name] = float(np.abs(values - copies[name]).max())
             tolerance = head_tolerance if name == "head" else TOLERANCE
             if not difference <= tolerance * max(1.0, float(np.abs(values).max())):
                 raise RuntimeError(
@@ -84,7 +84,7 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"--run: {run} is damaged ({reason}); delete its {MANIFEST} and run trainer.pretrain "
-            "again: it goes on from its last checkpoint"
+            "again: it resumes at its last checkpoint"
         ) from None
     with files.local_file(files.join(run, VOCABULARY_FILE)) as local:
         tokenizer = BertTokenizer(

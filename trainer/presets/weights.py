@@ -48,7 +48,7 @@ def check_vocabulary(backbone: Any, preprocessor: Any, preset: str) -> None:
     if size > backbone.vocabulary_size:
         raise UserError(
             f"preset {preset!r}: its vocabulary has {size:,} pieces but the embedding only "
-            f"{backbone.vocabulary_size:,} rows; the files are not of one preset"
+            f"{backbone.vocabulary_size:,} rows; the files belong to different presets"
         )
 
 
@@ -64,7 +64,7 @@ def load_backbone_weights(backbone: Any, path: str) -> None:
         if shape != expected:
             raise UserError(
                 f"{path}: the {kind} is {shape} but {argument} and hidden_dim in config.json make "
-                f"it {expected}; the files are not of one preset"
+                f"it {expected}; the files belong to different presets"
             )
     _load(backbone, path, [])
 
