@@ -70,12 +70,10 @@ class MaskedLMHead(ConstructorArguments, keras.layers.Layer):
             dtype=self.dtype_policy,
             name="intermediate_dense",
         )
-        self._intermediate_layer_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon,
-            dtype=self.dtype_policy,
-            name="intermediate_layer_norm",
-        )
         self._intermediate_dense.build((inputs_shape[0], None, inputs_shape[-1]))
+        self._intermediate_layer_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="intermediate_layer_norm"
+        )
         self._intermediate_layer_norm.build((inputs_shape[0], None, features))
         if embedding is None:
             self._kernel = self.add_weight(

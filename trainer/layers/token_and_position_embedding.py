@@ -45,8 +45,8 @@ class TokenAndPositionEmbedding(ConstructorArguments, keras.layers.Layer):
         self.token_embedding = ReversibleEmbedding(
             self.vocabulary_size,
             self.embedding_dim,
-            tie_weights=tie_weights,
-            embeddings_initializer=self.embeddings_initializer.clone(),
+            tie_weights,
+            self.embeddings_initializer.clone(),
             mask_zero=mask_zero,
             dtype=self.dtype_policy,
             name="token_embedding",

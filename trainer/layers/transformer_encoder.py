@@ -111,10 +111,8 @@ class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
 
     def _fresh_initializers(self) -> dict[str, Any]:
         """Copies, because an unseeded Keras initializer gives the same values each time it is used."""
-        return {
-            "kernel_initializer": self.kernel_initializer.clone(),
-            "bias_initializer": self.bias_initializer.clone(),
-        }
+        kernel, bias = self.kernel_initializer.clone(), self.bias_initializer.clone()
+        return {"kernel_initializer": kernel, "bias_initializer": bias}
 
     def call(
         self,
@@ -151,7 +149,6 @@ class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
                 attention_mask = ops.take_along_axis(attention_mask, selected, axis=1)
             if query_ids is not None:
                 query_ids = ops.take_along_axis(query_ids, positions, axis=1)
-        scores = None
         x = self._self_attention_layer(
             query=query,
             value=x,
@@ -161,8 +158,7 @@ class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
             key_ids=key_ids,
             query_ids=query_ids,
         )
-        if return_attention_scores:
-            x, scores = x
+        x, scores = x if return_attention_scores else (x, None)
         x = self._self_attention_dropout(x, training=training) + residual
         if not self.normalize_first:
             x = self._self_attention_layer_norm(x)

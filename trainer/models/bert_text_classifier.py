@@ -16,12 +16,7 @@ class TextClassifier(Task):
     """Base class; ``TextClassifier.from_preset`` gives the preset's own kind."""
 
     def compile(
-        self,
-        optimizer: Any = "auto",
-        loss: Any = "auto",
-        *,
-        metrics: Any = "auto",
-        **kwargs: Any,
+        self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any
     ) -> None:
         """As ``Task.compile``."""
         super().compile(optimizer, loss, metrics=metrics, **kwargs)
@@ -55,22 +50,18 @@ class BertTextClassifier(TextClassifier):
         self.num_classes = num_classes
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
-        self.output_dropout = Dropout(
-            dropout, dtype=backbone.dtype_policy, name="classifier_dropout"
-        )
+        dtype = backbone.dtype_policy
+        self.output_dropout = Dropout(dropout, dtype=dtype, name="classifier_dropout")
         self.output_dense = keras.layers.Dense(
             num_classes,
             kernel_initializer=bert_kernel_initializer(),
             activation=activation,
-            dtype=backbone.dtype_policy,
+            dtype=dtype,
             name="logits",
         )
         pooled = backbone(backbone.input)["pooled_output"]
-        super().__init__(
-            inputs=backbone.input,
-            outputs=self.output_dense(self.output_dropout(pooled)),
-            **kwargs,
-        )
+        outputs = self.output_dense(self.output_dropout(pooled))
+        super().__init__(inputs=backbone.input, outputs=outputs, **kwargs)
 
 
 Classifier = TextClassifier

@@ -69,9 +69,8 @@ class PretrainingModel(keras.Model):
     Args:
         backbone: the encoder to train.
         portable_head: the head's activation is ``gelu_sharp``. Then what ``to_masked_lm``
-            gives is the same function in KerasHub and at Hugging Face. KerasHub's head has the exact
-            GELU and epsilon 1e-5, Hugging Face's what its encoder has: with a plain head no weights
-            make the two equal, and logits differ by about 1e-3.
+            gives is the same function in KerasHub and at Hugging Face; a plain head's logits differ
+            there by about 1e-3 (see ``trainer.presets.huggingface``).
         next_sentence: also predict, from the pooled first position, whether a row's second segment
             follows the first (Devlin et al. 2018, section 3.1) or how the two are ordered.
         block_rows: rows of logits computed at a time on JAX; see ``sum_masked_lm_loss``.
@@ -87,17 +86,15 @@ class PretrainingModel(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         self.backbone = backbone
-        options = {"intermediate_activation": gelu_sharp} if portable_head else {}
-        self.masked_lm_head = bert_masked_lm_head(backbone, **options)
+        activation = gelu_sharp if portable_head else "gelu"
+        self.masked_lm_head = bert_masked_lm_head(backbone, intermediate_activation=activation)
         self.block_rows = block_rows
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.next_sentence_head = None
         if next_sentence:
+            options = {"dtype": backbone.dtype_policy, "name": "next_sentence"}
             self.next_sentence_head = keras.layers.Dense(
-                2,
-                kernel_initializer=bert_kernel_initializer(),
-                dtype=backbone.dtype_policy,
-                name="next_sentence",
+                2, kernel_initializer=bert_kernel_initializer(), **options
             )
             self.next_sentence_head.build((None, backbone.hidden_dim))
             self.next_sentence_trackers = {
@@ -111,13 +108,12 @@ class PretrainingModel(keras.Model):
         if batch.get("document_ids") is not None:
             inputs["document_ids"] = batch["document_ids"]
         positions_BS = batch["mask_positions"]
-        next_sentence = {}
-        if self.next_sentence_head is None:
-            encoded_BSD = self.backbone.encode_at(inputs, positions_BS, training=training)
-        else:
+        if self.next_sentence_head is not None:
             first = ops.zeros_like(positions_BS[:, :1])
             positions_BS = ops.concatenate([first, positions_BS], axis=1)
-            encoded_BSD = self.backbone.encode_at(inputs, positions_BS, training=training)
+        encoded_BSD = self.backbone.encode_at(inputs, positions_BS, training=training)
+        next_sentence = {}
+        if self.next_sentence_head is not None:
             pooled_BD = self.backbone.pooled_dense(encoded_BSD[:, 0])
             logits = ops.cast(self.next_sentence_head(pooled_BD), "float32")
             next_sentence = _sum_next_sentence_loss(logits, batch["next_sentence_labels"])

@@ -55,14 +55,15 @@ class Task(PresetModel):
         return keras.utils.pack_x_y_sample_weight(self.preprocessor(x), y, sample_weight)
 
     def _prepared(
-        self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool
+        self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool = False
     ) -> Any:
         """Data that Keras can iterate over, preprocessed batch by batch."""
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is not None and isinstance(x, tensorflow.data.Dataset):
-            for name, value in (("y", y), ("sample_weight", sample_weight)):
-                if value is not None:
-                    raise ValueError(f"with a tf.data.Dataset, {name} must be in the dataset")
+            if y is not None or sample_weight is not None:
+                raise ValueError(
+                    "with a tf.data.Dataset, y and sample_weight must be in the dataset"
+                )
             autotune = tensorflow.data.AUTOTUNE
             return x.map(self.preprocess_samples, num_parallel_calls=autotune).prefetch(autotune)
         if isinstance(x, keras.utils.PyDataset):
@@ -84,16 +85,9 @@ class Task(PresetModel):
     ) -> Any:
         """``keras.Model.fit`` on raw or preprocessed data."""
         if self.preprocessor is None:
-            return super().fit(
-                x,
-                y,
-                batch_size=batch_size,
-                sample_weight=sample_weight,
-                validation_data=validation_data,
-                validation_split=validation_split or 0.0,
-                shuffle=shuffle,
-                **kwargs,
-            )
+            data = {"x": x, "y": y, "sample_weight": sample_weight, "batch_size": batch_size}
+            options = {"validation_split": validation_split or 0.0, "shuffle": shuffle}
+            return super().fit(**data, validation_data=validation_data, **options, **kwargs)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_for_validation(
                 x, y, sample_weight, validation_split
@@ -102,9 +96,9 @@ class Task(PresetModel):
             if not isinstance(validation_data, (tuple, list)):
                 validation_data = (validation_data,)
             vx, vy, weight = keras.utils.unpack_x_y_sample_weight(tuple(validation_data))
-            validation_data = self._prepared(vx, vy, weight, batch_size, shuffle=False)
-        data = self._prepared(x, y, sample_weight, batch_size, shuffle)
-        return super().fit(data, validation_data=validation_data, shuffle=False, **kwargs)
+            validation_data = self._prepared(vx, vy, weight, batch_size)
+        batches = self._prepared(x, y, sample_weight, batch_size, shuffle)
+        return super().fit(batches, validation_data=validation_data, shuffle=False, **kwargs)
 
     def evaluate(
         self,
@@ -120,13 +114,13 @@ class Task(PresetModel):
             return super().evaluate(
                 x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs
             )
-        return super().evaluate(self._prepared(x, y, sample_weight, batch_size, False), **kwargs)
+        return super().evaluate(self._prepared(x, y, sample_weight, batch_size), **kwargs)
 
     def predict(self, x: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
         """``keras.Model.predict`` on raw or preprocessed data."""
         if self.preprocessor is None:
             return super().predict(x, batch_size=batch_size, **kwargs)
-        return super().predict(self._prepared(x, None, None, batch_size, False), **kwargs)
+        return super().predict(self._prepared(x, None, None, batch_size), **kwargs)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any

@@ -34,7 +34,6 @@ _OLD_NAMES = {
     "BertClassifier": "BertTextClassifier",
     "BertPreprocessor": "BertTextClassifierPreprocessor",
 }
-_CONFIG_FILES = {"Tokenizer": "tokenizer.json", "Preprocessor": "preprocessor.json"}
 # Arguments of ours that KerasHub does not know.
 _OWN_ARGUMENTS = ("seed", "exact_gelu", "head_options", "attention_dropout")
 # What KerasHub writes and is of no use here; dtype follows the caller, as in KerasHub.
@@ -53,9 +52,10 @@ def describe(model: Any) -> dict[str, Any]:
         if config.get(attribute) is not None:
             config[attribute] = describe(getattr(model, attribute))
     own = {key: config.pop(key) for key in _OWN_ARGUMENTS if key in config}
-    for suffix, file in _CONFIG_FILES.items():
-        if name.endswith(suffix):
-            config["config_file"] = file
+    if name.endswith(("Tokenizer", "Preprocessor")):
+        config["config_file"] = (
+            "tokenizer.json" if name.endswith("Tokenizer") else "preprocessor.json"
+        )
     described = {
         "module": f"keras_hub.src.models.bert.{CLASSES[name].__module__.split('.')[-1]}",
         "class_name": name,
