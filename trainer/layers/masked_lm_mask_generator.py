@@ -12,7 +12,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import keras
@@ -24,11 +23,7 @@ from pipelines.keyed_random import fold, fold_scrambled, scramble
 from pipelines.mask.config import MaskConfig
 from pipelines.mask.mask_rows import mask_rows
 from trainer.layers.constructor_arguments import ConstructorArguments
-from trainer.layers.preprocessing_layer import (
-    PreprocessingLayer,
-    map_rows,
-    tracing_tensorflow,
-)
+from trainer.layers.preprocessing_layer import PreprocessingLayer, map_rows, tracing_tensorflow
 
 _NAMES = ("token_ids", "mask_positions", "mask_ids", "mask_weights")
 
@@ -140,7 +135,8 @@ class MaskedLMMaskGenerator(ConstructorArguments, PreprocessingLayer):
         ids = rows
         if not isinstance(rows, np.ndarray):
             ids = np.zeros(present.shape, np.int64)
-            ids[present] = np.fromiter(chain.from_iterable(rows), np.int64)
+            for padded, row in zip(ids, rows, strict=True):
+                padded[: len(row)] = row
         row_id = content_ids(ids, present)
         pieces = range(self.vocabulary_size)
         try:
