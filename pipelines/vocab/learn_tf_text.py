@@ -15,57 +15,38 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import UserError
 from pipelines.vocab.learn import LearnedVocabulary
 from pipelines.vocab.piece_tree import PieceTree, Remainders, build_tree, find_remainders
-from pipelines.vocab.select_words import SelectedWords, select_words
+from pipelines.vocab.select_words import SelectedWords
 from pipelines.vocab.split_by_pieces import count_word_stops
 
 
 def learn_tf_text(
-    words: Sequence[str],
-    counts: NDArray[np.int64],
+    words: SelectedWords,
     *,
     vocab_size: int,
     reserved_tokens: Sequence[str],
     upper_thresh: int | None = 10_000_000,
     lower_thresh: int | None = 10,
     num_iterations: int = 4,
-    max_input_tokens: int | None = 5_000_000,
-    max_token_length: int = 50,
-    max_unique_chars: int = 1000,
     slack_ratio: float = 0.05,
-    include_joiner_token: bool = True,
     joiner: str = "##",
 ) -> LearnedVocabulary:
     """What ``wordpiece_tokenizer_learner_lib.learn`` of tensorflow_text gives, with its arguments.
 
-    ``words``: distinct words; ``counts`` int64[n]: their occurrences. The threshold is bisected
-    between the bounds until at most ``vocab_size`` tokens remain and no fewer than ``slack_ratio``
-    of it less, or the bounds meet; so the list can be shorter, or longer, than asked for.
-
-    Raises UserError: no words, words given twice, counts below 1, or ``upper_thresh`` below 1.
+    The threshold is bisected between the bounds until at most ``vocab_size`` tokens remain and no
+    fewer than ``slack_ratio`` of it less, or the bounds meet; so the list can be shorter, or longer,
+    than asked for.
     """
-    if upper_thresh is not None and upper_thresh < 1:
-        raise UserError(f"upper_thresh is {upper_thresh}: it must be 1 or more")
-    selected = select_words(
-        words,
-        counts,
-        reserved_tokens=reserved_tokens,
-        max_input_tokens=max_input_tokens,
-        max_token_length=max_token_length,
-        max_unique_chars=max_unique_chars,
-    )
     # The bounds come from all words, also those that are not learned from.
-    upper, lower = int(np.max(counts)), int(np.min(counts))
+    lower, upper = words.count_range
     upper = upper if upper_thresh is None else min(upper, upper_thresh)
     lower = lower if lower_thresh is None else max(lower, lower_thresh)
-    joiner = joiner if include_joiner_token else ""
-    fixed = set(reserved_tokens) | set(_single_tokens(selected.alphabet, joiner))
-    remainders = find_remainders(selected)
+    fixed = {*reserved_tokens, *_single_tokens(words.alphabet, joiner)}
+    remainders = find_remainders(words)
     # Every word is a token at a threshold of its count or less: that often spares a trial, and
     # with it all the rare pieces that only so low a threshold could keep.
-    whole = np.sort(selected.counts[_is_new_token(selected, joiner)])
+    whole = np.sort(words.piece_counts(joiner))
     lowest = lower
     if 0 <= vocab_size - len(fixed) < len(whole):
         lowest = max(lower, int(whole[-1 - (vocab_size - len(fixed))]) + 1)
@@ -89,7 +70,7 @@ def learn_tf_text(
             upper = threshold - 1
     tokens = _list_tokens(named, is_kept, left, reserved_tokens, joiner)
     reason = f"the search for a threshold ended at {threshold}, which leaves {size} tokens"
-    return LearnedVocabulary.of(selected, tokens, threshold, reason if size < vocab_size else None)
+    return LearnedVocabulary(tokens, threshold, words, reason if size < vocab_size else None)
 
 
 @dataclass(frozen=True)
@@ -121,17 +102,11 @@ def _single_tokens(alphabet: list[str], joiner: str) -> list[str]:
     return alphabet + [joiner + character for character in alphabet if joiner]
 
 
-def _is_new_token(words: SelectedWords, joiner: str) -> NDArray[np.bool_]:
-    """Words that are tokens of their own for sure, bool[n]; reserved ones are not among them."""
-    is_new = words.lengths > 1
-    return is_new & ~words.beginning_with(joiner) if joiner else is_new
-
-
 def _grow(
     remainders: Remainders, threshold: int, reserved_tokens: Sequence[str], joiner: str
 ) -> _NamedTree:
     """The tree of pieces down to a threshold, or of all pieces where some read alike."""
-    has_twins = bool(joiner) and bool(remainders.words.beginning_with(joiner).any())
+    has_twins = bool(remainders.words.beginning_with(joiner).any())
     tree = build_tree(remainders, 1 if has_twins else threshold, joined=not joiner)
     is_new = tree.length > 1
     is_new[tree.find_tokens(reserved_tokens, joiner)] = False

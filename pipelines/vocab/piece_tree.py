@@ -11,7 +11,6 @@ Everything here is exact 64-bit integer arithmetic and does not depend on the or
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,22 +100,16 @@ class PieceTree:
     def find(self, text: str, *, continued: bool) -> int | None:
         """The id of the piece with these characters, None where the tree has none."""
         alphabet = self.remainders.words.alphabet
-        piece = None
+        if not text or not set(text) <= set(alphabet) or len(text) > len(self.first) - 2:
+            return None
+        piece = -1
         for length, character in enumerate(text, 1):
-            rank = bisect_left(alphabet, character)
-            if length >= len(self.first) - 1 or alphabet[rank : rank + 1] != [character]:
+            level = slice(self.first[length], self.first[length + 1])
+            same = (self.parent[level] == piece) & (self.rank[level] == alphabet.index(character))
+            matches = np.flatnonzero(same & (self.continued[level] == continued))
+            if not len(matches):
                 return None
-            begin, end = (int(bound) for bound in self.first[length : length + 2])
-            if piece is None:
-                middle = begin + int(np.searchsorted(self.continued[begin:end], True))
-                begin, end = (middle, end) if continued else (begin, middle)
-            else:
-                parents = self.parent[begin:end]
-                end = begin + int(np.searchsorted(parents, piece, side="right"))
-                begin += int(np.searchsorted(parents, piece, side="left"))
-            piece = begin + int(np.searchsorted(self.rank[begin:end], rank))
-            if piece == end or self.rank[piece] != rank:
-                return None
+            piece = int(level.start + matches[0])
         return piece
 
     def find_tokens(self, tokens: Iterable[str], suffix_indicator: str) -> list[int]:

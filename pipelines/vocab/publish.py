@@ -12,11 +12,11 @@ from pipelines import files
 from pipelines.errors import UserError
 from pipelines.stage import StageRun
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
-from pipelines.text.words import can_continue
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.held_out import measure_pieces
-from pipelines.vocab.learn import LearnedVocabulary, learn_wordpiece
+from pipelines.vocab.learn import LearnedVocabulary, check_room, learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
+from pipelines.vocab.select_words import select_words
 from pipelines.vocab.word_counts import WordCounts
 
 
@@ -73,10 +73,10 @@ def describe_learned(learned: LearnedVocabulary, config: VocabConfig) -> dict[st
     return {
         "asked_size": config.vocab_size,
         "threshold": learned.threshold,
-        "alphabet": len(learned.alphabet),
-        "alphabet_dropped": len(learned.alphabet_dropped),
-        "distinct_words_cut": learned.words_cut,
-        "words_cut": learned.occurrences_cut,
+        "alphabet": len(learned.words.alphabet),
+        "alphabet_dropped": len(learned.words.alphabet_dropped),
+        "distinct_words_cut": learned.words.words_cut,
+        "words_cut": learned.words.occurrences_cut,
         "reason_smaller": learned.reason_smaller,
     }
 
@@ -85,37 +85,29 @@ def learn_pieces(
     words: list[str], counts: NDArray[np.int64], config: VocabConfig
 ) -> LearnedVocabulary:
     """Runs the algorithm that the config names."""
+    selected = select_words(
+        words,
+        counts,
+        reserved_tokens=config.reserved_tokens,
+        max_input_tokens=config.max_input_tokens,
+        max_token_length=config.max_token_length,
+        max_unique_chars=config.max_unique_chars,
+    )
     common: dict[str, Any] = {
         "vocab_size": config.vocab_size,
         "reserved_tokens": config.reserved_tokens,
         "num_iterations": config.num_iterations,
-        "max_input_tokens": config.max_input_tokens,
-        "max_token_length": config.max_token_length,
-        "max_unique_chars": config.max_unique_chars,
     }
     if config.algorithm == "wordpiece":
-        return learn_wordpiece(
-            words,
-            counts,
-            suffix_indicator=config.suffix_indicator,
-            can_continue=can_continue,
-            prune=config.prune,
-            **common,
-        )
-    learned = learn_tf_text(
-        words,
-        counts,
+        mark = config.suffix_indicator
+        return learn_wordpiece(selected, suffix_indicator=mark, prune=config.prune, **common)
+    fixed = len(config.reserved_tokens) + 2 * len(selected.alphabet)
+    check_room(config.vocab_size, fixed, config.reserved_tokens, selected)
+    return learn_tf_text(
+        selected,
         joiner=config.suffix_indicator,
         upper_thresh=config.upper_thresh,
         lower_thresh=config.lower_thresh,
         slack_ratio=config.slack_ratio,
         **common,
     )
-    fixed = len(config.reserved_tokens) + 2 * len(learned.alphabet)
-    if fixed > config.vocab_size:
-        raise UserError(
-            f"vocab_size {config.vocab_size} is too small for {len(config.reserved_tokens)} "
-            f"reserved tokens and {len(learned.alphabet)} characters, plain and continued: give "
-            f"{fixed} or more, or lower max_unique_chars"
-        )
-    return learned

@@ -8,8 +8,6 @@ here loops over words in Python.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +26,8 @@ class SelectedWords:
     the position of each word's first character; ``lengths`` int64[n] in characters; ``counts``
     int64[n], occurrences. ``alphabet`` is sorted by code point; ``alphabet_dropped`` holds the
     other characters of words that were neither reserved nor too long, commonest first.
-    ``words_cut`` and ``occurrences_cut`` say by reason what was left out.
+    ``words_cut`` and ``occurrences_cut`` say by reason what was left out; ``count_range`` is the
+    lowest and the highest count of all words, chosen or not.
     """
 
     ranks: NDArray[np.unsignedinteger]
@@ -39,48 +38,22 @@ class SelectedWords:
     alphabet_dropped: list[str]
     words_cut: dict[str, int]
     occurrences_cut: dict[str, int]
+    count_range: tuple[int, int]
 
     def beginning_with(self, prefix: str) -> NDArray[np.bool_]:
-        """Marks the words longer than ``prefix`` that begin with it, bool[n]."""
-        longer = int(np.searchsorted(-self.lengths, -len(prefix), side="left"))
+        """Marks the words longer than ``prefix`` that begin with it, bool[n]; none if it is empty."""
         marked = np.zeros(len(self.lengths), np.bool_)
-        if set(prefix) <= set(self.alphabet):
+        if prefix and set(prefix) <= set(self.alphabet):
+            longer = int(np.searchsorted(-self.lengths, -len(prefix), side="left"))
             marked[:longer] = True
             for offset, character in enumerate(prefix):
-                rank = bisect_left(self.alphabet, character)
+                rank = self.alphabet.index(character)
                 marked[:longer] &= self.ranks[self.starts[:longer] + offset] == rank
         return marked
 
-
-def check_counts(words: Sequence[str], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The counts as int64[n], after checking that they are usable.
-
-    Raises UserError when there are no words, when one is given twice, when a count is not a
-    positive whole number, when there is not one count for each word, or when sums of counts could
-    leave 64 bits.
-    """
-    counts = np.asarray(counts)
-    if not len(words):
-        raise UserError("no words to learn a vocabulary from: the input holds no text")
-    if len(set(words)) < len(words):
-        word, _ = Counter(words).most_common(1)[0]
-        raise UserError(f"word {word!r} is counted more than once: add up its counts")
-    if counts.shape != (len(words),):
-        raise UserError(f"{len(words)} words but counts of shape {counts.shape}: give one each")
-    if counts.dtype.kind not in "iu":
-        raise UserError(f"word counts must be 64-bit whole numbers, not {counts.dtype}")
-    lowest = int(counts.argmin())
-    if counts[lowest] <= 0:
-        raise UserError(
-            f"word {words[lowest]!r} has the count {counts[lowest]}: counts must be 1 or more"
-        )
-    longest = max(map(len, words))
-    if float(counts.astype(np.float64).sum()) * max(longest, 1) >= 2.0**62:
-        raise UserError(
-            f"word counts add up to about {float(counts.astype(np.float64).sum()):.3g}, "
-            "too many for 64 bits: divide all of them by the same number"
-        )
-    return counts.astype(np.int64, copy=False)
+    def piece_counts(self, suffix_indicator: str) -> NDArray[np.int64]:
+        """The counts of words that are plain pieces: not one character, nor like a continued one."""
+        return self.counts[(self.lengths > 1) & ~self.beginning_with(suffix_indicator)]
 
 
 def select_words(
@@ -88,19 +61,23 @@ def select_words(
     counts: NDArray[np.int64],
     *,
     reserved_tokens: Sequence[str],
-    max_input_tokens: int | None,
-    max_token_length: int,
-    max_unique_chars: int,
+    max_input_tokens: int | None = 5_000_000,
+    max_token_length: int = 50,
+    max_unique_chars: int = 1000,
 ) -> SelectedWords:
     """Leaves out words that are reserved, too long, rarely lettered or beyond the limit.
 
-    The steps and their order are those of tensorflow_text's learner: reserved words and words
-    longer than ``max_token_length`` characters go first; of the rest, the ``max_unique_chars``
-    commonest characters (ties: lower code point) make the alphabet; words with any other
-    character go; the ``max_input_tokens`` commonest words stay (ties: alphabetically first;
-    None or -1: no limit). An empty word takes a place under that limit, then goes.
+    ``words``: distinct, in any order; ``counts`` int64[n]: their occurrences, 1 or more. The steps
+    and their order are those of tensorflow_text's learner: reserved words and words longer than
+    ``max_token_length`` characters go first; of the rest, the ``max_unique_chars`` commonest
+    characters (ties: lower code point) make the alphabet; words with any other character go; the
+    ``max_input_tokens`` commonest words stay (ties: alphabetically first; None or -1: no limit). An
+    empty word takes a place under that limit, then goes.
+
+    Raises UserError where there are no words.
     """
-    counts = check_counts(words, counts)
+    if not len(words):
+        raise UserError("no words to learn a vocabulary from: the input holds no text")
     lengths = np.fromiter(map(len, words), np.int64, len(words))
     reserved = np.fromiter(map(set(reserved_tokens).__contains__, words), np.bool_, len(words))
     words_cut: dict[str, int] = {}
@@ -115,7 +92,7 @@ def select_words(
     cut("too_long", too_long)
     kept = ~(reserved | too_long)
 
-    codes = _code_points(words)
+    codes = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
     ends = np.cumsum(lengths)
     in_kept = np.repeat(kept, lengths)
     totals = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
@@ -132,7 +109,10 @@ def select_words(
     cut("character_not_in_alphabet", strange)
     kept &= ~strange
 
-    over = kept & ~_commonest(words, counts, kept, max_input_tokens)
+    over = np.zeros(len(words), np.bool_)
+    if max_input_tokens is not None and 0 <= max_input_tokens < kept.sum():
+        ranked = sorted(np.flatnonzero(kept).tolist(), key=lambda i: (-counts[i], words[i]))
+        over[ranked[max_input_tokens:]] = True
     cut("over_max_input_tokens", over)
     kept &= ~over
     empty = kept & (lengths == 0)
@@ -156,38 +136,13 @@ def select_words(
         alphabet_dropped=[chr(code) for code in by_count if code not in alphabet],
         words_cut=words_cut,
         occurrences_cut=occurrences_cut,
+        count_range=(int(counts.min()), int(counts.max())),
     )
 
 
 def nth_highest(counts: NDArray[np.int64], number: int) -> int:
     """The count that ``number`` of these reach, counted from the highest, 1 being the first."""
     return int(np.partition(counts, len(counts) - number)[len(counts) - number])
-
-
-def _code_points(words: Sequence[str]) -> NDArray[np.uint32]:
-    """All characters of all words, one after the other."""
-    return np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
-
-
-def _commonest(
-    words: Sequence[str],
-    counts: NDArray[np.int64],
-    kept: NDArray[np.bool_],
-    limit: int | None,
-) -> NDArray[np.bool_]:
-    """Marks the ``limit`` commonest of the kept words, ties alphabetically."""
-    number = int(kept.sum())
-    if limit is None or limit == -1 or number <= limit:
-        return kept
-    chosen = np.zeros(len(words), np.bool_)
-    if limit <= 0:
-        return chosen
-    last = nth_highest(counts[kept], limit)
-    chosen |= kept & (counts > last)
-    tied = np.flatnonzero(kept & (counts == last))
-    first_tied = sorted(tied.tolist(), key=words.__getitem__)[: limit - int(chosen.sum())]
-    chosen[first_tied] = True
-    return chosen
 
 
 def _gather_words(

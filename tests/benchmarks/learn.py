@@ -35,6 +35,7 @@ from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.publish import learn_pieces
+from pipelines.vocab.select_words import select_words
 
 RESERVED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LEARNERS: dict[str, Callable[..., Any]] = {"wordpiece": learn_wordpiece, "tf_text": learn_tf_text}
@@ -55,6 +56,11 @@ def read_texts(name: str) -> list[str]:
 def count(texts: list[str]) -> Words:
     words = Counter(split_words("\n".join(texts), lowercase=True, strip_accents=True))
     return list(words), np.fromiter(words.values(), np.int64)
+
+
+def learn(algorithm: str, words: list[str], counts: NDArray[np.int64], **options: Any) -> Any:
+    selected = select_words(words, counts, reserved_tokens=RESERVED)
+    return LEARNERS[algorithm](selected, **options)
 
 
 def processor_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -92,7 +98,7 @@ def compare_with_reference(sizes: list[int], passes: int) -> list[Row]:
         for _ in range(passes):
             seconds, expected = processor_seconds(partial(reference.learn, pairs, **options))
             theirs.append(seconds)
-            seconds, learned = processor_seconds(partial(learn_tf_text, some, often, **options))
+            seconds, learned = processor_seconds(partial(learn, "tf_text", some, often, **options))
             ours.append(seconds)
             assert learned.tokens == expected
         rows.append(
@@ -132,7 +138,7 @@ def measure_growth(size: int, algorithm: str) -> Row:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     seconds, learned = processor_seconds(
-        lambda: LEARNERS[algorithm](words, counts, vocab_size=30522, reserved_tokens=RESERVED)
+        lambda: learn(algorithm, words, counts, vocab_size=30522, reserved_tokens=RESERVED)
     )
     return {
         "distinct words": size,
@@ -201,7 +207,7 @@ def compare_quality(corpora: list[str], sizes: list[int]) -> list[Row]:
             published = learn_pieces(*words, replace(config, prune=False))
             ours, unknown = pieces_per_word(pruned.tokens, unseen)
             theirs, their_unknown = pieces_per_word(hugging_face, unseen)
-            text = pieces_per_word(learn_tf_text(*words, **options).tokens, unseen)[0]
+            text = pieces_per_word(learn("tf_text", *words, **options).tokens, unseen)[0]
             rows.append(
                 {
                     "corpus": corpus,

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.errors import UserError
 from pipelines.vocab.learn_tf_text import learn_tf_text
+from pipelines.vocab.select_words import select_words
 from trainer.tokenizers.keras_nlp_words import CJK_BLOCKS
 
 # Regular expressions of RE2; its \s is ASCII's.
@@ -67,16 +67,17 @@ def compute_word_piece_vocabulary(
         counts.update(getattr(words, "flat_values", words).numpy().ravel().tolist())
     if not counts:
         raise ValueError("no words to learn from: data is empty")
-    try:
-        learned = learn_tf_text(
-            [word.decode() for word in counts],
-            np.fromiter(counts.values(), np.int64),
-            vocab_size=vocabulary_size,
-            reserved_tokens=list(reserved_tokens),
-            joiner=suffix_indicator,
-        )
-    except UserError as error:
-        raise ValueError(str(error)) from None
+    selected = select_words(
+        [word.decode() for word in counts],
+        np.fromiter(counts.values(), np.int64),
+        reserved_tokens=reserved_tokens,
+    )
+    learned = learn_tf_text(
+        selected,
+        vocab_size=vocabulary_size,
+        reserved_tokens=reserved_tokens,
+        joiner=suffix_indicator,
+    )
     vocabulary = learned.tokens[:vocabulary_size]
     if vocabulary_output_file is None:
         return vocabulary

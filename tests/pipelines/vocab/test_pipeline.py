@@ -23,6 +23,7 @@ from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.pipeline import learn_vocabulary
+from pipelines.vocab.select_words import select_words
 from pipelines.vocab.word_counts import WordCounts, add_words, cut_by_word, most_frequent
 
 
@@ -213,13 +214,9 @@ def test_a_vocabulary_is_judged_by_documents_it_did_not_see(tmp_path, corpus, te
     sample = [text for text, is_chosen in zip(texts, chosen, strict=True) if is_chosen]
     rest = words_of([t for t, is_chosen in zip(texts, chosen, strict=True) if not is_chosen])
     words = words_of(sample)
-    learned = learn_wordpiece(
-        list(rest),
-        np.array(list(rest.values())),
-        vocab_size=280,
-        reserved_tokens=config.reserved_tokens,
-        can_continue=lambda character: character not in "三.!",
-    )
+    reserved = config.reserved_tokens
+    selected = select_words(list(rest), np.array(list(rest.values())), reserved_tokens=reserved)
+    learned = learn_wordpiece(selected, vocab_size=280, reserved_tokens=reserved)
     vocabulary = Vocabulary(tuple(learned.tokens))
     pieces = {
         word: encode_exact(word, vocabulary, lowercase=False, strip_accents=False) for word in words
@@ -252,15 +249,9 @@ def test_a_vocabulary_is_judged_by_documents_it_did_not_see(tmp_path, corpus, te
 def test_every_option_of_the_learners_arrives(tmp_path, corpus, texts, algorithm):
     ranked = sorted(words_of(texts).items(), key=lambda item: (-item[1], item[0]))
     words = {word: count for word, count in ranked[:400] if count >= 3}
-    options = {
-        "vocab_size": 240,
-        "max_input_tokens": 400,
-        "max_token_length": 7,
-        "max_unique_chars": 18,
-        "num_iterations": 3,
-        "suffix_indicator": "@@",
-        "reserved_tokens": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ka"),
-    }
+    selecting = {"max_input_tokens": 400, "max_token_length": 7, "max_unique_chars": 18}
+    reserved = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ka")
+    options = {"vocab_size": 240, "num_iterations": 3, "reserved_tokens": reserved}
     bounds = {"upper_thresh": 40, "lower_thresh": 5, "slack_ratio": 0.01}
     config = VocabConfig(
         input=(str(corpus),),
@@ -268,22 +259,17 @@ def test_every_option_of_the_learners_arrives(tmp_path, corpus, texts, algorithm
         algorithm=algorithm,
         min_count=3,
         prune=False,
+        suffix_indicator="@@",
+        **selecting,
         **options,
         **bounds,
     )
-    mark = options.pop("suffix_indicator")
     counts = np.array(list(words.values()))
+    selected = select_words(list(words), counts, reserved_tokens=reserved, **selecting)
     if algorithm == "tf_text":
-        learned = learn_tf_text(list(words), counts, joiner=mark, **options, **bounds)
+        learned = learn_tf_text(selected, joiner="@@", **options, **bounds)
     else:
-        learned = learn_wordpiece(
-            list(words),
-            counts,
-            suffix_indicator=mark,
-            prune=False,
-            can_continue=lambda character: character not in "三.!",
-            **options,
-        )
+        learned = learn_wordpiece(selected, suffix_indicator="@@", prune=False, **options)
     assert run(config)["vocab.txt"].decode().split("\n")[:-1] == learned.tokens
     counted = read_manifest(config.output).counts
     rare = words_of(texts).total() - sum(words.values())
