@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,26 +61,15 @@ class Vocabulary:
         if not seen:
             raise UserError(f"{self.source}: no pieces in it; give a vocab.txt with one a line")
 
-    def __hash__(self) -> int:
-        return self._hash
-
     def __reduce__(self) -> tuple[type[Vocabulary], tuple[tuple[str, ...], str, str, bool]]:
         return Vocabulary, (self.tokens, self.suffix_indicator, self.source, self.allow_blanks)
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        required: Iterable[str] = SPECIAL_TOKENS,
-        suffix_indicator: str = "##",
-        allow_blanks: bool = False,
-    ) -> Vocabulary:
-        """Reads a vocab.txt from a local path.
+    def load(cls, path: str | Path, **options: Any) -> Vocabulary:
+        """Reads a vocab.txt from a local path; ``options`` as for ``parse``.
 
         Raises:
-          UserError: the file is missing, is not UTF-8, is empty, repeats a piece, has a blank line
-            or lacks a piece of ``required``. The message names the file and the line.
+          UserError: the file is missing or cannot be read, or as ``parse`` does.
         """
         try:
             content = Path(path).read_bytes()
@@ -91,13 +81,7 @@ class Vocabulary:
             raise UserError(
                 f"{path}: cannot be read ({error.strerror}); give a vocab.txt"
             ) from None
-        return cls.parse(
-            content,
-            source=str(path),
-            required=required,
-            suffix_indicator=suffix_indicator,
-            allow_blanks=allow_blanks,
-        )
+        return cls.parse(content, source=str(path), **options)
 
     @classmethod
     def parse(
@@ -112,7 +96,8 @@ class Vocabulary:
         """The vocabulary in the bytes of a vocab.txt; ``source`` names them in messages.
 
         Raises:
-          UserError: as ``load`` does.
+          UserError: the content is not UTF-8, is empty, repeats a piece, has a blank line or lacks
+            a piece of ``required``. The message names the source and the line.
         """
         try:
             text = content.decode("utf-8")
@@ -127,13 +112,17 @@ class Vocabulary:
             lines.pop()  # what follows the last line's end is not a line
         tokens = tuple(line.removesuffix("\r") for line in lines)
         vocabulary = cls(tokens, suffix_indicator, source, allow_blanks)
-        missing = [token for token in required if token not in vocabulary.index]
+        vocabulary.require(required)
+        return vocabulary
+
+    def require(self, tokens: Iterable[str]) -> None:
+        """Raises UserError unless all of these are pieces."""
+        missing = [token for token in tokens if token not in self.index]
         if missing:
             raise UserError(
-                f"{source}: {', '.join(missing)} not among its {vocabulary.size:,} pieces; "
-                f"add a line for {'it' if len(missing) == 1 else 'each'} or give BERT's vocab.txt"
+                f"{self.source}: {', '.join(missing)} not among its {self.size:,} pieces; "
+                f"add {'it' if len(missing) == 1 else 'them'} or give BERT's vocab.txt"
             )
-        return vocabulary
 
     @property
     def size(self) -> int:
@@ -167,10 +156,6 @@ class Vocabulary:
         """The content of its vocab.txt."""
         return "".join(f"{token}\n" for token in self.tokens).encode()
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.tokens, self.suffix_indicator, self.source))
-
     @property
     def pad_id(self) -> int:
         """Id of [PAD]."""
@@ -197,13 +182,8 @@ class Vocabulary:
         return self.id_of(MASK)
 
     def id_of(self, token: str) -> int:
-        """The id of a piece that the vocabulary must have.
-
-        Raises:
-          UserError: it has none.
-        """
-        if token not in self.index:
-            raise UserError(f"{self.source}: {token} not among its pieces; add a line for it")
+        """The id of a piece. Raises UserError where the vocabulary does not have it."""
+        self.require([token])
         return self.index[token]
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> list[str]:

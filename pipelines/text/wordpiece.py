@@ -7,7 +7,10 @@ more than ``MAX_WORD_CHARACTERS``, is one [UNK]. The limit is Hugging Face's; Go
 
 from __future__ import annotations
 
-from pipelines.text.vocabulary import Vocabulary
+from collections.abc import Callable
+from typing import Any
+
+from pipelines.text.vocabulary import UNK, Vocabulary
 from pipelines.text.words import MAX_WORD_CHARACTERS, split_words
 
 _MAX_KNOWN_WORDS = 500_000
@@ -29,28 +32,33 @@ class WordIds(dict[str, tuple[int, ...]]):
     """The ids of words: a dict that fills itself when asked for a word it does not hold.
 
     Forgets everything at half a million words, so that its memory is bounded. Threads may share it.
+
+    Args:
+      unknown: the piece for words that cannot be split.
+      length: what ``MAX_WORD_CHARACTERS`` limits, by default the number of characters.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, unknown: str = UNK, length: Callable[[str], int] = len
+    ) -> None:
         super().__init__()
-        self._vocabulary = vocabulary
+        self._arguments = vocabulary, unknown, length
+        self._unknown = (vocabulary.id_of(unknown),)
 
     def __missing__(self, word: str) -> tuple[int, ...]:
         if len(self) >= _MAX_KNOWN_WORDS:
             self.clear()
-        unknown = (self._vocabulary.unk_id,)
-        ids: tuple[int, ...] = unknown
-        if len(word) <= MAX_WORD_CHARACTERS:
-            ids = split_word(word, self._vocabulary, unknown)
-        self[word] = ids
+        vocabulary, _, length = self._arguments
+        pieces = split_word(word, vocabulary) if length(word) <= MAX_WORD_CHARACTERS else None
+        ids = self[word] = self._unknown if pieces is None else pieces
         return ids
 
-    def __reduce__(self) -> tuple[type[WordIds], tuple[Vocabulary]]:
-        return WordIds, (self._vocabulary,)
+    def __reduce__(self) -> tuple[type[WordIds], tuple[Any, ...]]:
+        return WordIds, self._arguments
 
 
-def split_word(word: str, vocabulary: Vocabulary, unknown: tuple[int]) -> tuple[int, ...]:
-    """The ids of the pieces of a word, longest first; ``unknown`` where they cannot cover it."""
+def split_word(word: str, vocabulary: Vocabulary) -> tuple[int, ...] | None:
+    """The ids of the pieces of a word, longest first; None where they cannot cover it."""
     index, mark, longest = vocabulary.index, vocabulary.suffix_indicator, vocabulary.longest
     ids: list[int] = []
     start = 0
@@ -61,7 +69,7 @@ def split_word(word: str, vocabulary: Vocabulary, unknown: tuple[int]) -> tuple[
             if piece is not None:
                 break
         else:
-            return unknown
+            return None
         ids.append(piece)
         start = end
     return tuple(ids)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from pipelines.documents.config import CorpusConfig
+from pipelines.documents.config import READING, CorpusConfig
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
-
-# What decides the words and their counts.
-_COUNTING = (
-    "input_format",
-    "text_field",
-    "document_boundary",
-    "on_bad_record",
-    "filter",
-    "lowercase",
-    "strip_accents",
-    "held_out_fraction",
-    "min_count",
-    "max_input_tokens",
-)
-
+from pipelines.options import CHOOSE, deciding_fields, option
 
 WORDS, LEARNING, TF_TEXT = "which words count", "learning pieces", "with --algorithm tf_text"
+_AT_LEAST_ONE = (
+    *("min_count", "max_input_tokens", "max_token_length", "max_unique_chars"),
+    *("num_iterations", "upper_thresh"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +113,7 @@ class VocabConfig(CorpusConfig):
                 f"--suffix_indicator {self.suffix_indicator!r}: must be characters without blanks, "
                 "such as ##"
             )
-        for name in (
-            "min_count",
-            "max_input_tokens",
-            "max_token_length",
-            "max_unique_chars",
-            "num_iterations",
-            "upper_thresh",
-        ):
+        for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
@@ -142,4 +124,6 @@ class VocabConfig(CorpusConfig):
 
     def counting_fields(self) -> dict[str, Any]:
         """The fields that decide which words are counted, and how often."""
-        return {name: getattr(self, name) for name in _COUNTING}
+        groups = {field.name: field.metadata.get("group") for field in fields(self)}
+        deciding = deciding_fields(self).items()
+        return {name: value for name, value in deciding if groups[name] in (READING, WORDS)}

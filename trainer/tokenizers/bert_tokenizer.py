@@ -6,7 +6,6 @@ The pipelines' ``Encoder`` does the work; here are special tokens within text, a
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import keras
 
 from pipelines.tokenize.encode import Encoder
 from trainer.models.bert_backbone import BertBackbone
+from trainer.tokenizers.keras_nlp_words import split_at_tokens
 from trainer.tokenizers.word_piece_tokenizer import WordPieceTokenizer, decoded
 
 
@@ -70,8 +70,8 @@ class BertTokenizer(WordPieceTokenizer):
         vocabulary = self.loaded_vocabulary()
         marked = self._marked_tokens()
         strings = [decoded(text) for text in texts]
-        whole = [self._ids_around(text, marked) for text in strings] if marked else None
-        rows = self._ids(strings) if whole is None else whole
+        rows = [self._ids_around(text, marked) for text in strings] if marked else None
+        rows = self._ids(strings) if rows is None else rows
         if self._gives_text:
             return [[vocabulary.tokens[i] for i in row] for row in rows]
         return rows
@@ -85,7 +85,7 @@ class BertTokenizer(WordPieceTokenizer):
     def _ids_around(self, text: str, marked: tuple[str, ...]) -> list[int]:
         """Ids of a text in which the tokens ``marked`` stand for themselves."""
         id_of = self.loaded_vocabulary().id_of
-        parts = re.split("(" + "|".join(map(re.escape, marked)) + ")", text)
+        parts = split_at_tokens(text, marked)
         between = iter(self._ids([part for part in parts if part not in marked]))
         return [i for part in parts for i in ([id_of(part)] if part in marked else next(between))]
 

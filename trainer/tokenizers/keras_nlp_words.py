@@ -1,7 +1,6 @@
-"""Words and pieces as KerasNLP's ``WordPieceTokenizer`` finds them, which is not quite as BERT does.
+"""Words as KerasNLP's ``WordPieceTokenizer`` finds them, which is not quite as BERT does.
 
-Lower-casing is Unicode's NFKC_Casefold, controls and format characters are spaces, and the limit of a
-word is 100 bytes, not characters.
+Lower-casing is Unicode's NFKC_Casefold, and controls and format characters are spaces.
 """
 
 from __future__ import annotations
@@ -10,20 +9,56 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.wordpiece import split_word
 
-_MAX_WORD_BYTES = 100
-_CACHED_WORDS = 100_000
+def find_words(
+    text: str,
+    *,
+    lowercase: bool,
+    strip_accents: bool,
+    split: bool,
+    split_on_cjk: bool,
+    marked: tuple[str, ...] = (),
+) -> list[str]:
+    """The words of a text; the tokens ``marked`` stand for themselves."""
+    if strip_accents:
+        decomposed = unicodedata.normalize("NFD", text)
+        text = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
+    words: list[str] = []
+    for part in split_at_tokens(text, marked):
+        if part in marked:
+            words.append(part)
+        else:
+            pieces = _split(part, split_on_cjk) if split else [part]
+            words += map(_fold_case, pieces) if lowercase else pieces
+    return words
 
 
-@lru_cache(maxsize=_CACHED_WORDS)
-def find_pieces(word: str, vocabulary: Vocabulary, oov_token: str) -> tuple[int, ...]:
-    """Longest match first; the unknown token for words that do not split or exceed 100 bytes."""
-    unknown = (vocabulary.index[oov_token],)
-    if len(word.encode("utf-8", errors="replace")) > _MAX_WORD_BYTES:
-        return unknown
-    return split_word(word, vocabulary, unknown)
+def split_at_tokens(text: str, marked: tuple[str, ...]) -> list[str]:
+    """The tokens ``marked`` in a text and, in turn, what stands between them."""
+    if not marked:
+        return [text]
+    return re.split("(" + "|".join(map(re.escape, marked)) + ")", text)
+
+
+def length_in_bytes(word: str) -> int:
+    """What KerasNLP limits to 100, where BERT limits characters."""
+    return len(word.encode("utf-8", errors="replace"))
+
+
+def _split(text: str, split_on_cjk: bool) -> list[str]:
+    words = []
+    current = ""
+    for character in text:
+        kind = _kind(character, split_on_cjk)
+        if kind == "word":
+            current += character
+            continue
+        if current:
+            words.append(current)
+            current = ""
+        if kind == "apart":
+            words.append(character)
+    return [*words, current] if current else words
 
 
 @lru_cache(maxsize=1 << 16)
@@ -40,7 +75,7 @@ def _kind(character: str, split_on_cjk: bool) -> str:
 
 
 # The blocks of google-research/bert's tokenization.py, its last one as written there.
-CJK_BLOCKS = (
+_CJK_BLOCKS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
     (0x20000, 0x2A6DF),
@@ -53,30 +88,7 @@ CJK_BLOCKS = (
 
 
 def _is_cjk(code: int) -> bool:
-    return any(low <= code <= high for low, high in CJK_BLOCKS)
-
-
-def split_words(text: str, split_on_cjk: bool, marked: tuple[str, ...]) -> list[str]:
-    """The words of a text; the tokens ``marked`` stand for themselves."""
-    if marked:
-        pattern = "(" + "|".join(map(re.escape, marked)) + ")"
-        words: list[str] = []
-        for part in re.split(pattern, text):
-            words += [part] if part in marked else split_words(part, split_on_cjk, ())
-        return words
-    words = []
-    current = ""
-    for character in text:
-        kind = _kind(character, split_on_cjk)
-        if kind == "word":
-            current += character
-            continue
-        if current:
-            words.append(current)
-            current = ""
-        if kind == "apart":
-            words.append(character)
-    return [*words, current] if current else words
+    return any(low <= code <= high for low, high in _CJK_BLOCKS)
 
 
 # Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties: NFKC_Casefold drops them.
@@ -87,8 +99,8 @@ _IGNORABLE = re.compile(
 )
 
 
-@lru_cache(maxsize=_CACHED_WORDS)
-def fold_case(word: str) -> str:
+@lru_cache(maxsize=100_000)
+def _fold_case(word: str) -> str:
     """Unicode's NFKC_Casefold."""
     if word.isascii():
         return word.lower()

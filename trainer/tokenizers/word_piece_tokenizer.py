@@ -7,8 +7,7 @@ It is not BERT's: lower-casing is Unicode case folding, and the default splits a
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import keras
 
 from pipelines.errors import UserError
 from pipelines.text.vocabulary import Vocabulary
-from trainer.tokenizers.keras_nlp_words import find_pieces, fold_case, split_words
+from pipelines.text.wordpiece import WordIds
+from trainer.tokenizers.keras_nlp_words import find_words, length_in_bytes
 from trainer.tokenizers.tokenizer import Tokenizer
 
 
@@ -71,28 +71,21 @@ class WordPieceTokenizer(Tokenizer):
     # --- vocabulary
 
     def set_vocabulary(self, vocabulary: Any) -> None:
-        """Uses these pieces; a UserError tells a missing file, special token or a repeated piece."""
+        """Uses these pieces; UserError for a missing file or special token, or a repeated piece."""
         if vocabulary is None:
             self._vocabulary = None
             return
         required = [self.oov_token, *self.special_tokens]
+        mark = self.suffix_indicator
         if isinstance(vocabulary, (str, os.PathLike)):
             self._vocabulary = Vocabulary.load(
-                os.fspath(vocabulary),
-                required=required,
-                suffix_indicator=self.suffix_indicator,
-                allow_blanks=True,
+                os.fspath(vocabulary), required=required, suffix_indicator=mark, allow_blanks=True
             )
         else:
-            self._vocabulary = Vocabulary(
-                tuple(vocabulary), self.suffix_indicator, allow_blanks=True
-            )
-            missing = [token for token in required if token not in self._vocabulary.index]
-            if missing:
-                raise UserError(
-                    f"the vocabulary of {type(self).__name__} lacks {', '.join(missing)}; "
-                    "add them to the list"
-                )
+            source = f"the vocabulary of {type(self).__name__}"
+            self._vocabulary = Vocabulary(tuple(vocabulary), mark, source, allow_blanks=True)
+            self._vocabulary.require(required)
+        self._word_ids = WordIds(self._vocabulary, self.oov_token, length=length_in_bytes)
         self._set_special_token_ids(self._vocabulary.index)
 
     @property
@@ -141,11 +134,17 @@ class WordPieceTokenizer(Tokenizer):
 
     def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
         vocabulary = self.loaded_vocabulary()
-        marked = self._marked_tokens()
         rows: list[list[Any]] = []
         for text in texts:
-            words = self._split_text(decoded(text), marked)
-            ids = [i for word in words for i in find_pieces(word, vocabulary, self.oov_token)]
+            words = find_words(
+                decoded(text),
+                lowercase=self.lowercase,
+                strip_accents=self.strip_accents,
+                split=self.split,
+                split_on_cjk=self.split_on_cjk,
+                marked=self._marked_tokens(),
+            )
+            ids = [i for word in words for i in self._word_ids[word]]
             rows.append([vocabulary.tokens[i] for i in ids] if self._gives_text else ids)
         return rows
 
@@ -154,13 +153,6 @@ class WordPieceTokenizer(Tokenizer):
         if not (self.split and self.special_tokens_in_strings):
             return ()
         return (*self.special_tokens, *(self._extra_special_tokens or ()))
-
-    def _split_text(self, text: str, marked: tuple[str, ...]) -> Iterable[str]:
-        if self.strip_accents:
-            text = unicodedata.normalize("NFD", text)
-            text = "".join(c for c in text if unicodedata.category(c) != "Mn")
-        words = split_words(text, self.split_on_cjk, marked) if self.split else [text]
-        return [w if w in marked else fold_case(w) for w in words] if self.lowercase else words
 
     def detokenize_ids(self, ids: Sequence[int]) -> str:
         """Words joined by spaces, continuing pieces joined to the piece before them."""

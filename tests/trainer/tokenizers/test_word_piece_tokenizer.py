@@ -68,7 +68,7 @@ def test_pieces_and_back_by_hand() -> None:
     padded = WordPieceTokenizer(_VOCABULARY, lowercase=True, sequence_length=3)
     assert padded(["the", "quick brown"]).tolist() == [[5, 0, 0], [6, 7, 8]]
     assert WordPieceTokenizer(_VOCABULARY)("x" * 200).tolist() == [1]
-    with pytest.raises(UserError, match=r"lacks \[NOPE\]"):
+    with pytest.raises(UserError, match=r"\[NOPE\] not among its .* pieces"):
         WordPieceTokenizer(_VOCABULARY, oov_token="[NOPE]")
     with pytest.raises(ValueError, match="99 is not in"):
         tokenizer.id_to_token(99)
@@ -97,7 +97,7 @@ def test_bert_tokenizer_special_tokens() -> None:
     copy.set_vocabulary(_VOCABULARY)
     assert copy("the [MASK] fox").tolist() == [5, 4, 10]
     np.testing.assert_array_equal(tokenizer(np.array(["the", "fox"])), [[5], [10]])
-    with pytest.raises(UserError, match=r"lacks \[MASK\]"):
+    with pytest.raises(UserError, match=r"BertTokenizer: \[MASK\] not among"):
         BertTokenizer(_VOCABULARY[:4])
 
 
@@ -108,7 +108,7 @@ def test_what_utf8_cannot_hold_is_dropped() -> None:
 
 def test_a_special_token_that_is_no_piece_is_told() -> None:
     tokenizer = BertTokenizer(_VOCABULARY, special_tokens=["[NEW]"], special_tokens_in_strings=True)
-    with pytest.raises(UserError, match=r"\[NEW\] not among its pieces"):
+    with pytest.raises(UserError, match=r"\[NEW\] not among its .* pieces"):
         tokenizer("the [NEW] fox")
 
 
