@@ -29,6 +29,8 @@ from pipelines.vocab.word_counts import WordCounts, add_words, cut_by_word, most
 
 # A worker hands its counts on when it holds this many distinct words.
 _FLUSH_WORDS = 2_000_000
+# The partition of what was read and left out, beside those of words.
+_REPORTS = -1
 
 
 def split_documents(texts: Iterable[str], config: VocabConfig) -> list[str]:
@@ -39,7 +41,8 @@ def split_documents(texts: Iterable[str], config: VocabConfig) -> list[str]:
 
 
 class _CountWords(beam.DoFn):
-    """DocumentBlock -> (partition, WordCounts), at the latest once per bundle; tagged 'reports'."""
+    """DocumentBlock -> (partition, Counters of its words), at the latest once per bundle; Reports
+    have a partition of their own."""
 
     def __init__(self, config: VocabConfig):
         self._config = config
@@ -48,7 +51,7 @@ class _CountWords(beam.DoFn):
         self._words: Counter[str] = Counter()
         self._held_out: Counter[str] = Counter()
 
-    def process(self, element: DocumentBlock) -> Iterator[Any]:
+    def process(self, element: DocumentBlock) -> Iterator[tuple[int, Any]]:
         texts = element.texts()
         words = split_documents(texts, self._config)
         self._words.update(words)
@@ -61,73 +64,67 @@ class _CountWords(beam.DoFn):
             self._held_out.update(split_documents(held_out, self._config))
             size = sum(len(text.encode()) for text in held_out)
             counts.update(documents_held_out=len(held_out), bytes_held_out=size)
-        yield beam.pvalue.TaggedOutput("reports", Report(counts))
+        yield _REPORTS, Report(counts)
         if len(self._words) > _FLUSH_WORDS:
             yield from self._cut()
 
-    def _cut(self) -> Iterator[Any]:
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from map(GlobalWindows.windowed_value, self._cut())
+
+    def _cut(self) -> Iterator[tuple[int, Any]]:
         too_long = [word for word in self._words if len(word) > MAX_WORD_CHARACTERS]
-        dropped = sum(self._words.pop(word) for word in too_long)
-        if dropped:
-            counts = Counter(words_dropped_over_100_characters=dropped)
-            yield beam.pvalue.TaggedOutput("reports", Report(counts))
+        if too_long:
+            dropped = sum(self._words.pop(word) for word in too_long)
+            yield _REPORTS, Report(Counter(words_dropped_over_100_characters=dropped))
         yield from cut_by_word(self._words, self._held_out).items()
         self.start_bundle()
 
-    def finish_bundle(self) -> Iterator[Any]:
-        for output in self._cut():
-            if isinstance(output, beam.pvalue.TaggedOutput):
-                value = GlobalWindows.windowed_value(output.value)
-                yield beam.pvalue.TaggedOutput(output.tag, value)
-            else:
-                yield GlobalWindows.windowed_value(output)
-
 
 class _AddUp(beam.DoFn):
-    """(partition, its WordCounts) -> those of its most frequent words, and a Report of those cut."""
+    """(partition, what it holds) -> Counters of its most frequent words, and Reports."""
 
     def __init__(self, limit: int, min_count: int):
         self._limit, self._min_count = limit, min_count
 
-    def process(self, element: tuple[int, Iterable[WordCounts]]) -> Iterator[Any]:
-        total, held_out = add_words(element[1])
+    def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[Any]:
+        partition, parts = element
+        if partition == _REPORTS:
+            yield Report(add_counts(parts))
+            return
+        total, held_out = add_words(parts)
         # A word outside the first ``limit`` of its partition is outside those of all partitions.
         words = most_frequent(total, self._limit, self._min_count)
         # The held-out sample keeps its rare words: a vocabulary is judged by them, too.
         words = list(dict.fromkeys([*words, *most_frequent(held_out, self._limit)]))
-        counted = WordCounts.of(words, total, held_out)
-        cut = Counter(words_dropped_rare=total.total() - int(counted.counts.sum()))
-        yield beam.pvalue.TaggedOutput("reports", Report(cut))
-        yield counted
+        kept = Counter({word: total[word] for word in words})
+        yield Report(Counter(words_dropped_rare=total.total() - kept.total()))
+        yield kept, Counter({word: held_out[word] for word in words if word in held_out})
 
 
 @dataclass
 class CountWords(beam.PTransform):
-    """PCollection of DocumentBlock -> Reports and WordCounts, for ``gather_counts``."""
+    """PCollection of DocumentBlock -> Reports and Counters of words, for ``gather_counts``."""
 
     config: VocabConfig
 
     def expand(self, blocks: beam.PCollection[DocumentBlock]) -> beam.PCollection[Any]:
-        add_up = _AddUp(self.config.max_input_tokens, self.config.min_count)
-        counted = blocks | "Count" >> beam.ParDo(_CountWords(self.config)).with_outputs(
-            "reports", main="tables"
-        )
-        added = (
-            counted.tables
-            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, WordCounts])
-            | "ByPart" >> beam.GroupByKey()
-            | "Add" >> beam.ParDo(add_up).with_outputs("reports", main="tables")
-        )
-        return (counted.reports, added.reports, added.tables) | beam.Flatten()
+        count = beam.ParDo(_CountWords(self.config)).with_output_types(tuple[int, Any])
+        add_up = beam.ParDo(_AddUp(self.config.max_input_tokens, self.config.min_count))
+        return blocks | "Count" >> count | "ByPart" >> beam.GroupByKey() | "Add" >> add_up
 
 
 def gather_counts(elements: list[Any], ranges: int) -> WordCounts:
-    """All tables as one, most frequent words first, after checking the balance."""
+    """All words with their counts, most frequent first, after checking the balance."""
     totals = add_counts(element for element in elements if isinstance(element, Report))
     check_reading(totals, ranges)
-    total, held_out = add_words(element for element in elements if isinstance(element, WordCounts))
-    counted = WordCounts.of(most_frequent(total, len(total)), total, held_out, dict(totals))
+    total, held_out = add_words(element for element in elements if isinstance(element, tuple))
+    words = most_frequent(total, len(total))
     check_balance(totals, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
     balance = {**totals, "words_kept": total.total()}
     check_balance(balance, "words", "words_in", ("words_kept", "words_dropped_*"))
-    return counted
+    return WordCounts(
+        words,
+        np.fromiter(map(total.__getitem__, words), np.int64, len(words)),
+        np.fromiter(map(held_out.__getitem__, words), np.int64, len(words)),
+        dict(totals),
+    )

@@ -1,4 +1,4 @@
-"""Words and how often they occur: tables that add up in any order, and the file that keeps a sum.
+"""Words and how often they occur: counts that add up in any order, and the file that keeps a sum.
 
 Beside each count stands how much of it comes from the held-out sample, so that a vocabulary can be
 judged by text that another one was learned without.
@@ -14,7 +14,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,44 +24,58 @@ from pipelines import files
 from pipelines.errors import UserError
 
 _KIND = "bertmill word counts 1"
-# Tables are cut by the word's checksum, so that many workers can add them up.
+# Words are cut by their checksum, so that many workers can add them up.
 PARTITIONS = 16
+
+# Occurrences of words, and those of them in the held-out sample.
+Counters = tuple[Counter[str], Counter[str]]
+
+
+def cut_by_word(counts: Counter[str], held_out: Counter[str]) -> dict[int, Counters]:
+    """The counted words, cut into up to ``PARTITIONS`` parts by the word alone."""
+    parts: dict[int, Counters] = {}
+    for word, count in counts.items():
+        number = zlib.crc32(word.encode()) % PARTITIONS
+        part, sample = parts.setdefault(number, (Counter(), Counter()))
+        part[word] = count
+        if word in held_out:
+            sample[word] = held_out[word]
+    return parts
+
+
+def add_words(parts: Iterable[Counters]) -> Counters:
+    """The sum of all parts."""
+    total, held_out = Counter[str](), Counter[str]()
+    for part, sample in parts:
+        total.update(part)
+        held_out.update(sample)
+    return total, held_out
+
+
+def most_frequent(counts: Counter[str], limit: int, min_count: int = 1) -> list[str]:
+    """Up to ``limit`` words, the most frequent ones, by (count, word); none below ``min_count``."""
+    enough = (item for item in counts.items() if item[1] >= min_count)
+    ranked = sorted(enough, key=lambda item: (-item[1], item[0]))
+    return [word for word, _ in ranked[:limit]]
 
 
 @dataclass(frozen=True)
 class WordCounts:
-    """n distinct words.
+    """n distinct words, most frequent first, ties by the word.
 
     ``counts`` int64[n]: occurrences; ``held_out`` int64[n]: those of them in the held-out sample;
-    ``totals``: documents, bytes and words read, held out and left out, by name, once all are known.
+    ``totals``: documents, bytes and words read, held out and left out, by name.
     """
 
     words: list[str]
     counts: NDArray[np.int64]
     held_out: NDArray[np.int64]
-    totals: dict[str, int] = field(default_factory=dict)
-
-    @staticmethod
-    def of(
-        words: list[str],
-        counts: Counter[str],
-        held_out: Counter[str],
-        totals: dict[str, int] | None = None,
-    ) -> WordCounts:
-        """The counts of the given words, in their order."""
-        number = len(words)
-        return WordCounts(
-            words,
-            np.fromiter(map(counts.__getitem__, words), np.int64, number),
-            np.fromiter(map(held_out.__getitem__, words), np.int64, number),
-            totals or {},
-        )
+    totals: dict[str, int]
 
     def select(self, limit: int, min_count: int) -> WordCounts:
-        """The words to learn from, the most frequent being first: up to ``limit`` of them.
+        """The words to learn from: the first ``limit`` that occur ``min_count`` times or more.
 
-        They occur ``min_count`` times or more. What is left out is added to the total
-        ``words_dropped_rare``.
+        What is left out is added to the total ``words_dropped_rare``.
         """
         number = min(limit, int(np.searchsorted(-self.counts, -min_count, side="right")))
         totals = Counter(self.totals)
@@ -71,32 +85,6 @@ class WordCounts:
         return WordCounts(
             self.words[:number], self.counts[:number], self.held_out[:number], dict(totals)
         )
-
-
-def cut_by_word(counts: Counter[str], held_out: Counter[str]) -> dict[int, WordCounts]:
-    """The counted words, cut into up to ``PARTITIONS`` tables by the word alone."""
-    partitions: dict[int, list[str]] = {}
-    for word in counts:
-        partitions.setdefault(zlib.crc32(word.encode()) % PARTITIONS, []).append(word)
-    return {i: WordCounts.of(words, counts, held_out) for i, words in partitions.items()}
-
-
-def add_words(tables: Iterable[WordCounts]) -> tuple[Counter[str], Counter[str]]:
-    """The sum of all tables: occurrences, and those of them that are held out."""
-    total: Counter[str] = Counter()
-    held_out: Counter[str] = Counter()
-    for table in tables:
-        total.update(dict(zip(table.words, table.counts.tolist(), strict=True)))
-        sampled = np.flatnonzero(table.held_out).tolist()
-        held_out.update({table.words[i]: int(table.held_out[i]) for i in sampled})
-    return total, held_out
-
-
-def most_frequent(counts: Counter[str], limit: int, min_count: int = 1) -> list[str]:
-    """Up to ``limit`` words, the most frequent ones, by (count, word); none below ``min_count``."""
-    enough = (item for item in counts.items() if item[1] >= min_count)
-    ranked = sorted(enough, key=lambda item: (-item[1], item[0]))
-    return [word for word, _ in ranked[:limit]]
 
 
 def save_word_counts(path: str, counted: WordCounts, origin: Mapping[str, Any]) -> None:

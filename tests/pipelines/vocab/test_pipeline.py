@@ -24,7 +24,7 @@ from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.pipeline import learn_vocabulary
 from pipelines.vocab.select_words import select_words
-from pipelines.vocab.word_counts import WordCounts, add_words, cut_by_word, most_frequent
+from pipelines.vocab.word_counts import add_words, cut_by_word, most_frequent
 
 
 def run(config: VocabConfig, *beam_args: str) -> dict[str, bytes]:
@@ -109,19 +109,19 @@ def test_no_words_at_all(tmp_path):
         run(VocabConfig(input=(str(path),), output=str(tmp_path / "out")))
 
 
-def test_word_tables_add_up():
+def test_counts_of_words_add_up():
     left, right = Counter({"a": 2, "é": 1}), Counter({"a": 1, "b": 5})
     held_out = Counter({"a": 1})
-    tables = [
-        table
+    parts = [
+        part
         for counter, sample in ((left, held_out), (right, Counter()), (right, held_out))
-        for table in cut_by_word(counter, sample).values()
+        for part in cut_by_word(counter, sample).values()
     ]
-    assert add_words(tables) == (left + right + right, held_out + held_out)
+    assert add_words(parts) == (left + right + right, held_out + held_out)
     words = most_frequent(Counter({"b": 2, "a": 2, "c": 3, "d": 1}), 2)
     assert words == ["c", "a"]
     assert most_frequent(Counter({"b": 2, "a": 2, "c": 3}), 9, min_count=3) == ["c"]
-    assert add_words([WordCounts.of([], Counter(), Counter())]) == (Counter(), Counter())
+    assert add_words([]) == (Counter(), Counter())
 
 
 def words_of(texts: list[str]) -> Counter[str]:
