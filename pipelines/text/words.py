@@ -28,14 +28,19 @@ def split_words(text: str, *, lowercase: bool, strip_accents: bool) -> list[str]
     Nothing is special about strings such as "[MASK]": in raw text they are a bracket, a word and a
     bracket.
     """
+    return separate_words(text, lowercase=lowercase, strip_accents=strip_accents).split()
+
+
+def separate_words(text: str, *, lowercase: bool, strip_accents: bool) -> str:
+    """The words of a text in their order, with blanks between them."""
     table = character_table(lowercase, strip_accents)
-    words: list[str] = []
+    separated = []
     for piece in _cut_at_blanks(text):
         codes = _code_points(piece)
-        if strip_accents and may_move().take(codes).any():
+        if strip_accents and not piece.isascii() and may_move().take(codes).any():
             codes = _code_points(order_marks(piece))
-        words += _replace(codes, table).split()
-    return words
+        separated.append(_replace(codes, table))
+    return "".join(separated)
 
 
 def can_continue(character: str) -> bool:

@@ -23,7 +23,7 @@ from pipelines.documents.read_documents import check_reading
 from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.records.manifest import check_balance
 from pipelines.stage import Report, add_counts
-from pipelines.text.words import MAX_WORD_CHARACTERS, split_words
+from pipelines.text.words import MAX_WORD_CHARACTERS, separate_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.word_counts import WordCounts, add_words, cut_by_word, most_frequent
 
@@ -33,11 +33,18 @@ _FLUSH_WORDS = 2_000_000
 _REPORTS = -1
 
 
-def split_documents(texts: Iterable[str], config: VocabConfig) -> list[str]:
-    """The words of documents; none goes on in the next document."""
-    return split_words(
-        "\n".join(texts), lowercase=config.lowercase, strip_accents=bool(config.strip_accents)
-    )
+def split_documents(texts: Iterable[str], config: VocabConfig) -> list[bytes]:
+    """The words of documents, none of which goes on in the next document.
+
+    They are counted as UTF-8, which splits faster than strings and takes less memory.
+    """
+    strip_accents = bool(config.strip_accents)
+    text = separate_words("\n".join(texts), lowercase=config.lowercase, strip_accents=strip_accents)
+    return text.encode().split()
+
+
+def _is_too_long(word: bytes) -> bool:
+    return len(word) > MAX_WORD_CHARACTERS and len(word.decode()) > MAX_WORD_CHARACTERS
 
 
 class _CountWords(beam.DoFn):
@@ -48,8 +55,8 @@ class _CountWords(beam.DoFn):
         self._config = config
 
     def start_bundle(self) -> None:
-        self._words: Counter[str] = Counter()
-        self._held_out: Counter[str] = Counter()
+        self._words: Counter[bytes] = Counter()
+        self._held_out: Counter[bytes] = Counter()
 
     def process(self, element: DocumentBlock) -> Iterator[tuple[int, Any]]:
         texts = element.texts()
@@ -72,7 +79,7 @@ class _CountWords(beam.DoFn):
         yield from map(GlobalWindows.windowed_value, self._cut())
 
     def _cut(self) -> Iterator[tuple[int, Any]]:
-        too_long = [word for word in self._words if len(word) > MAX_WORD_CHARACTERS]
+        too_long = [word for word in self._words if _is_too_long(word)]
         if too_long:
             dropped = sum(self._words.pop(word) for word in too_long)
             yield _REPORTS, Report(Counter(words_dropped_over_100_characters=dropped))
@@ -123,7 +130,7 @@ def gather_counts(elements: list[Any], ranges: int) -> WordCounts:
     balance = {**totals, "words_kept": total.total()}
     check_balance(balance, "words", "words_in", ("words_kept", "words_dropped_*"))
     return WordCounts(
-        words,
+        [word.decode() for word in words],
         np.fromiter(map(total.__getitem__, words), np.int64, len(words)),
         np.fromiter(map(held_out.__getitem__, words), np.int64, len(words)),
         dict(totals),

@@ -27,15 +27,15 @@ _KIND = "bertmill word counts 1"
 # Words are cut by their checksum, so that many workers can add them up.
 PARTITIONS = 16
 
-# Occurrences of words, and those of them in the held-out sample.
-Counters = tuple[Counter[str], Counter[str]]
+# Occurrences of words (in UTF-8), and those of them in the held-out sample.
+Counters = tuple[Counter[bytes], Counter[bytes]]
 
 
-def cut_by_word(counts: Counter[str], held_out: Counter[str]) -> dict[int, Counters]:
+def cut_by_word(counts: Counter[bytes], held_out: Counter[bytes]) -> dict[int, Counters]:
     """The counted words, cut into up to ``PARTITIONS`` parts by the word alone."""
     parts: dict[int, Counters] = {}
     for word, count in counts.items():
-        number = zlib.crc32(word.encode()) % PARTITIONS
+        number = zlib.crc32(word) % PARTITIONS
         part, sample = parts.setdefault(number, (Counter(), Counter()))
         part[word] = count
         if word in held_out:
@@ -45,14 +45,14 @@ def cut_by_word(counts: Counter[str], held_out: Counter[str]) -> dict[int, Count
 
 def add_words(parts: Iterable[Counters]) -> Counters:
     """The sum of all parts."""
-    total, held_out = Counter[str](), Counter[str]()
+    total, held_out = Counter[bytes](), Counter[bytes]()
     for part, sample in parts:
         total.update(part)
         held_out.update(sample)
     return total, held_out
 
 
-def most_frequent(counts: Counter[str], limit: int, min_count: int = 1) -> list[str]:
+def most_frequent(counts: Counter[bytes], limit: int, min_count: int = 1) -> list[bytes]:
     """Up to ``limit`` words, the most frequent ones, by (count, word); none below ``min_count``."""
     enough = (item for item in counts.items() if item[1] >= min_count)
     ranked = sorted(enough, key=lambda item: (-item[1], item[0]))

@@ -110,17 +110,17 @@ def test_no_words_at_all(tmp_path):
 
 
 def test_counts_of_words_add_up():
-    left, right = Counter({"a": 2, "é": 1}), Counter({"a": 1, "b": 5})
-    held_out = Counter({"a": 1})
+    left, right = Counter({b"a": 2, "é".encode(): 1}), Counter({b"a": 1, b"b": 5})
+    held_out = Counter({b"a": 1})
     parts = [
         part
         for counter, sample in ((left, held_out), (right, Counter()), (right, held_out))
         for part in cut_by_word(counter, sample).values()
     ]
     assert add_words(parts) == (left + right + right, held_out + held_out)
-    words = most_frequent(Counter({"b": 2, "a": 2, "c": 3, "d": 1}), 2)
-    assert words == ["c", "a"]
-    assert most_frequent(Counter({"b": 2, "a": 2, "c": 3}), 9, min_count=3) == ["c"]
+    words = most_frequent(Counter({b"b": 2, b"a": 2, b"c": 3, b"d": 1}), 2)
+    assert words == [b"c", b"a"]
+    assert most_frequent(Counter({b"b": 2, b"a": 2, b"c": 3}), 9, min_count=3) == [b"c"]
     assert add_words([]) == (Counter(), Counter())
 
 
