@@ -28,19 +28,18 @@ def split_words(text: str, *, lowercase: bool, strip_accents: bool) -> list[str]
     Nothing is special about strings such as "[MASK]": in raw text they are a bracket, a word and a
     bracket.
     """
-    return separate_words(text, lowercase=lowercase, strip_accents=strip_accents).split()
+    separated = separate_words(text, lowercase=lowercase, strip_accents=strip_accents)
+    return [word for piece in separated for word in piece.split()]
 
 
-def separate_words(text: str, *, lowercase: bool, strip_accents: bool) -> str:
-    """The words of a text in their order, with blanks between them."""
+def separate_words(text: str, *, lowercase: bool, strip_accents: bool) -> Iterator[str]:
+    """The words of a text in their order, with blanks between them, some thousands at a time."""
     table = character_table(lowercase, strip_accents)
-    separated = []
     for piece in _cut_at_blanks(text):
         codes = _code_points(piece)
         if strip_accents and not piece.isascii() and may_move().take(codes).any():
             codes = _code_points(order_marks(piece))
-        separated.append(_replace(codes, table))
-    return "".join(separated)
+        yield _replace(codes, table)
 
 
 def can_continue(character: str) -> bool:
@@ -67,11 +66,12 @@ def _replace(codes: np.ndarray, table: CharacterTable) -> str:
     """The text of what these code points become."""
     lengths = table.lengths.take(codes)
     result = np.repeat(table.replacements[0].take(codes), lengths)
-    longer = np.flatnonzero(lengths > 1)
-    codes, ends = codes[longer], np.cumsum(lengths, dtype=np.int64)[longer]
-    lengths = lengths[longer]
+    # What becomes no character, or several: where it begins in the result, and all but its first.
+    others = np.flatnonzero(lengths != 1)
+    codes, lengths = codes[others], lengths[others]
+    growth = lengths.astype(np.intp) - 1
+    begins = others + np.cumsum(growth) - growth
     for i in range(1, int(lengths.max(initial=0))):
         reached = lengths > i
-        begins = ends[reached] - lengths[reached]
-        result[begins + i] = table.replacements[i].take(codes[reached])
+        result[begins[reached] + i] = table.replacements[i].take(codes[reached])
     return result.tobytes().decode("utf-32-le", "surrogatepass")

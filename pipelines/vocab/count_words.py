@@ -38,9 +38,10 @@ def split_documents(texts: Iterable[str], config: VocabConfig) -> list[bytes]:
 
     They are counted as UTF-8, which splits faster than strings and takes less memory.
     """
-    strip_accents = bool(config.strip_accents)
-    text = separate_words("\n".join(texts), lowercase=config.lowercase, strip_accents=strip_accents)
-    return text.encode().split()
+    separated = separate_words(
+        "\n".join(texts), lowercase=config.lowercase, strip_accents=bool(config.strip_accents)
+    )
+    return [word for piece in separated for word in piece.encode().split()]
 
 
 def _is_too_long(word: bytes) -> bool:
