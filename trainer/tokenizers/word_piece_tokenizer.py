@@ -85,7 +85,8 @@ class WordPieceTokenizer(Tokenizer):
             source = f"the vocabulary of {type(self).__name__}"
             self._vocabulary = Vocabulary(tuple(vocabulary), mark, source, allow_blanks=True)
             self._vocabulary.require(required)
-        self._word_ids = WordIds(self._vocabulary, self.oov_token, length=length_in_bytes)
+        known = WordIds(self._vocabulary, self.oov_token, length=length_in_bytes)
+        self._ids_of = known.__getitem__  # Keras would make a dict of its own of the dict itself
         self._set_special_token_ids(self._vocabulary.index)
 
     @property
@@ -144,7 +145,7 @@ class WordPieceTokenizer(Tokenizer):
                 split_on_cjk=self.split_on_cjk,
                 marked=self._marked_tokens(),
             )
-            ids = [i for word in words for i in self._word_ids[word]]
+            ids = [i for word in words for i in self._ids_of(word)]
             rows.append([vocabulary.tokens[i] for i in ids] if self._gives_text else ids)
         return rows
 
