@@ -19,7 +19,7 @@ from pipelines.mask.config import MaskConfig, selection_budgets
 from pipelines.mask.replace_tokens import replace_tokens
 from pipelines.mask.select import select_tokens, select_units
 from pipelines.mask.words import draw_numbers, draw_spans, find_words
-from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 # Rows are masked in blocks of about this many tokens, whose numbers stay in the L2 cache.
 _BLOCK_TOKENS = 1 << 17
@@ -35,14 +35,13 @@ def mask_dense_rows(
 
     Special tokens are never chosen; ``copy`` is one number for all rows or one for each.
     """
-    special = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
     return mask_rows(
         dense["token_ids"],
         dense["row_id"],
         config=config,
         vocabulary_size=vocabulary.size,
         mask_token_id=vocabulary.mask_id,
-        unselectable_token_ids=[getattr(vocabulary, name) for name in special],
+        unselectable_token_ids=[vocabulary.id_of(token) for token in SPECIAL_TOKENS],
         padding_mask=dense["padding_mask"],
         is_continuation=vocabulary.is_continuation,
         document_ids=dense["document_ids"],

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -88,13 +87,12 @@ class MaskShard(beam.DoFn):
         """
         dense = dense_rows(rows, self._rows.facts["seq_length"], self._vocabulary.pad_id)
         masked, counts = mask_dense_rows(dense, self._vocabulary, self._config, copy)
-        tokens: Any = rows["token_ids"]
+        tokens = rows["token_ids"]
         dtype = tokens.values.dtype
         chosen = masked["mask_weights"] > 0
         offsets = offsets_of(np.count_nonzero(chosen, axis=1))
-        examples = {name: column for name, column in rows.items() if name != "token_ids"}
         return {
-            **examples,
+            **{name: column for name, column in rows.items() if name != "token_ids"},
             "copy": np.full(len(tokens), copy, np.uint16),
             "token_ids": Ragged(
                 masked["token_ids"][dense["padding_mask"]].astype(dtype), tokens.offsets

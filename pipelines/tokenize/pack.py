@@ -58,10 +58,9 @@ def pack_rows(
         pieces = cut_stream(documents, config.seq_length)
     elif config.packing == "pairs":
         if sentences is None:
-            raise ValueError("packing pairs needs the places where sentences begin")
-        pieces, of_rows["next_sentence_labels"], dropped = pair_sentences(
-            documents, sentences, config
-        )
+            raise ValueError("packing pairs needs the positions where sentences begin")
+        pieces, labels, dropped = pair_sentences(documents, sentences, config)
+        of_rows = {"next_sentence_labels": labels}
     else:
         pieces = _lay_texts(documents)
         of_rows = {name: documents[name] for name in ("label", "tokens_cut")}

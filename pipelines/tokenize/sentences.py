@@ -17,9 +17,12 @@ from pipelines.records.ragged import Ragged
 
 _END, _STOP, _CLOSE, _QUOTE, _ABBREVIATED, _DIGIT, _SMALL = (1 << bit for bit in range(7))
 
-_END_MARKS = set("!?…。！？｡؟۔।॥։።၊။᠃᠉‼⁇⁈⁉")
-_STOPS = set(".．")
-_CLOSERS = set(")]}'’”»›）］｝〕〉》」』】〙〗｣")
+_MARKS = {
+    **dict.fromkeys("!?…。！？｡؟۔।॥։።၊။᠃᠉‼⁇⁈⁉", _END),
+    **dict.fromkeys(".．", _STOP),
+    **dict.fromkeys(")]}'’”»›）］｝〕〉》」』】〙〗｣", _CLOSE),
+    '"': _QUOTE,
+}
 _TITLES = {"mr", "mrs", "ms", "dr", "prof", "st", "vs", "jr", "sr", "rev", "gen", "col", "capt"}
 
 
@@ -32,16 +35,8 @@ def mark_vocabulary(pieces: tuple[str, ...]) -> NDArray[np.uint8]:
     with_case = "A" in pieces
     marks = np.zeros(len(pieces), np.uint8)
     for token_id, piece in enumerate(pieces):
-        flags = 0
-        if piece in _END_MARKS:
-            flags = _END
-        elif piece in _STOPS:
-            flags = _STOP
-        elif piece in _CLOSERS:
-            flags = _CLOSE
-        elif piece == '"':
-            flags = _QUOTE
-        elif piece.removeprefix("##").isdecimal():
+        flags = _MARKS.get(piece, 0)
+        if piece.removeprefix("##").isdecimal():
             flags = _DIGIT
         elif piece.lower() in _TITLES or (len(piece) == 1 and "a" <= piece.lower() <= "z"):
             flags = _ABBREVIATED

@@ -202,5 +202,5 @@ def test_sentences_must_be_given():
         "doc_ids": np.array([1, 2], np.uint64),
         "occurrence": np.zeros(2, int),
     }
-    with pytest.raises(ValueError, match="needs the places where sentences begin"):
+    with pytest.raises(ValueError, match="needs the positions where sentences begin"):
         pack_table(table, None, seq_length=16)
