@@ -3,7 +3,7 @@
 A schema is an ordered list of fields. A record is a fixed-size header (all scalar fields, then one
 uint32 length per ragged field, packed little-endian, in schema order) followed by the values of the
 ragged fields. Encoding and decoding are exact inverses and work on many records at once; the schema
-stands in the manifest of the shards.
+is in the manifest of the shards.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``manifest.json`` is written last and atomically: a folder without one is not finished. It holds
 only what follows from (documents, config, code version), so equal outputs have equal manifests; the
-times and rates of one particular run, and where its input lay, stand beside it in ``run.json``.
+times, rates and input paths of one particular run are beside it in ``run.json``.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def _old_shards(folder: str) -> list[str]:
 def check_balance(counts: Mapping[str, int], what: str, total: str, parts: tuple[str, ...]) -> None:
     """Nothing is lost in silence: raises RuntimeError unless counts[total] = the sum of parts.
 
-    A part ending in ``*`` stands for all counts with that beginning.
+    A part may be a pattern, such as ``documents_dropped_*``.
     """
     names = [name for part in parts for name in fnmatch.filter(sorted(counts), part)]
     total_count, summed = counts.get(total, 0), sum(counts[name] for name in names)

@@ -2,7 +2,7 @@
 
 Every column becomes an ``int64_list`` feature of the same name (unsigned 64-bit values keep their
 bits), so that stock TensorFlow parses the files. The numbers of many rows are written and read with
-numpy at once; features stand in alphabetical order, so equal rows are equal bytes.
+numpy at once; features are in alphabetical order, so equal rows are equal bytes.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def write_records_apart(
         status = child.wait()
         raise RuntimeError(f"the process that writes {path} ended with status {status}") from None
     finally:
-        if not whole:  # it waits for more of a file that nobody wants
+        if not whole:  # it waits for the rest of an abandoned file
             child.kill()
             child.wait()
             _threads.child = None

@@ -119,7 +119,7 @@ class TokenizeConfig(CorpusConfig):
                 raise UserError(f"--{field.name} {value}: {problem}")
 
     def labelled_fields(self) -> Fields | None:
-        """Where text, second text and label stand; None where the input is documents."""
+        """The fields of text, second text and label; None where the input is documents."""
         if self.packing != "examples":
             return None
         return Fields(self.text_field, self.text_pair_field or "", self.label_field or "")

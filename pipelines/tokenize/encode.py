@@ -29,7 +29,7 @@ Encode = Callable[[Sequence[bytes]], Ids]
 
 # Letters of many scripts, marks that stay and go, ideographs of all blocks, punctuation of ASCII and
 # beyond, controls, format and private-use characters, every kind of space, and case that does not
-# map one to one. Each stands within words, between spaces, and beside a full stop and an ideograph.
+# map one to one. Each is tried within words, between spaces, and beside a full stop and an ideograph.
 _CHARACTERS = (
     "aZ09éÉñßẞςΣİıſﬁǅŒ\u0301\u0308\u0345\u0e31\u093f\u3099\u05b0\u064b\u1ab0\ufe0f"
     "한글ᄒ\u1161がガ々〆中國\u3400\U00020000\U0002b740\uf900\U0002f800𫠠ไทยहिमойیا"

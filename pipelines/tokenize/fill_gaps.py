@@ -1,9 +1,8 @@
 """Filling the room that best-fit leaves in rows, by cutting segments elsewhere.
 
-Some rows are taken apart and their tokens poured, in order, into the gaps of the others: first rows
+Some rows are taken apart and their tokens moved, in order, into the gaps of the others: first rows
 made only of documents too long for one row, which are cut anyway, and where these do not suffice
-and it is allowed (``split_to_fill``), the emptiest rows. No token is lost, and no more rows are
-made than there were.
+and it is allowed (``split_to_fill``), the emptiest rows. No token is lost and no row is added.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def _choose_cuts(
     wide = np.flatnonzero(gaps >= shortest + 2)
     wide = wide[np.argsort(-gaps[wide], kind="stable")]
     rooms = deque(zip(wide.tolist(), (gaps[wide] - 2).tolist(), strict=True))  # emptiest first
-    space = sum(room for _, room in rooms)  # tokens that can still be poured
+    space = sum(room for _, room in rooms)  # tokens that still fit into gaps
     row, room = -1, 0  # the row being filled and the tokens it can take
     long_rows = iter(np.flatnonzero(only_long & (gaps < shortest + 2)).tolist())
     bounds = np.append(pieces.first, len(pieces))
@@ -70,7 +69,7 @@ def _choose_cuts(
         own = slice(int(bounds[giver]), int(bounds[giver + 1]))
         if space < pieces.length[own].sum():
             if gaps[giver] < shortest + 2:
-                long_rows = iter(())  # too large to pour; the emptiest row may still go
+                long_rows = iter(())  # too large to move; the emptiest row may still go
                 continue
             break
         taken_apart.append(giver)

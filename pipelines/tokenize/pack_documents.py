@@ -2,8 +2,8 @@
 
 A document longer than a row is cut into full segments and a remainder, and elsewhere too where that
 fills rows (see fill_gaps); one that fits is never cut, unless ``split_to_fill``. Each segment is
-``[CLS] tokens [SEP]``, exactly as it would stand alone, so that with attention kept inside it and
-positions restarting, being packed changes nothing. Best-fit over counts per length, as in Krell
+``[CLS] tokens [SEP]``, exactly as it would be alone in a row, so that with attention kept inside it
+and positions restarting, being packed changes nothing. Best-fit over counts per length, as in Krell
 et al. 2021 ("Efficient sequence packing without cross-contamination", section 3): all segments of
 one length are placed at once.
 """

@@ -24,7 +24,7 @@ def cut_stream(documents: Columns, seq_length: int) -> Pieces:
     filled = np.flatnonzero(lengths > 0)
     lengths = lengths[filled]
     begins = offsets_of(lengths + 1)  # of each document in the stream, separators included
-    ends = begins[:-1] + lengths  # where its separator stands
+    ends = begins[:-1] + lengths  # where its separator is
     separates = np.zeros(begins[-1] + seq_length, np.uint8)
     separates[ends] = 1
 

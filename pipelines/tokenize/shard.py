@@ -65,7 +65,7 @@ def assign_shards(doc_ids: NDArray[np.uint64], config: TokenizeConfig) -> NDArra
 def build_shard(
     documents: StoredDocuments, config: TokenizeConfig, vocabulary: Vocabulary
 ) -> Iterator[tuple[Columns, Counter[str]]]:
-    """The packed rows of a shard's documents, and the counts of what became of them, in parts.
+    """The packed rows of a shard's documents, and their counts, in parts.
 
     About ``CHUNK_TOKENS`` are packed at a time, in the documents' random order: so each part is a
     random sample of the shard, and only one is in memory. There is always one, if without rows.
@@ -91,7 +91,7 @@ def _order_documents(
     """Indices of the documents in the order to pack them in, the occurrence of each, and the counts
     of the duplicates that are left out.
 
-    Their keyed random order; labelled ones, one a row, already stand in the order of their rows.
+    The order is keyed and random; that of labelled documents is already that of their rows.
     """
     doc_ids, lengths = index["doc_ids"], index["lengths"]
     # Texts of one 64-bit id: their label or else length decides. Otherwise equal ones are alike.

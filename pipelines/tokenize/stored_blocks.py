@@ -1,10 +1,9 @@
-"""Tables of tokenized documents in files that stand in for a shuffle in memory.
+"""Tables of tokenized documents in files, in place of a shuffle in memory.
 
-On one machine the workers share a disk: what goes to a shard is written to a file of the bundle's
-own and only where it stands (``StoredBlock``) goes through Beam, so memory does not grow with the
-corpus. Files are never appended to by two bundles and never change: a bundle that fails and is
-retried writes others, and nobody reads those of the failed attempt. Whoever makes the folder
-removes it.
+On one machine the workers share a disk: each bundle writes the tables to a file of its own, and only
+their locations (``StoredBlock``) go through Beam, so memory does not grow with the corpus. A bundle
+that fails and is retried writes another file, and that of the failed attempt is never read. The
+caller removes the folder.
 """
 
 from __future__ import annotations

@@ -63,10 +63,10 @@ def _load_encoder(folder: str, fingerprint: str, lowercase: bool, strip_accents:
 
 
 class TokenizeBlocks(beam.DoFn):
-    """Blocks -> (shard key, table of its documents) and, tagged 'reports', what became of the rest.
+    """Blocks -> (shard key, table of its documents) and, tagged 'reports', the counts.
 
     Documents are held until there are enough to be worth cutting by shard. Where the workers share
-    this machine's disk, ``folder`` is where their tokens go; Beam then moves only where they stand.
+    this machine's disk, their tables go to ``folder``, and only the locations through Beam.
     """
 
     def __init__(self, config: TokenizeConfig, fingerprint: str, folder: str | None):
