@@ -25,8 +25,6 @@ from pipelines.records.ragged import Columns
 from pipelines.records.tf_example import decode_examples, encode_examples
 from pipelines.records.tfrecord import TFRecordReader, write_tfrecord
 
-FORMATS = ("array_record", "tfrecord")
-
 # A group is what random access decompresses. English rows of 512, bytes a token and random rows a
 # second on one core: groups of 1 1.86 and 54,000, of 8 1.63 and 35,000, of 64 1.57 and 11,000.
 _ARRAY_RECORD_OPTIONS = "group_size:64,zstd:3"
@@ -128,9 +126,11 @@ class ShardReader:
         self._name = name or path
         self._info, self._schema = info, schema
         self._decode = decode_records if format == "array_record" else decode_examples
-        if not os.path.exists(path):
-            raise damaged_shard(self._name, "is missing")
-        self._check("bytes", os.path.getsize(path), info.bytes)
+        try:
+            size = os.path.getsize(path)
+        except FileNotFoundError:
+            raise damaged_shard(self._name, "is missing") from None
+        self._check("bytes", size, info.bytes)
         with self._named_errors("opened"):
             self._records = _open_records(path, format)
         self._check("records", self._records.num_records(), info.records)

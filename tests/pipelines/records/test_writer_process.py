@@ -17,7 +17,7 @@ import pytest
 from pipelines.records import writer_process
 from pipelines.records.codec import schema_of
 from pipelines.records.ragged import Columns, Ragged
-from pipelines.records.shards import FORMATS, write_records
+from pipelines.records.shards import write_records
 from pipelines.records.writer_process import write_records_apart
 
 
@@ -37,7 +37,7 @@ def _child() -> subprocess.Popen[bytes]:
     return writer_process._threads.child
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["array_record", "tfrecord"])
 def test_the_same_file_as_here(tmp_path: Path, format: str) -> None:
     for count in (1, 5):
         parts = _parts(count)
