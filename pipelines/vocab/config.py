@@ -8,7 +8,9 @@ from typing import Any, Literal
 from pipelines.documents.config import READING, CorpusConfig
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, deciding_fields, option
+from pipelines.text.vocabulary import SPECIAL_TOKENS
 
+# What stands under READING and WORDS decides how words are counted, see ``counting_fields``.
 WORDS, LEARNING, TF_TEXT = "which words count", "learning pieces", "with --algorithm tf_text"
 _AT_LEAST_ONE = (
     *("min_count", "max_input_tokens", "max_token_length", "max_unique_chars"),
@@ -41,9 +43,7 @@ class VocabConfig(CorpusConfig):
     strip_accents: bool | None = option(None, group=WORDS)
     """Remove accents before counting words; default: the same as lowercase."""
 
-    reserved_tokens: tuple[str, ...] = option(
-        ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), group=LEARNING, metavar="TOKEN"
-    )
+    reserved_tokens: tuple[str, ...] = option(SPECIAL_TOKENS, group=LEARNING, metavar="TOKEN")
     """Entries that stand first, in this order; later stages need the five of the default."""
 
     suffix_indicator: str = option("##", group=LEARNING)
@@ -92,7 +92,7 @@ class VocabConfig(CorpusConfig):
         repeated = sorted({t for t in self.reserved_tokens if self.reserved_tokens.count(t) > 1})
         if repeated:
             raise UserError(f"--reserved_tokens: {', '.join(repeated)} named twice; name each once")
-        for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"):
+        for token in SPECIAL_TOKENS:
             if token not in self.reserved_tokens:
                 raise UserError(
                     f"--reserved_tokens: {token} is missing, which later stages need; "

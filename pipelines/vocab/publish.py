@@ -1,4 +1,9 @@
-"""From counted words to a published vocabulary: learn, judge, write. Pure arrays, no Beam."""
+"""From counted words to a published vocabulary: learn, judge, write. Pure arrays, no Beam.
+
+The vocabulary that is written is learned from all documents. What is reported of it (pieces per word,
+share of [UNK] words, bytes per token, share of pieces that continue a word) is measured with a second
+one, learned in the same way without the held-out sample, and on that sample.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,10 @@ from numpy.typing import NDArray
 from pipelines import files
 from pipelines.errors import UserError
 from pipelines.stage import StageRun
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
+from pipelines.text.wordpiece import WordIds
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.held_out import measure_pieces
 from pipelines.vocab.learn import LearnedVocabulary, check_room, learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.select_words import select_words
@@ -56,15 +62,19 @@ def _judge(counted: WordCounts, selected: WordCounts, config: VocabConfig) -> di
     if not len(rest) or not len(sampled):
         return None
     learned = learn_pieces([selected.words[i] for i in rest.tolist()], learning[rest], config)
+    vocabulary = Vocabulary(tuple(learned.tokens), config.suffix_indicator)
+    ids = WordIds(vocabulary)
+    splits = [ids[counted.words[i]] for i in sampled.tolist()]
+    counts = counted.held_out[sampled]
+    lengths = np.fromiter(map(len, splits), np.int64, len(splits))
+    is_unknown = np.fromiter((vocabulary.unk_id in split for split in splits), bool, len(splits))
+    pieces, words = int((lengths * counts).sum()), int(counts.sum())
     return {
-        "words": int(counted.held_out.sum()),
-        **measure_pieces(
-            learned.tokens,
-            [counted.words[i] for i in sampled.tolist()],
-            counted.held_out[sampled],
-            suffix_indicator=config.suffix_indicator,
-            text_bytes=counted.totals["bytes_held_out"],
-        ),
+        "words": words,
+        "pieces_per_word": round(pieces / words, 4),
+        "unknown_rate": round(int(counts[is_unknown].sum()) / words, 6),
+        "bytes_per_token": round(counted.totals["bytes_held_out"] / pieces, 4),
+        "continued_share": round((pieces - words) / pieces, 4),
     }
 
 
