@@ -1,4 +1,4 @@
-"""What BERT's normalisation makes of each character, as arrays to look characters up in.
+"""What each character becomes in BERT's normalisation, as arrays to look characters up in.
 
 Cleaning, setting ideographs and punctuation apart, stripping accents and lower-casing treat every
 character without regard to its neighbours, so one table holds the result of all of these steps.

@@ -17,7 +17,7 @@ from pipelines.text import bert_characters
 
 @lru_cache(maxsize=1)
 def may_move() -> NDArray[np.bool_]:
-    """bool[0x110000]: characters with a mark that stays in stripped text and may change places."""
+    """bool[0x110000]: characters with a mark that stays in stripped text and may have to move."""
     mask = bert_characters.staying_marks().copy()
     for code, whole in bert_characters.decompositions().items():
         mask[code] = any(mask[ord(c)] for c in whole)

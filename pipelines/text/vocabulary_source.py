@@ -39,11 +39,11 @@ def load_vocabulary(
     if folder and files.exists(files.join(folder, MANIFEST)):
         facts = read_manifest(folder, flag="vocab").facts
         for name, asked in (("lowercase", lowercase), ("strip_accents", strip_accents)):
-            said = facts.get(name)
-            if asked is not None and said is not None and asked != said:
+            learned_with = facts.get(name)
+            if asked is not None and learned_with not in (None, asked):
                 raise UserError(
                     f"--{name} {str(asked).lower()}: the vocabulary {path} was learned with "
-                    f"{name} {str(said).lower()}; leave the flag out or learn another vocabulary"
+                    f"{name} {str(learned_with).lower()}; leave the flag out or learn another vocabulary"
                 )
         lowercase = facts.get("lowercase", lowercase)
         strip_accents = facts.get("strip_accents", strip_accents)
@@ -81,10 +81,10 @@ def save_vocabulary(folder: str, vocabulary: Vocabulary) -> None:
 
 def check_vocabulary(folder: str, vocabulary: Vocabulary, manifest: Manifest) -> None:
     """Raises UserError unless this is the vocabulary that the rows in ``folder`` were made with."""
-    said = manifest.facts["vocabulary"]["fingerprint"]
-    if vocabulary.fingerprint != said:
+    expected = manifest.facts["vocabulary"]["fingerprint"]
+    if vocabulary.fingerprint != expected:
         raise UserError(
             f"{files.join(folder, VOCABULARY_FILE)}: not the vocabulary that the rows in {folder} "
-            f"were made with (SHA-256 {vocabulary.fingerprint[:12]}…, manifest {said[:12]}…); "
+            f"were made with (SHA-256 {vocabulary.fingerprint[:12]}…, manifest {expected[:12]}…); "
             "put the right file back or tokenize again"
         )

@@ -21,11 +21,11 @@ from pipelines.vocab.split_by_pieces import count_stops, longest_kept, rests_aft
 
 @dataclass(frozen=True)
 class _Split:
-    """How all words are split by some kept pieces: k places where a piece is taken.
+    """How all words are split by some kept pieces: k positions where a piece is taken.
 
-    ``starts`` int[k]: a position of that place; ``pieces`` int32[k]: the piece taken there;
-    ``counts`` int64[k]: occurrences; ``longest`` and ``shorter`` int32[N]: for each piece its
-    longest kept prefix, and its longest kept proper prefix (-1 for none).
+    ``starts`` int[k]: the position; ``pieces`` int32[k]: the piece taken there; ``counts`` int64[k]:
+    occurrences; ``longest`` and ``shorter`` int32[N]: for each piece its longest kept prefix, and
+    its longest kept proper prefix (-1 for none).
     """
 
     starts: NDArray[np.signedinteger]
