@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from pipelines import files
 from pipelines.command import RunOptions, say
-from pipelines.documents.labelled import Fields
+from pipelines.documents.labelled import Fields, describe_empty
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 from pipelines.stage import StageRun
@@ -84,7 +84,7 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
     data = read_examples(
         source, fields, preprocessor, task.classes, split=VALIDATION, trained_on="fine-tuning"
     )
-    empty = data.texts.describe_empty() if data.texts else ""
+    empty = describe_empty(data.texts) if data.texts else ""
     _say(f"{len(data):,} texts{describe_truncation(data.encoded)}{empty}")
     outputs = run_model(model, data.encoded, config.batch_size)
     figures = score(task.classes, data.labels, outputs)

@@ -7,7 +7,7 @@ texts: a table or JSON lines in ``--output``, else plain columns for people on s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.command import RunOptions, say
-from pipelines.documents.labelled import Fields, LabelledTexts, read_labelled
+from pipelines.documents.labelled import Fields, LabelledText, describe_empty, read_labelled
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 from trainer.finetuning.encoded import describe_truncation, encode_texts, run_model
@@ -72,47 +72,48 @@ def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
     model, preprocessor, task = load_finetuned(config.preset)
     data = _read(config, task)
     encoded = encode_texts(preprocessor, data)
-    _say(f"{len(data):,} texts{describe_truncation(encoded)}{data.describe_empty()}")
+    _say(f"{len(data):,} texts{describe_truncation(encoded)}{describe_empty(data)}")
     outputs = run_model(model, encoded, config.batch_size)
     predictions = list(_describe(task, data, outputs))
     if config.output:
         _publish(config.output, encode_predictions(predictions, config.output), options)
     else:
-        for text, prediction in zip(data.texts, predictions, strict=True):
-            shown = " ".join(text.split())
+        for prediction in predictions:
+            shown = " ".join(prediction["text"].split())
             print(_columns(task, prediction), shown[:100] + ("…" if len(shown) > 100 else ""))
     return predictions
 
 
-def _read(config: PredictConfig, task: FinetunedTask) -> LabelledTexts:
+def _read(config: PredictConfig, task: FinetunedTask) -> list[LabelledText]:
     pair_field = config.text_pair_field or task.text_pair_field
     if config.data:
         text_field = config.text_field or task.text_field
         return read_labelled(config.data, Fields(text_field, pair_field), "data")
-    texts = list(config.texts)
-    locations = [f"--texts {i + 1}" for i in range(len(texts))]
     if not pair_field:
-        return LabelledTexts(texts, None, None, locations)
-    if len(texts) % 2:
+        return [LabelledText(text, None, None, "--texts") for text in config.texts]
+    if len(config.texts) % 2:
         raise UserError(
-            f"--texts: the preset compares pairs of texts, got {len(texts)}; give first second "
-            "first second …"
+            f"--texts: the preset compares pairs of texts, got {len(config.texts)}; give first "
+            "second first second …"
         )
-    return LabelledTexts(texts[::2], texts[1::2], None, locations[::2])
+    pairs = zip(config.texts[::2], config.texts[1::2], strict=True)
+    return [LabelledText(first, second, None, "--texts") for first, second in pairs]
 
 
 def _describe(
-    task: FinetunedTask, data: LabelledTexts, outputs: NDArray[np.float32]
+    task: FinetunedTask, data: Sequence[LabelledText], outputs: NDArray[np.float32]
 ) -> Iterator[dict[str, Any]]:
     shares = probabilities(outputs).round(6).tolist()
-    for i, text in enumerate(data.texts):
-        pair = {} if data.pairs is None else {"text_pair": data.pairs[i]}
+    for i, example in enumerate(data):
+        texts = {"text": example.text}
+        if example.pair is not None:
+            texts["text_pair"] = example.pair
         if not task.classes:
-            yield {"text": text, **pair, "value": round(float(outputs[i, 0]), 6)}
+            yield {**texts, "value": round(float(outputs[i, 0]), 6)}
         else:
             label = task.classes[int(outputs[i].argmax())]
             by_class = dict(zip(task.classes, shares[i], strict=True))
-            yield {"text": text, **pair, "label": label, "probabilities": by_class}
+            yield {**texts, "label": label, "probabilities": by_class}
 
 
 def _columns(task: FinetunedTask, prediction: dict[str, Any]) -> str:

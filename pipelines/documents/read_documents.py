@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 
 from pipelines.documents.blocks import (
     BLOCK_BYTES,
@@ -19,11 +18,10 @@ from pipelines.documents.blocks import (
     read_blocks,
 )
 from pipelines.documents.config import InputFormat
-from pipelines.documents.labelled import Fields, LabelledTexts, read_file
+from pipelines.documents.labelled import Fields, LabelledText, read_file
 from pipelines.documents.line_ranges import FileRange
 from pipelines.files import FileInfo
 from pipelines.records.manifest import check_balance
-from pipelines.records.ragged import group_rows
 
 RANGES_READ, BLOCKS_SENT, BLOCKS_ARRIVED = "ranges_read", "blocks_sent", "blocks_arrived"
 
@@ -32,31 +30,32 @@ RANGES_READ, BLOCKS_SENT, BLOCKS_ARRIVED = "ranges_read", "blocks_sent", "blocks
 class LabelledBlock:
     """Labelled texts, and what was read and dropped on the way to them, as in a DocumentBlock."""
 
-    data: LabelledTexts
-    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[LabelledText]
+    counts: Counter[str]
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.examples)
 
 
 Block = DocumentBlock | LabelledBlock
 
 
 def _read_labelled_blocks(file: FileRange, fields: Fields) -> Iterator[LabelledBlock]:
-    """The labelled texts of a file, in blocks of about ``BLOCK_BYTES``; those without any text are
-    dropped and counted."""
-    data = read_file(file.path, fields, "input")
-    empty = data.empty()
-    yield LabelledBlock(
-        data.select([]), Counter(documents_in=len(data), documents_dropped_empty=len(empty))
-    )
-    data = data.select(np.setdiff1d(np.arange(len(data)), empty))
-    sizes = [
-        len(text) + len(pair)
-        for text, pair in zip(data.texts, data.pairs or [""] * len(data), strict=True)
-    ]
-    for _, rows in group_rows(np.cumsum(np.array(sizes, np.int64)) // BLOCK_BYTES):
-        yield LabelledBlock(data.select(rows))
+    """The labelled texts of a file, in blocks of about ``BLOCK_BYTES``; empty ones are dropped."""
+    examples: list[LabelledText] = []
+    counts: Counter[str] = Counter()
+    size = 0
+    for example in read_file(file.path, fields, "input"):
+        counts["documents_in"] += 1
+        if example.is_empty():
+            counts["documents_dropped_empty"] += 1
+            continue
+        examples.append(example)
+        size += len(example.text) + len(example.pair or "")
+        if size >= BLOCK_BYTES:
+            yield LabelledBlock(examples, counts)
+            examples, counts, size = [], Counter(), 0
+    yield LabelledBlock(examples, counts)
 
 
 class _Read(beam.DoFn):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.documents.blocks import DocumentBlock
-from pipelines.documents.labelled import LabelledTexts, as_class_name
+from pipelines.documents.labelled import LabelledText, as_class_name
 from pipelines.records.codec import token_dtype
 from pipelines.records.ragged import Columns, Ragged, join_lists, offsets_of, take
 from pipelines.text.vocabulary import Vocabulary
@@ -56,7 +56,7 @@ def encode_documents(
 
 
 def encode_examples(
-    data: LabelledTexts, encoder: Encoder, seq_length: int
+    data: Sequence[LabelledText], encoder: Encoder, seq_length: int
 ) -> tuple[Columns, Counter[str]]:
     """The table of n labelled texts or pairs of texts, and their counts.
 
@@ -64,7 +64,9 @@ def encode_examples(
     the examples' own. More columns: ragged ``text_lengths`` int64 (tokens kept of the one or two
     texts), ragged ``label`` uint8 (UTF-8 of its name) and ``tokens_cut`` uint32.
     """
-    sides = [data.texts] if data.pairs is None else [data.texts, data.pairs]
+    sides = [[example.text for example in data], [example.pair or "" for example in data]]
+    if not data or data[0].pair is None:
+        del sides[1]
     width = len(sides)
     texts = join_lists([Ragged(*encoder.encode(side)) for side in sides])  # firsts, then seconds
     lengths = texts.lengths.reshape(width, -1).T
@@ -74,9 +76,9 @@ def encode_examples(
     tokens = _narrow(texts.take_starts(by_example, kept.reshape(-1)), encoder)
     table: Columns = {
         "token_ids": Ragged(tokens.values, tokens.offsets[::width]),
-        "doc_ids": data.ids(),
+        "doc_ids": np.array([example.example_id() for example in data], np.uint64),
         "text_lengths": Ragged(kept.reshape(-1), np.arange(len(data) + 1) * width),
-        "label": _join_names([as_class_name(label) for label in data.labels or []]),
+        "label": _join_names([as_class_name(example.label) for example in data]),
         "tokens_cut": tokens_cut.astype(np.uint32),
     }
     return table, Counter(

@@ -86,7 +86,7 @@ class TokenizeBlocks(beam.DoFn):
             return
         encoder = shared_encoder(self._config, self._fingerprint)
         if isinstance(element, LabelledBlock):
-            table, counts = encode_examples(element.data, encoder, self._config.seq_length)
+            table, counts = encode_examples(element.examples, encoder, self._config.seq_length)
         else:
             table, counts = encode_documents(element, encoder, self._config.min_tokens)
         self._counts.update(counts)

@@ -42,7 +42,7 @@ def fit_on_strings(library: Any, options: argparse.Namespace) -> dict[str, float
 
     began = time.perf_counter()
     data = read_labelled([options.data], Fields("text", label_field="label"), "data")
-    labels = [int(label) for label in data.labels or []]
+    labels = [int(example.label) for example in data]
     models = library.models
     model = models.BertTextClassifier.from_preset(
         options.preset,
@@ -61,8 +61,8 @@ def fit_on_strings(library: Any, options: argparse.Namespace) -> dict[str, float
             ends.append(time.perf_counter())
 
     model.fit(
-        data.texts, labels, batch_size=options.batch_size, epochs=EPOCHS, verbose=0,
-        callbacks=[Clock()],
+        [example.text for example in data], labels, batch_size=options.batch_size, epochs=EPOCHS,
+        verbose=0, callbacks=[Clock()],
     )  # fmt: skip
     return result(
         len(labels), options, starts[0] - began, [b - a for a, b in zip(starts, ends, strict=True)]
@@ -127,9 +127,9 @@ def run_way(way: str, options: argparse.Namespace) -> None:
 def prepare(options: argparse.Namespace, folder: Path) -> dict[str, str]:
     """A file of the first examples, and the dataset made of it."""
     data = read_labelled([options.data], Fields("text", label_field="label"), "data")
-    few = data.select(range(min(options.limit or len(data), len(data))))
+    few = data[: options.limit or None]
     raw, cached = folder / "examples.jsonl", folder / "dataset"
-    rows = ({"text": t, "label": str(y)} for t, y in zip(few.texts, few.labels or [], strict=True))
+    rows = ({"text": example.text, "label": str(example.label)} for example in few)
     raw.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     from pipelines.tokenize.pipeline import tokenize
     from trainer.models.bert_text_classifier_preprocessor import BertTextClassifierPreprocessor

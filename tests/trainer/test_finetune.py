@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.command import RunOptions
-from pipelines.documents.labelled import LabelledTexts
+from pipelines.documents.labelled import LabelledText
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 from trainer.evaluate import EvaluateConfig, evaluate
@@ -223,7 +223,7 @@ def test_results_do_not_depend_on_batches_or_buckets(run: Path) -> None:
     assert task.classes == ("bad", "good")
     preprocessor.sequence_length = 12
     rows = [review(key)["text"] for key in range(37)]
-    encoded = encode_texts(preprocessor, LabelledTexts(rows, None, None, rows))
+    encoded = encode_texts(preprocessor, [LabelledText(row, None, None, "") for row in rows])
     assert encoded.lengths.tolist() == [min(12, len(row.split()) + 2) for row in rows]
     assert encoded.truncated == sum(len(row.split()) > 10 for row in rows) > 0
     batched = run_model(model, encoded, 5)
@@ -378,6 +378,8 @@ def test_keras_hub_loads_the_preset(run: Path) -> None:
     keras_hub = pytest.importorskip("keras_hub")
     texts = [review(key)["text"] for key in range(600, 620)]
     model, preprocessor, _ = load_finetuned(str(run))
-    ours = run_model(model, encode_texts(preprocessor, LabelledTexts(texts, None, None, texts)), 8)
+    ours = run_model(
+        model, encode_texts(preprocessor, [LabelledText(text, None, None, "") for text in texts]), 8
+    )
     theirs = keras_hub.models.TextClassifier.from_preset(str(run / "preset")).predict(texts)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from launch.quickstart_corpus.docstring_task import find_near_duplicates
-from pipelines.documents.labelled import Fields, read_labelled
+from pipelines.documents.labelled import Fields, LabelledText, read_labelled
 from pipelines.keyed_random import fold, purpose_key, uniform
 
 
@@ -44,14 +44,13 @@ class Reviews:
 def load_reviews(options: Options) -> Reviews:
     """A tenth of the reviews is held out, chosen by content, near-duplicates on one side."""
     data = read_labelled(options.data, Fields("text", label_field="label"), "data")
-    ids = data.ids()
-    order = np.argsort(ids, kind="stable")[: options.limit or None]
-    data, ids = data.select(order), ids[order]
-    keys = ids[find_near_duplicates(data.texts)]
+    data = sorted(data, key=LabelledText.example_id)[: options.limit or None]
+    ids = np.array([review.example_id() for review in data], np.uint64)
+    keys = ids[find_near_duplicates([review.text for review in data])]
     held_out = uniform(fold(purpose_key(0, "fine-tuning validation"), keys)) < 0.1
-    labels = np.array([int(label) for label in data.labels or []])
-    train, rest = (data.select(np.flatnonzero(side)) for side in (~held_out, held_out))
-    return Reviews(train.texts, labels[~held_out], rest.texts, labels[held_out])
+    labels = np.array([int(review.label) for review in data])
+    train, rest = ([data[i].text for i in np.flatnonzero(side)] for side in (~held_out, held_out))
+    return Reviews(train, labels[~held_out], rest, labels[held_out])
 
 
 def run_workflow(workflow: Callable[[Options], dict[str, float]]) -> None:

@@ -6,6 +6,7 @@ and few shapes are compiled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipelines.documents.labelled import LabelledTexts
+from pipelines.documents.labelled import LabelledText
 from pipelines.records.ragged import Ragged, offsets_of
 from trainer.layers.trim_segments import trimmed_lengths
 
@@ -91,12 +92,12 @@ def bucket_lengths(seq_length: int) -> list[int]:
     return [*range(step, seq_length, step), seq_length]
 
 
-def encode_texts(preprocessor: Any, data: LabelledTexts) -> EncodedTexts:
+def encode_texts(preprocessor: Any, data: Sequence[LabelledText]) -> EncodedTexts:
     """Encodes all texts as the preprocessor does, cut to its ``sequence_length``."""
     tokenizer, seq_length = preprocessor.tokenizer, preprocessor.sequence_length
-    segments = [tokenizer.tokenize_texts(data.texts)]
-    if data.pairs is not None:
-        segments.append(tokenizer.tokenize_texts(data.pairs))
+    segments = [tokenizer.tokenize_texts([example.text for example in data])]
+    if data[0].pair is not None:
+        segments.append(tokenizer.tokenize_texts([example.pair for example in data]))
     lengths = np.array([[len(ids) for ids in segment] for segment in segments], np.int64).T
     kept = trimmed_lengths(lengths, seq_length - 1 - len(segments), preprocessor.truncate)
     start, end = tokenizer.start_token_id, tokenizer.end_token_id

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.documents.labelled import Fields, LabelledTexts, as_class_name, read_labelled
+from pipelines.documents.labelled import Fields, LabelledText, as_class_name, read_labelled
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.records.manifest import read_split
@@ -40,7 +40,7 @@ class Examples:
     ids: NDArray[np.uint64]
     labels: NDArray[Any]
     classes: Sequence[str]
-    texts: LabelledTexts | None = None
+    texts: list[LabelledText] | None = None
     dropped: int = 0
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class Examples:
             encoded=self.encoded.select(rows),
             ids=self.ids[rows],
             labels=self.labels[rows],
-            texts=None if self.texts is None else self.texts.select(rows),
+            texts=None if self.texts is None else [self.texts[i] for i in rows],
         )
 
 
@@ -77,8 +77,10 @@ def read_examples(
     texts, dropped = None, 0
     if source.dataset is None:
         texts, dropped = _read_texts(source, fields, drop_empty)
-        encoded, ids = encode_texts(preprocessor, texts), texts.ids()
-        read, locations = texts.labels or [], texts.locations
+        encoded = encode_texts(preprocessor, texts)
+        ids = np.array([example.example_id() for example in texts], np.uint64)
+        read = [example.label for example in texts]
+        locations = [example.location for example in texts]
     else:
         encoded, ids, read, locations = _read_dataset(source, split, preprocessor.sequence_length)
     names = [as_class_name(label) for label in read]
@@ -88,13 +90,13 @@ def read_examples(
     return examples.select(np.lexsort((np.array(names), ids)))
 
 
-def _read_texts(source: Source, fields: Fields, drop_empty: bool) -> tuple[LabelledTexts, int]:
+def _read_texts(source: Source, fields: Fields, drop_empty: bool) -> tuple[list[LabelledText], int]:
     """Labelled texts, and how many were dropped because they are empty."""
-    data = read_labelled(source.names, fields, source.flag)
-    empty = data.empty() if drop_empty else []
-    if empty and len(empty) == len(data):
+    read = read_labelled(source.names, fields, source.flag)
+    kept = [example for example in read if not (drop_empty and example.is_empty())]
+    if not kept:
         raise UserError(f"--{source.flag}: all texts are empty; check --text_field and the files")
-    return data.select(np.setdiff1d(np.arange(len(data)), empty)), len(empty)
+    return kept, len(read) - len(kept)
 
 
 def _read_dataset(

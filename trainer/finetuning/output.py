@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from tabulate import tabulate
 
 from pipelines import files
-from pipelines.documents.labelled import Fields, LabelledTexts
+from pipelines.documents.labelled import Fields, LabelledText
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.run import RunResult
 from trainer.finetuning.scores import mean_and_spread
@@ -112,18 +112,14 @@ def publish_preset(output: Path, classifier: Any, preprocessor: Any, task: Finet
         Path(temporary, TASK_FILE).write_text(text, "utf-8")
 
 
-def write_validation(path: Path, data: LabelledTexts, fields: Fields) -> None:
+def write_validation(path: Path, examples: Sequence[LabelledText], fields: Fields) -> None:
     """Writes the examples that were split off, as trainer.evaluate reads them."""
-    columns: dict[str, list[Any]] = {
-        fields.text_field: data.texts,
-        fields.label_field: data.labels or [],
-    }
-    if data.pairs is not None:
-        columns[fields.text_pair_field] = data.pairs
-    rows = (
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    )
-    lines = [json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows]
+    lines = []
+    for example in examples:
+        row = {fields.text_field: example.text, fields.label_field: example.label}
+        if example.pair is not None:
+            row[fields.text_pair_field] = example.pair
+        lines.append(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     files.publish_bytes(str(path), "".join(lines).encode("utf-8", "replace"))
 
 

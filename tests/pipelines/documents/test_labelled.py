@@ -8,12 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.documents.labelled import Fields, LabelledTexts, as_class_name, read_labelled
+from pipelines.documents.labelled import Fields, LabelledText, as_class_name, read_labelled
 from pipelines.errors import UserError
 from trainer.finetuning.labels import class_names, encode_labels
 
@@ -27,9 +26,13 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def read(path: Path | str, **fields: str) -> LabelledTexts:
+def read(path: Path | str, **fields: str) -> list[LabelledText]:
     defaults = {"text_field": "text", "label_field": "label"}
     return read_labelled([str(path)], Fields(**(defaults | fields)), "train")
+
+
+def columns(data: list[LabelledText]) -> tuple[list[Any], list[str]]:
+    return [row.label for row in data], [row.location for row in data]
 
 
 def write_jsonl(path: Path, rows: list[Any]) -> Path:
@@ -60,32 +63,29 @@ def write_all_formats(folder: Path) -> dict[str, Path]:
 def test_every_format_gives_the_same(tmp_path: Path, name: str, ending: str) -> None:
     path = write_all_formats(tmp_path)[name + ending]
     data = read(path)
-    assert data.texts == TEXTS
-    assert data.labels == LABELS
-    assert data.pairs is None
+    assert [(row.text, row.label, row.pair) for row in data] == [
+        (text, label, None) for text, label in zip(TEXTS, LABELS, strict=True)
+    ]
     lines = {"parquet": [": row 1", ": row 2", ": row 3"]}.get(
         name, [":1", ":2", ":3"] if name.startswith("jsonl") else [":2", ":3", ":4"]
     )
-    assert data.locations == [f"{path}{line}" for line in lines]
+    assert [row.location for row in data] == [f"{path}{line}" for line in lines]
 
 
 def test_several_files_pairs_and_no_labels(tmp_path: Path) -> None:
     for i in range(3):
         write_jsonl(tmp_path / f"part-{i}.jsonl", [{"a": f"a{i}", "b": f"b{i}"}])
     data = read_labelled([str(tmp_path / "part-*.jsonl")], Fields("a", "b"), "data")
-    assert (data.texts, data.pairs, data.labels) == (["a0", "a1", "a2"], ["b0", "b1", "b2"], None)
-    chosen = data.select(np.array([2, 0]))
-    assert (chosen.texts, chosen.pairs) == (["a2", "a0"], ["b2", "b0"])
-    assert chosen.locations == [data.locations[2], data.locations[0]]
+    assert [row[:3] for row in data] == [(f"a{i}", f"b{i}", None) for i in range(3)]
 
 
 def test_column_numbers_for_a_table_without_header(tmp_path: Path) -> None:
     path = tmp_path / "cola.tsv"
     path.write_text("gj04\t1\t\tThe first.\ngj04\t0\t*\tSecond the.\n", "utf-8")
     data = read(path, text_field="4", label_field="2")
-    assert data.texts == ["The first.", "Second the."]
-    assert data.labels == ["1", "0"]
-    assert data.locations == [f"{path}:1", f"{path}:2"]
+    assert [row.text for row in data] == ["The first.", "Second the."]
+    assert [row.label for row in data] == ["1", "0"]
+    assert [row.location for row in data] == [f"{path}:1", f"{path}:2"]
 
 
 def test_csv_rows_over_several_lines_keep_their_place(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_csv_rows_over_several_lines_keep_their_place(tmp_path: Path) -> None:
         read(path)
     path.write_text('\ufefftext,label\r\n"two\r\nlines",a\r\nnext,b\r\n', "utf-8")
     data = read(path)
-    assert data.texts == ["two\r\nlines", "next"]
-    assert data.locations == [f"{path}:2", f"{path}:4"]
+    assert [row.text for row in data] == ["two\r\nlines", "next"]
+    assert [row.location for row in data] == [f"{path}:2", f"{path}:4"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_classes_are_in_the_order_of_numbers_or_names() -> None:
 def test_labels_that_are_bytes_surrogates_or_large_numbers(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": b"pos"}, {"text": "b", "label": b"neg"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
-    assert read(tmp_path / "x.parquet").labels == ["pos", "neg"]
+    assert [row.label for row in read(tmp_path / "x.parquet")] == ["pos", "neg"]
     rows[1]["label"] = b"\xff"
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
     with pytest.raises(UserError, match=r"x\.parquet: row 2: not valid UTF-8"):
@@ -181,8 +181,8 @@ def test_labels_that_are_bytes_surrogates_or_large_numbers(tmp_path: Path) -> No
         '{"text": "b", "label": 123456789012345678901234567890}\n'
     )
     data = read(tmp_path / "x.jsonl")
-    assert data.texts == ["\ufffd", "b"]
-    assert data.labels == ["\ufffd", 123456789012345678901234567890]
+    assert [row.text for row in data] == ["\ufffd", "b"]
+    assert [row.label for row in data] == ["\ufffd", 123456789012345678901234567890]
 
 
 def test_nan_as_a_label_in_parquet(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_nan_as_a_label_in_parquet(tmp_path: Path) -> None:
 
 def test_class_ids_and_labels_never_seen(tmp_path: Path) -> None:
     data = read(write_jsonl(tmp_path / "x.jsonl", [{"text": "t", "label": y} for y in (2, 1, 2)]))
-    assert encode_labels(data.labels or [], data.locations, ["1", "2"], "training").tolist() == [
+    assert encode_labels(*columns(data), ["1", "2"], "training").tolist() == [
         1,
         0,
         1,
@@ -202,32 +202,34 @@ def test_class_ids_and_labels_never_seen(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"x\.jsonl:2: label '1' was never seen in training \(its cl"
     ):
-        encode_labels(data.labels or [], data.locations, ["2"], "training")
+        encode_labels(*columns(data), ["2"], "training")
 
 
 def test_numbers(tmp_path: Path) -> None:
     rows = [{"text": "t", "label": y} for y in (2, "0.5", -1.5)]
     data = read(write_jsonl(tmp_path / "x.jsonl", rows))
-    assert encode_labels(data.labels or [], data.locations, [], "").tolist() == [2, 0.5, -1.5]
+    assert encode_labels(*columns(data), [], "").tolist() == [2, 0.5, -1.5]
     for bad in ("high", "nan", "inf"):
         data = read(write_jsonl(tmp_path / "y.jsonl", [*rows, {"text": "t", "label": bad}]))
         with pytest.raises(UserError, match=rf"y\.jsonl:4: label '{bad}' is not a number"):
-            encode_labels(data.labels or [], data.locations, [], "")
+            encode_labels(*columns(data), [], "")
 
 
 def test_empty_texts(tmp_path: Path) -> None:
     rows = [{"a": "", "b": " "}, {"a": "x", "b": ""}, {"a": "\n", "b": "y"}]
     path = write_jsonl(tmp_path / "x.jsonl", rows)
-    assert read(path, text_field="a", label_field="").empty() == [0, 2]
-    assert read(path, text_field="a", text_pair_field="b", label_field="").empty() == [0]
+    single = read(path, text_field="a", label_field="")
+    assert [row.is_empty() for row in single] == [True, False, True]
+    pairs = read(path, text_field="a", text_pair_field="b", label_field="")
+    assert [row.is_empty() for row in pairs] == [True, False, False]
 
 
 def test_real_files(data_dir: Path) -> None:
     sst = read(data_dir / "glue" / "SST-2" / "train.tsv", text_field="sentence")
     assert len(sst) == 67349
-    assert class_names(sst.labels or []) == ["0", "1"]
+    assert class_names(columns(sst)[0]) == ["0", "1"]
     cola = read(data_dir / "glue" / "CoLA" / "train.tsv", text_field="4", label_field="2")
     assert len(cola) == 8551
     imdb = read(data_dir / "imdb" / "train-00000-of-00008.jsonl.gz")
     assert len(imdb) > 3000
-    assert class_names(imdb.labels or []) == ["0", "1"]
+    assert class_names(columns(imdb)[0]) == ["0", "1"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.documents.blocks import make_block
-from pipelines.documents.labelled import LabelledTexts
+from pipelines.documents.labelled import LabelledText
 from pipelines.records.codec import schema_of
 from pipelines.records.ragged import Ragged
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -52,7 +52,7 @@ def test_short_documents_are_dropped_and_counted(encoder):
 
 def test_examples_worked_by_hand(encoder):
     # Room for 5 tokens in rows of 8: 4 and 2 become 3 and 2.
-    data = LabelledTexts(["a b c a", "b"], ["c c", ""], [1.0, "x"], ["f:1", "f:2"])
+    data = [LabelledText("a b c a", "c c", 1.0, "f:1"), LabelledText("b", "", "x", "f:2")]
     table, counts = encode_examples(data, encoder, seq_length=8)
     assert as_lists(table["token_ids"]) == [[A, B, C, C, C], [B]]
     assert as_lists(table["text_lengths"]) == [[3, 2], [1, 0]]

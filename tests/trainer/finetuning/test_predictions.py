@@ -18,16 +18,15 @@ PREDICTIONS = [
 def test_predictions_are_read_again(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(encode_predictions(PREDICTIONS, name))
-    found = read_file(str(path), Fields("text", "", "label"), "data")
+    found = list(read_file(str(path), Fields("text", "", "label"), "data"))
     expected = TEXTS
     if name == "p.TSV":
         expected = ['one, "two"', "line and line", " tab  ", "", "grün ☃ \u2028", "a b"]
-    assert found.texts == expected
-    assert found.labels == ["a b"] * len(TEXTS)
+    assert [row.text for row in found] == expected
+    assert [row.label for row in found] == ["a b"] * len(TEXTS)
     if name != "p.jsonl":
-        shares = read_file(str(path), Fields("text", "", "probability of c,d"), "data").labels
-        assert shares is not None
-        assert list(map(float, shares)) == [0.25] * len(TEXTS)
+        rows = read_file(str(path), Fields("text", "", "probability of c,d"), "data")
+        assert [float(row.label) for row in rows] == [0.25] * len(TEXTS)
 
 
 def test_numbers_and_pairs_make_plain_columns() -> None:
