@@ -87,13 +87,13 @@ def read_file(path: str, fields: Fields, flag: str) -> Iterator[LabelledText]:
     wanted = {option: name for option, name in asdict(fields).items() if name}
     with named_errors(path):
         for location, record in read_fields(FileRange(path), kind, wanted, exact_integers=True):
-            text = text_of(record, fields.text_field, "text_field", location)
+            text = _require(text_of(record, fields.text_field, "text_field", location)).decode()
             pair = label = None
             if name := fields.text_pair_field:
                 pair = _require(text_of(record, name, "text_pair_field", location)).decode()
             if fields.label_field:
                 label = _label_of(record, fields.label_field, location)
-            yield LabelledText(_require(text).decode(), pair, label, location())
+            yield LabelledText(text, pair, label, location())
 
 
 def as_class_name(label: Any) -> str:
