@@ -43,7 +43,7 @@ Block = DocumentBlock | LabelledBlock
 def _read_labelled_blocks(file: FileRange, fields: Fields) -> Iterator[LabelledBlock]:
     """The labelled texts of a file, in blocks of about ``BLOCK_BYTES``; empty ones are dropped."""
     examples: list[LabelledText] = []
-    counts: Counter[str] = Counter()
+    counts = Counter(documents_in=0, documents_dropped_empty=0)
     size = 0
     for example in read_file(file.path, fields, "input"):
         counts["documents_in"] += 1
