@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 from pipelines.errors import UserError
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_BLANKS = (
-    " \t\n\r\v\f"  # not all that str.strip takes: BERT's Chinese vocabulary has the piece U+2028
-)
+_BLANKS = " \t\n\r\v\f"  # not all that str.strip takes: BERT's Chinese one has the piece U+2028
 
 
 @dataclass(frozen=True)

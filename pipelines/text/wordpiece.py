@@ -1,4 +1,4 @@
-"""WordPiece ids of one text, exact and plain: what every faster path must equal.
+"""WordPiece ids of words, exact and plain: what every faster path must equal.
 
 Greedy longest match first (Wu et al. 2016, section 4.1; Devlin et al. 2019): from the left of a
 word, always take the longest piece that the vocabulary has; a word that cannot be covered, or has
@@ -11,21 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pipelines.text.vocabulary import UNK, Vocabulary
-from pipelines.text.words import MAX_WORD_CHARACTERS, split_words
+from pipelines.text.words import MAX_WORD_CHARACTERS
 
 _MAX_KNOWN_WORDS = 500_000
-
-
-def encode_exact(
-    text: str, vocabulary: Vocabulary, lowercase: bool, strip_accents: bool
-) -> list[int]:
-    """The ids of a text, no special tokens: those of Hugging Face for the same vocabulary.
-
-    For many texts make one ``WordIds`` and reuse it.
-    """
-    known = WordIds(vocabulary)
-    words = split_words(text, lowercase=lowercase, strip_accents=strip_accents)
-    return [piece for word in words for piece in known[word]]
 
 
 class WordIds(dict[str, tuple[int, ...]]):

@@ -48,7 +48,13 @@ def learn_and_publish(counted: WordCounts, run: StageRun) -> None:
         "strip_accents": config.strip_accents,
         "suffix_indicator": config.suffix_indicator,
         "size": len(learned.tokens),
-        **describe_learned(learned, config),
+        "asked_size": config.vocab_size,
+        "threshold": learned.threshold,
+        "alphabet": len(learned.words.alphabet),
+        "alphabet_dropped": len(learned.words.alphabet_dropped),
+        "distinct_words_cut": learned.words.words_cut,
+        "words_cut": learned.words.occurrences_cut,
+        "reason_smaller": learned.reason_smaller,
         "held_out": held_out,
     }
     megabytes = selected.totals["bytes_in"] / 1e6
@@ -75,19 +81,6 @@ def _judge(counted: WordCounts, selected: WordCounts, config: VocabConfig) -> di
         "unknown_rate": round(int(counts[is_unknown].sum()) / words, 6),
         "bytes_per_token": round(counted.totals["bytes_held_out"] / pieces, 4),
         "continued_share": round((pieces - words) / pieces, 4),
-    }
-
-
-def describe_learned(learned: LearnedVocabulary, config: VocabConfig) -> dict[str, Any]:
-    """What the manifest says of how the vocabulary came about."""
-    return {
-        "asked_size": config.vocab_size,
-        "threshold": learned.threshold,
-        "alphabet": len(learned.words.alphabet),
-        "alphabet_dropped": len(learned.words.alphabet_dropped),
-        "distinct_words_cut": learned.words.words_cut,
-        "words_cut": learned.words.occurrences_cut,
-        "reason_smaller": learned.reason_smaller,
     }
 
 

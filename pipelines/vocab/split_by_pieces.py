@@ -7,6 +7,7 @@ depends neither on how many words share a remainder nor on how often they occur.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +62,7 @@ def count_word_stops(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.
     return count_stops(tree, longest, words.starts, longest[tree.word_leaf], words.counts)
 
 
-def _add_at(
-    totals: NDArray[np.int64], ids: NDArray[np.signedinteger], counts: NDArray[np.int64]
-) -> None:
+def _add_at(totals: NDArray[np.int64], ids: NDArray[Any], counts: NDArray[np.int64]) -> None:
     """Adds each count to the total with its id, in place; ids of -1 are nowhere."""
     somewhere = np.flatnonzero(ids >= 0)
     np.add.at(totals, ids[somewhere], counts[somewhere])

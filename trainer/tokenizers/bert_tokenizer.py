@@ -42,10 +42,8 @@ class BertTokenizer(WordPieceTokenizer):
         strip_accents: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        self._add_special_token("[CLS]", "cls_token")
-        self._add_special_token("[SEP]", "sep_token")
-        self._add_special_token("[PAD]", "pad_token")
-        self._add_special_token("[MASK]", "mask_token")
+        for name in ("cls", "sep", "pad", "mask"):
+            self._add_special_token(f"[{name.upper()}]", f"{name}_token")
         self._add_special_token("[CLS]", "start_token")
         self._add_special_token("[SEP]", "end_token")
         super().__init__(

@@ -71,7 +71,8 @@ def _kind(character: str, split_on_cjk: bool) -> str:
         return "word" if character.isalnum() else "apart"
     if unicodedata.category(character).startswith("P"):
         return "apart"
-    return "apart" if split_on_cjk and _is_cjk(code) else "word"
+    is_cjk = any(low <= code <= high for low, high in _CJK_BLOCKS)
+    return "apart" if split_on_cjk and is_cjk else "word"
 
 
 # The blocks of google-research/bert's tokenization.py, its last one as written there.
@@ -85,10 +86,6 @@ _CJK_BLOCKS = (
     (0xF900, 0xFAFF),
     (0x2F800, 0x2FA1F),
 )
-
-
-def _is_cjk(code: int) -> bool:
-    return any(low <= code <= high for low, high in _CJK_BLOCKS)
 
 
 # Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties: NFKC_Casefold drops them.

@@ -168,15 +168,12 @@ class WordPieceTokenizer(Tokenizer):
         return " ".join(words)
 
     def get_config(self) -> dict[str, Any]:
+        names = (
+            "sequence_length lowercase strip_accents split split_on_cjk suffix_indicator oov_token"
+        )
         return super().get_config() | {
             "vocabulary": None,  # saved as an asset
-            "sequence_length": self.sequence_length,
-            "lowercase": self.lowercase,
-            "strip_accents": self.strip_accents,
-            "split": self.split,
-            "split_on_cjk": self.split_on_cjk,
-            "suffix_indicator": self.suffix_indicator,
-            "oov_token": self.oov_token,
+            **{name: getattr(self, name) for name in names.split()},
             "special_tokens": self._extra_special_tokens,
             "special_tokens_in_strings": self.special_tokens_in_strings,
         }

@@ -15,8 +15,17 @@ from hypothesis import strategies as st
 
 from pipelines.text import wordpiece
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.wordpiece import WordIds, encode_exact
+from pipelines.text.wordpiece import WordIds
 from pipelines.text.words import split_words
+
+
+def encode_exact(
+    text: str, vocabulary: Vocabulary, lowercase: bool, strip_accents: bool
+) -> list[int]:
+    known = WordIds(vocabulary)
+    words = split_words(text, lowercase=lowercase, strip_accents=strip_accents)
+    return [piece for word in words for piece in known[word]]
+
 
 SMALL = Vocabulary(
     ("[UNK]", "[MASK]", "un", "##aff", "##able", "##a", "a", "##b", "[", "]", "mask")

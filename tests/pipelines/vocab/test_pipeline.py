@@ -17,7 +17,7 @@ from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.records.manifest import read_manifest
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import load_vocabulary
-from pipelines.text.wordpiece import encode_exact
+from pipelines.text.wordpiece import WordIds
 from pipelines.text.words import split_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
@@ -218,9 +218,7 @@ def test_a_vocabulary_is_judged_by_documents_it_did_not_see(tmp_path, corpus, te
     selected = select_words(list(rest), np.array(list(rest.values())), reserved_tokens=reserved)
     learned = learn_wordpiece(selected, vocab_size=280, reserved_tokens=reserved)
     vocabulary = Vocabulary(tuple(learned.tokens))
-    pieces = {
-        word: encode_exact(word, vocabulary, lowercase=False, strip_accents=False) for word in words
-    }
+    pieces = WordIds(vocabulary)
     total = sum(count * len(pieces[word]) for word, count in words.items())
     marks = [token.startswith("##") for token in learned.tokens]
     continued = sum(
