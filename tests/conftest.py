@@ -28,12 +28,33 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# The tests' models are small: to compile them well takes longer than to run them as they are.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # No test asserts a time, generated ones neither: machines are slow when they are busy.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _BUCKET = "bertmill-tests"
+
+
+# Whoever gets one of these last is waited for by all others.
+_SLOWEST = (
+    "tests/trainer/models/test_on_jax.py",
+    "tests/golden/test_golden.py",
+    "tests/trainer/models/test_guides.py",
+    "tests/trainer/models/test_on_other_backends.py",
+    "tests/trainer/test_pretrain.py",
+    "tests/trainer/finetuning/test_finetune_runs.py",
+    "tests/trainer/test_finetune.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first."""
+    order = {name: place for place, name in enumerate(_SLOWEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.split("::")[0], len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -23,4 +23,4 @@ ruff check .
 echo '== types'
 mypy
 echo '== tests'
-python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import runpy
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.command_process import CommandProcess
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,9 +27,9 @@ class Done:
 def run(module: str, *arguments: str) -> Done:
     """Runs ``python -m MODULE ARGUMENTS``: the pipelines in this process, which has Beam loaded."""
     if not module.startswith("pipelines."):
-        command = [sys.executable, "-m", module, *arguments]
-        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
-        return Done(done.returncode, done.stderr)
+        with CommandProcess(module, *arguments) as process:
+            _, errors = process.communicate()
+        return Done(process.wait(), errors)
     said = io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,

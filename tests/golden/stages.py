@@ -56,7 +56,8 @@ _EXPORTS = ("rows", "pairs")
 
 def set_environment() -> None:
     """What decides results or help texts, before anything heavy is imported."""
-    os.environ.pop("XLA_FLAGS", None)
+    for name in ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS"):
+        os.environ.pop(name, None)
     os.environ.update(
         COLUMNS="100",
         CUDA_VISIBLE_DEVICES="-1",

@@ -5,58 +5,24 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.command_process import TINY, flags_of, run_command_process
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.logs.metrics import read_metrics
 
-_ROOT = Path(__file__).resolve().parents[2]
-_TINY = {
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 32,
-    "batch_size": 8,
-    "checkpoint_every": 10,
-    "log_every": 1,
-    "keep_checkpoints": 1,
-}
+_TINY = TINY | {"keep_checkpoints": 1}
+
+
+def run(status, *, file_size=None, **options):
+    flags = flags_of(**_TINY | options)
+    return run_command_process("trainer.pretrain", *flags, status=status, file_size=file_size)[1]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-
-    def run(code, *, file_size=None, **options):
-        flags = [f"--{name}={value}" for name, value in (_TINY | options).items()]
-
-        # The limit is set by a process in between: forking this one, with JAX's threads, may hang.
-        limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_size}, {file_size}))"
-        wrapper = f"import os, resource, sys; {limit}; os.execv(sys.argv[1], sys.argv[1:])"
-        limited = [sys.executable, "-c", wrapper] if file_size else []
-        done = subprocess.run(
-            [*limited, sys.executable, "-m", "trainer.pretrain", *flags],
-            cwd=_ROOT,
-            env={**os.environ, **cache, "KERAS_BACKEND": "jax"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stderr
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def whole(run, make_rows, tmp_path_factory):
+def whole(make_rows, tmp_path_factory):
     """A run that had room enough."""
     output = tmp_path_factory.mktemp("whole")
     run(0, data=make_rows(), output=output, steps=40)
@@ -84,7 +50,7 @@ def checkpoint_size(whole):
     return os.path.getsize(Checkpoints(str(whole), 1).path(40))
 
 
-def test_a_file_that_cannot_grow(run, whole, make_rows, tmp_path):
+def test_a_file_that_cannot_grow(whole, make_rows, tmp_path):
     """The system refuses to write more than half of a checkpoint, in a run that goes on."""
     options = {"data": make_rows(), "output": tmp_path, "steps": 40}
     damaged = run(2, **options, file_size=checkpoint_size(whole) // 2)
@@ -119,7 +85,7 @@ def small_disk(whole, tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk(run, whole, make_rows, small_disk):
+def test_a_full_disk(whole, make_rows, small_disk):
     disk, resize = small_disk
     options = {"data": make_rows(), "output": disk / "run", "steps": 40}
     line = assert_one_line(run(2, **options))

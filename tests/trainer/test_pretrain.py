@@ -17,6 +17,7 @@ from pipelines.command import RunOptions, parse_command
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from tests.command_process import TINY, CommandProcess, flags_of
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.config import PretrainConfig
@@ -33,59 +34,36 @@ sys.argv[0] = "trainer.pretrain"
 runpy.run_module("trainer.pretrain", run_name="__main__", alter_sys=True)
 """
 _NOT_NEEDED = ["tensorflow", "tensorflow_text", "apache_beam", "keras_hub", "torch", "transformers"]
-_TINY = {
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 32,
-    "batch_size": 8,
-    "learning_rate": 0.01,
-    "log_every": 1,
-    "checkpoint_every": 10,
-}
+_TINY = TINY
 
 
-def command(blocked=(), **options):
-    flags = [f"--{name}={value}" for name, value in options.items() if name != "overwrite"]
-    flags += ["--overwrite"] if options.get("overwrite") else []
-    return [sys.executable, "-c", _BLOCKED.format(blocked=list(blocked)), *flags]
+def run_anew(backend="jax", blocked=(), **options):
+    """Runs the command in a new Python."""
+    return subprocess.run(
+        [sys.executable, "-c", _BLOCKED.format(blocked=list(blocked)), *flags_of(**options)],
+        cwd=_ROOT,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    # Compiled programs are kept between the processes of this test.
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    return {**os.environ, **cache, "KERAS_BACKEND": "jax"}
+def start(**options):
+    return CommandProcess("trainer.pretrain", *flags_of(**options))
 
 
 @pytest.fixture(scope="module")
-def run(environment, pretrain_here):
+def run(pretrain_here):
     """Runs the command to its end: in a process of its own where modules are ``blocked``, else here."""
 
     def run(check=0, blocked=(), **options):
         if not blocked:
             return pretrain_here(check, **options)
-        done = subprocess.run(
-            command(blocked, **options), cwd=_ROOT, env=environment, capture_output=True, text=True
-        )
+        done = run_anew(blocked=blocked, **options)
         assert done.returncode == check, done.stderr
         return done.stderr
 
     return run
-
-
-@pytest.fixture(scope="module")
-def start(environment):
-    def start(**options):
-        return subprocess.Popen(
-            command(**options), cwd=_ROOT, env=environment, stderr=subprocess.DEVNULL
-        )
-
-    return start
 
 
 @pytest.fixture(scope="module")
@@ -159,14 +137,14 @@ def test_the_published_weights_are_the_last_ones(whole):
         np.testing.assert_array_equal(variable.numpy(), arrays[f"model/{i:04d}/{variable.path}"])
 
 
-def test_killed_again_and_again_gives_the_same_bits(whole, start, run, make_rows, tmp_path):
+def test_killed_again_and_again_gives_the_same_bits(whole, run, make_rows, tmp_path):
     options = {"data": make_rows(), "output": tmp_path, "steps": 200, **_TINY}
     seen = 0
     # The first dies before any checkpoint; where exactly each one dies is chance.
     for step in (3, 64, 130):
         process = start(**options)
         wait_for_step(tmp_path, step, process)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         assert process.wait() == -signal.SIGKILL
         steps = Checkpoints(str(tmp_path), keep=2).steps()
         assert len(steps) <= 2
@@ -219,7 +197,7 @@ def test_initial_positions_are_part_of_the_run(whole, run, make_rows, tmp_path):
 
 
 def test_a_second_phase_begins_with_the_weights_of_the_first(
-    whole, start, run, make_rows, tmp_path_factory
+    whole, run, make_rows, tmp_path_factory
 ):
     first, _ = whole
     longer = make_rows(seq_length=64)
@@ -247,7 +225,7 @@ def test_a_second_phase_begins_with_the_weights_of_the_first(
         np.testing.assert_array_equal(newest_arrays(outputs[1])[name], values, err_msg=name)
 
 
-def test_sigterm_saves_and_asks_to_be_started_again(start, run, make_rows, whole, tmp_path):
+def test_sigterm_saves_and_asks_to_be_started_again(run, make_rows, whole, tmp_path):
     options = {"data": make_rows(), "output": tmp_path, "steps": 200, **_TINY}
     options["checkpoint_every"] = 1000
     process = start(**options)
@@ -372,17 +350,11 @@ def test_mixtures_are_read_with_their_weights(make_rows, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-def test_other_backends_train_alike(environment, make_rows, tmp_path, backend):
+def test_other_backends_train_alike(make_rows, tmp_path, backend):
     losses = {}
     for name in ("jax", backend):
         options = _TINY | {"dropout": 0.0, "learning_rate": 0.001}
-        done = subprocess.run(
-            command(data=make_rows(), output=tmp_path / name, steps=20, **options),
-            cwd=_ROOT,
-            env=environment | {"KERAS_BACKEND": name},
-            capture_output=True,
-            text=True,
-        )
+        done = run_anew(name, data=make_rows(), output=tmp_path / name, steps=20, **options)
         assert done.returncode == 0, done.stderr
         losses[name] = [line["loss"] for line in read_lines(tmp_path / name)]
         losses[name].append(read_lines(tmp_path / name)[-1]["validation_loss"])

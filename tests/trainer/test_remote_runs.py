@@ -6,10 +6,7 @@ from __future__ import annotations
 import gc
 import http.server
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from pipelines.command import RunOptions
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.manifest import read_manifest
+from tests.command_process import TINY, CommandProcess, flags_of, run_command_process
 from trainer.pretrain import pretrain
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.config import PretrainConfig
@@ -29,57 +27,21 @@ from trainer.pretraining.logs.metrics import read_metrics
 # gcsfs itself is imported once the emulator is known: it asks the real service otherwise.
 pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")
 
-_ROOT = Path(__file__).resolve().parents[2]
 _STEPS = 120
-_TINY = {
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 32,
-    "batch_size": 8,
-    "learning_rate": 0.01,
-    "log_every": 1,
-    "checkpoint_every": 10,
-    "steps": _STEPS,
-}
+_TINY = TINY | {"steps": _STEPS}
 _TIMING = ("seconds", "rows_per_second", "tokens_per_second", "tflops", "mfu", "data_wait")
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    # Compiled programs are kept between the processes of this test.
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+def start(**options):
+    return CommandProcess("trainer.pretrain", *flags_of(**_TINY | options))
 
-    def start(**options):
-        flags = [f"--{name}={value}" for name, value in (_TINY | options).items()]
-        return subprocess.Popen(
-            [sys.executable, "-m", "trainer.pretrain", *flags],
-            cwd=_ROOT,
-            env={**os.environ, **cache, "KERAS_BACKEND": "jax"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
 
-    return start
+def run(**options):
+    return run_command_process("trainer.pretrain", *flags_of(**_TINY | options))[1]
 
 
 @pytest.fixture(scope="module")
-def run(start):
-    def run(**options):
-        process = start(**options)
-        _, said = process.communicate()
-        assert process.returncode == 0, said
-        return said
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def whole(run, make_rows, tmp_path_factory):
+def whole(make_rows, tmp_path_factory):
     """A local run that nothing interrupted."""
     output = str(tmp_path_factory.mktemp("whole"))
     run(data=make_rows(), output=output)
@@ -91,7 +53,7 @@ def kill_at(process, step):
     with process:
         for line in process.stderr:
             if line.startswith("pretrain: step ") and int(line.split()[2].replace(",", "")) >= step:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 break
     assert process.returncode == -signal.SIGKILL, f"the run ended before step {step}"
 
@@ -121,7 +83,7 @@ def read_events(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(start, run, whole, make_rows, storage_emulator):
+def finished(whole, make_rows, storage_emulator):
     """A run in the bucket, killed before its first checkpoint, and between later ones."""
     output = "gs://bertmill-tests/finished"
     data = make_rows()
@@ -204,7 +166,7 @@ def test_it_is_explained_and_exported(finished, whole, tmp_path, capsys):
 
 
 @pytest.mark.long
-def test_killed_at_many_moments(start, run, whole, make_rows, bucket_folder):
+def test_killed_at_many_moments(whole, make_rows, bucket_folder):
     """Each process is killed after a random number of steps, some before they reach a checkpoint."""
     output, data = bucket_folder, make_rows()
     further = 1 + below(fold(purpose_key(0, "kills"), np.arange(8)), 24)
@@ -218,15 +180,10 @@ def test_killed_at_many_moments(start, run, whole, make_rows, bucket_folder):
 
 
 @pytest.mark.long
-def test_it_starts_anew_if_told_so(start, make_rows, bucket_folder, run):
+def test_it_starts_anew_if_told_so(make_rows, bucket_folder):
     data, output = make_rows(), bucket_folder
     kill_at(start(data=data, output=output, keep_checkpoints=5), 25)
-    flags = [f"--{name}={value}" for name, value in (_TINY | {"steps": 12, "seed": 3}).items()]
-    command = [sys.executable, "-m", "trainer.pretrain", *flags, "--overwrite"]
-    command += [f"--data={data}", f"--output={output}"]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "resuming" not in done.stderr
+    assert "resuming" not in run(data=data, output=output, steps=12, seed=3, overwrite=True)
     assert Checkpoints(output, keep=5).steps() == [10, 12]
     assert [line["step"] for line in read_metrics(output)] == list(range(1, 13))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -16,21 +14,12 @@ from pipelines.command import RunOptions
 from pipelines.records.manifest import read_manifest
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
+from tests.command_process import TINY, flags_of, run_command_process
 from trainer.data.order import RowOrder
 
 pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")
 
-_ROOT = Path(__file__).resolve().parents[3]
-_MODEL = {
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 32,
-    "batch_size": 4,
-    "log_every": 1,
-    "checkpoint_every": 1000,
-    "steps": 60,
-}
+_MODEL = TINY | {"batch_size": 4, "checkpoint_every": 1000, "steps": 60}
 _WINDOW = 2
 
 
@@ -50,17 +39,6 @@ def many_shards(tmp_path_factory, corpus, vocab_dir) -> Path:
     return output
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> dict[str, str]:
-    """Compiled programs are kept between the processes of these tests."""
-    return {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "KERAS_BACKEND": "jax",
-    }
-
-
 @pytest.fixture
 def remote(bucket, many_shards) -> str:
     """The same rows in the bucket."""
@@ -70,22 +48,11 @@ def remote(bucket, many_shards) -> str:
     return f"{bucket}/rows"
 
 
-def start(environment, **options):
-    flags = [f"--{name}={value}" for name, value in (_MODEL | options).items()]
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainer.pretrain", *flags],
-        cwd=_ROOT,
-        env=os.environ | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(environment, check=0, **options) -> str:
-    process = start(environment, **options)
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == check, said
-    return said
+def run(status=0, environment=None, **options) -> str:
+    flags = flags_of(**_MODEL | options)
+    return run_command_process("trainer.pretrain", *flags, status=status, environment=environment)[
+        1
+    ]
 
 
 def losses(output) -> list[tuple[float, float]]:
@@ -133,16 +100,14 @@ class _FolderWatch:
             self.most, self.looks = max(self.most, sum(both)), self.looks + 1
 
 
-def test_remote_rows_through_a_small_cache_train_like_local_ones(
-    many_shards, remote, compiled, tmp_path
-):
+def test_remote_rows_through_a_small_cache_train_like_local_ones(many_shards, remote, tmp_path):
     limit, everything = bytes_needed(many_shards)
     assert limit < 0.6 * everything
     options = {"shard_window": _WINDOW}
-    run(compiled, data=many_shards, output=tmp_path / "local", **options)
+    run(data=many_shards, output=tmp_path / "local", **options)
     options |= {"cache_dir": tmp_path / "cache", "cache_gb": limit / 1e9}
     with _FolderWatch(tmp_path / "cache") as watch:
-        run(compiled, data=remote, output=tmp_path / "remote", **options)
+        run(data=remote, output=tmp_path / "remote", **options)
     assert losses(tmp_path / "remote") == losses(tmp_path / "local")
     assert len(losses(tmp_path / "local")) == 60
     assert watch.looks > 100
@@ -151,12 +116,12 @@ def test_remote_rows_through_a_small_cache_train_like_local_ones(
     assert mine == other
 
 
-def test_a_cache_too_small_says_what_to_do(many_shards, remote, compiled, tmp_path):
+def test_a_cache_too_small_says_what_to_do(many_shards, remote, tmp_path):
     limit, everything = bytes_needed(many_shards)
     options = {"data": remote, "output": tmp_path / "run", "cache_dir": tmp_path / "cache"}
-    said = run(compiled, check=2, **options, cache_gb=(everything - 1) / 1e9)
+    said = run(2, **options, cache_gb=(everything - 1) / 1e9)
     assert "allow that much, or give --shard_window N" in said
-    said = run(compiled, check=2, **options, cache_gb=(limit - 1) / 1e9, shard_window=_WINDOW)
+    said = run(2, **options, cache_gb=(limit - 1) / 1e9, shard_window=_WINDOW)
     assert "or give a --shard_window below 2" in said
     assert not (tmp_path / "run").exists()
 
@@ -169,7 +134,7 @@ def test_a_cache_too_small_says_what_to_do(many_shards, remote, compiled, tmp_pa
         "changed",
     ],
 )
-def test_a_bad_object_in_mid_run_is_named(many_shards, remote, compiled, tmp_path, damage):
+def test_a_bad_object_in_mid_run_is_named(many_shards, remote, tmp_path, damage):
     shards = read_manifest(str(many_shards)).splits["train"]
     rows = [shard.records for shard in shards]
     order = RowOrder([rows], seed=0, batch_size=4, window=_WINDOW)
@@ -184,7 +149,7 @@ def test_a_bad_object_in_mid_run_is_named(many_shards, remote, compiled, tmp_pat
         files.publish_bytes(path, wrong)
     options = {"data": remote, "output": tmp_path / "run", "cache_dir": tmp_path / "cache"}
     options |= {"shard_window": _WINDOW, "checkpoint_every": 1000}
-    said = run(compiled, check=2, **options)
+    said = run(2, **options)
     expected = {
         "missing": "is missing",
         "truncated": f"has {len(content) // 2:,} bytes",
@@ -198,14 +163,14 @@ def test_a_bad_object_in_mid_run_is_named(many_shards, remote, compiled, tmp_pat
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     assert checkpoint.name == f"step-{len(done):08d}.npz"
     files.publish_bytes(path, content)
-    assert f"resuming after step {len(done)}" in run(compiled, **options)
+    assert f"resuming after step {len(done)}" in run(**options)
     assert len(losses(tmp_path / "run")) == 60
 
 
 @pytest.mark.long
-def test_a_store_that_cannot_be_reached_is_named(remote, compiled, tmp_path):
-    nowhere = compiled | {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"}
-    said = run(nowhere, check=2, data=remote, output=tmp_path / "run")
+def test_a_store_that_cannot_be_reached_is_named(remote, tmp_path):
+    nowhere = {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"}
+    said = run(2, nowhere, data=remote, output=tmp_path / "run")
     (line,) = [line for line in said.splitlines() if remote in line]
     assert "cannot be reached" in line
     assert "Traceback" not in said

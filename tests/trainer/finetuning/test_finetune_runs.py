@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.ragged import Ragged
 from pipelines.text.vocabulary import SPECIAL_TOKENS
+from tests.command_process import CommandProcess
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.finetuning.encoded import EncodedTexts
@@ -29,7 +28,6 @@ from trainer.finetuning.output import FinishedRestarts
 from trainer.finetuning.run import Finetuning, RunResult, restart_seed
 from trainer.finetuning.scores import mean_and_spread
 
-ROOT = Path(__file__).resolve().parents[3]
 WORDS = ["fine", "poor", "the", "film", "was", "and", "song", "it"]
 
 
@@ -128,9 +126,7 @@ def test_a_killed_command_goes_on_with_the_restart_that_is_not_finished(
     options = ["--preset", killed.preset, "--train", *killed.train, "--output", killed.output]
     options += ["--restarts", "3", "--epochs", "30", "--seq_length", "16"]
     options += ["--validation_fraction", "0.3", "--learning_rate", "2e-2"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "trainer.finetune", *options], cwd=ROOT
-    ) as process:
+    with CommandProcess("trainer.finetune", *options) as process:
         while not first.exists():
             assert process.poll() is None
             time.sleep(0.01)

@@ -28,7 +28,6 @@ def test_transformers_parity() -> None:
         | {
             "KERAS_BACKEND": "jax",
             "CUDA_VISIBLE_DEVICES": "",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         },
         capture_output=True,
         text=True,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.command_process import CommandProcess, flags_of
 from trainer.pretraining.check_config import check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import join_cluster
 from trainer.pretraining.config import PretrainConfig
 
-_ROOT = Path(__file__).resolve().parents[3]
 _TINY: dict[str, Any] = {
     "num_layers": 2,
     "num_heads": 4,
@@ -45,37 +42,24 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start(processes: int, devices: int = 1, **options: Any) -> list[subprocess.Popen[str]]:
+def start(processes: int, devices: int = 1, **options: Any) -> list[CommandProcess]:
     """The same command in several processes on this machine, each with so many devices."""
-    flags = [f"--{name}={value}" for name, value in {**_TINY, **options}.items()]
     addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(processes))
     started = []
     for number in range(processes):
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        }
+        environment = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
         if processes > 1:
             environment |= {
                 "KERAS_DISTRIBUTION_JOB_ADDRESSES": addresses,
                 "KERAS_DISTRIBUTION_NUM_PROCESSES": str(processes),
                 "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
             }
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "trainer.pretrain", *flags],
-                cwd=_ROOT,
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        flags = flags_of(**_TINY | options)
+        started.append(CommandProcess("trainer.pretrain", *flags, environment=environment))
     return started
 
 
-def finish(processes: list[subprocess.Popen[str]], status: int = 0) -> list[str]:
+def finish(processes: list[CommandProcess], status: int = 0) -> list[str]:
     said = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [status] * len(processes), said
     return said
@@ -148,7 +132,7 @@ def test_two_processes_killed_and_started_again(whole, make_rows, tmp_path):
     assert_alike(tmp_path, whole)
 
 
-def wait_for_step(output: Path, step: int, process: subprocess.Popen[str]) -> None:
+def wait_for_step(output: Path, step: int, process: CommandProcess) -> None:
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
         path = output / "metrics.jsonl"

@@ -14,9 +14,6 @@ import time
 import traceback
 from pathlib import Path
 
-WITHOUT_TENSORFLOW = {"check_without_tensorflow"}
-MODULES = ("models", "loss", "presets", "tasks")
-
 
 class _Blocked:
     """An import hook for which TensorFlow is not installed."""
@@ -27,11 +24,8 @@ class _Blocked:
 
 
 def main(backend: str, *modules: str) -> None:
-    only = None
-    modules = modules or MODULES
     if backend.endswith("-without-tensorflow"):
         sys.meta_path.insert(0, _Blocked())
-        only, modules = WITHOUT_TENSORFLOW, ("without_tensorflow",)
     outcomes = {}
     for name in modules:
         path = Path(__file__).with_name(f"check_{name}.py")
@@ -40,7 +34,7 @@ def main(backend: str, *modules: str) -> None:
         sys.modules[path.stem] = module  # AutoGraph looks functions' modules up there
         spec.loader.exec_module(module)
         for key, function in list(vars(module).items()):
-            if not key.startswith("check_") or (only and key not in only):
+            if not key.startswith("check_"):
                 continue
             started = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
