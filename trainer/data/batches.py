@@ -191,8 +191,8 @@ class BatchMaker:
         if self._has_labels:
             arrays["next_sentence_labels"] = dense["next_sentence_labels"].astype(np.int32)
         if dataset.is_masked:
-            arrays["token_ids"] = dense["token_ids"]
-            return arrays | _stored_masks(columns, self._masks_per_row, dataset.vocabulary.size)
+            stored = _stored_masks(columns, self._masks_per_row, dataset.vocabulary.size)
+            return {**arrays, **stored, "token_ids": dense["token_ids"]}
         masked, _ = mask_dense_rows(dense, dataset.vocabulary, mask, epoch)
         if missing := self._masks_per_row - masked["mask_ids"].shape[1]:
             for name in ("mask_positions", "mask_ids", "mask_weights"):
@@ -219,8 +219,8 @@ def _stored_masks(
             "examples again"
         )
     used = np.arange(masks_per_row) < positions.lengths[:, None]
-    arrays: dict[str, NDArray[Any]] = {"mask_weights": used.astype(np.float32)}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, column in (("mask_positions", positions), ("mask_ids", ids)):
         arrays[name] = np.zeros(used.shape, np.int32)
         arrays[name][used] = column.values
-    return arrays
+    return {**arrays, "mask_weights": used.astype(np.float32)}

@@ -55,6 +55,6 @@ def without_tensorflow(main: Callable[..., Any]) -> Callable[..., Any]:
 def run_trainer_command(
     config_class: type, main: Callable[..., Any], name: str, **options: Any
 ) -> None:
-    """``run_command`` for ``python -m trainer.NAME``; ``options`` are passed on to it."""
+    """``run_command`` for the command ``name`` of the trainer; ``options`` are passed on to it."""
     module = f"trainer.{name}"
     run_command(config_class, without_tensorflow(main), stage=name, module=module, **options)
