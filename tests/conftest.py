@@ -43,7 +43,6 @@ _BUCKET = "bertmill-tests"
 _SLOWEST = (
     "tests/trainer/models/test_on_jax.py",
     "tests/golden/test_golden.py",
-    "tests/trainer/models/test_guides.py",
     "tests/trainer/models/test_on_other_backends.py",
     "tests/trainer/test_pretrain.py",
     "tests/trainer/finetuning/test_finetune_runs.py",

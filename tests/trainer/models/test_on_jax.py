@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trainer.models.outcomes import MODELS, assert_passed, names_of
+from tests.trainer.models.outcomes import GUIDES, MODELS, assert_passed, names_of
+
+_ALL = (*MODELS, *GUIDES)
 
 
-@pytest.mark.parametrize("name", names_of(*MODELS))
+@pytest.mark.parametrize("name", names_of(*_ALL))
 def test_on_jax(name: str) -> None:
-    assert_passed("jax", MODELS, name)
+    assert_passed("jax", _ALL, name)
 
 
 def test_jax_needs_no_tensorflow() -> None:
