@@ -46,6 +46,7 @@ _SLOWEST = (
     "tests/trainer/models/test_on_other_backends.py",
     "tests/trainer/test_pretrain.py",
     "tests/trainer/finetuning/test_finetune_runs.py",
+    "tests/trainer/pretraining/test_cluster.py",
     "tests/trainer/test_finetune.py",
 )
 

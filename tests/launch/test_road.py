@@ -33,12 +33,20 @@ pretrain_16:
   output: {out}/pretrain_16
   steps: 2
   batch_size: 4
+  num_layers: 1
+  num_heads: 2
+  hidden_dim: 16
+  intermediate_dim: 32
 pretrain:
   data: [{out}/rows]
   output: {out}/pretrain
   initial_run: {out}/pretrain_16
   steps: 2
   batch_size: 2
+  num_layers: 1
+  num_heads: 2
+  hidden_dim: 16
+  intermediate_dim: 32
 """
 
 
