@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+_SCHEDULES = ("linear", "cosine", "constant")
 _NO_DECAY_NAMES = {"bias", "output_bias", "gamma", "beta"}
 # BERT's and LAMB's own; Keras' 1e-7 makes early steps larger.
 _EPSILON = 1e-6
@@ -28,6 +29,8 @@ class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, peak: float, warmup_steps: int, steps: int, schedule: str = "linear"):
+        if schedule not in _SCHEDULES:
+            raise ValueError(f"schedule {schedule!r}: choose one of {', '.join(_SCHEDULES)}")
         self.peak, self.warmup_steps, self.steps = peak, warmup_steps, steps
         self.schedule = schedule
 
