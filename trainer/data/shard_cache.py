@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 import time
 import uuid
@@ -27,6 +28,8 @@ _PAUSES = (1.0, 4.0)
 # How often (seconds) a transfer that waits for room checks for some.
 _CHECK_EVERY = 1.0
 _TEMPORARY = ".incomplete-"
+# What a cache holds; a folder may hold other things, which are not the cache's to delete.
+_CACHED = re.compile(rf"[0-9a-f]{{64}}|{re.escape(_TEMPORARY)}[0-9a-f]{{32}}")
 # A temporary file this old (seconds) was left by a process that was killed.
 _ABANDONED = 3600.0
 
@@ -171,7 +174,8 @@ class ShardCache:
                 status = entry.stat()
             except FileNotFoundError:
                 continue  # another process deleted it
-            if entry.name not in self._reserved and entry.name != name:
+            is_ours = _CACHED.fullmatch(entry.name) is not None
+            if is_ours and entry.name not in self._reserved and entry.name != name:
                 cached.append((status.st_mtime, status.st_size, entry.name))
         reserved = sum(length for other, length in self._reserved.items() if other != name)
         used = size + reserved + sum(length for _, length, _ in cached)

@@ -30,6 +30,19 @@ def test_a_full_cache_throws_away_what_is_not_wanted(tmp_path):
     assert there == {info.sha256 for _, info in shards[1:]}
 
 
+def test_what_somebody_keeps_there_is_not_thrown_away(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "thesis.txt").write_bytes(b"t" * 200)
+    cache = ShardCache(str(tmp_path / "cache"), 100)
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode() * 80)
+        info = info_of(name, name.encode() * 80)
+        cache.want({str(tmp_path / name): info})
+        cache.get(str(tmp_path / name), info)
+    assert (tmp_path / "cache" / "thesis.txt").read_bytes() == b"t" * 200
+    assert {entry.name for entry in (tmp_path / "cache").iterdir()} == {"thesis.txt", info.sha256}
+
+
 def test_a_transfer_waits_for_one_that_is_not_wanted_any_more(tmp_path):
     slow, quick = b"s" * 80, b"q" * 80
     # A pipe is read to its end only when its writer lets go: a transfer that takes its time.
