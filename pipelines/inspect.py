@@ -15,6 +15,7 @@ from pipelines.records.manifest import MANIFEST, Manifest, open_shard, read_mani
 from pipelines.records.shards import ShardInfo, local_copy
 from pipelines.records.tf_example import parsing_schema
 from pipelines.stage import print_summary, row_ratios
+from pipelines.text.vocabulary_source import VOCABULARY_FILE, check_vocabulary, read_vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ def inspect(config: InspectConfig, options: RunOptions) -> None:
         print_summary(row_ratios(manifest))
     if manifest.schema:
         print(f"\n{describe_records(manifest)}\n")
+    verify_vocabulary(folder, manifest)
     verify_shards(folder, manifest)
 
 
@@ -55,6 +57,27 @@ def describe_records(manifest: Manifest) -> str:
             "#     lambda record: tf.io.parse_single_example(record, features))"
         )
     return record_layout(manifest.schema)
+
+
+def verify_vocabulary(folder: str, manifest: Manifest) -> None:
+    """Checks vocab.txt, where the stage writes one, against what the manifest says of it.
+
+    Raises UserError if it is missing or another.
+    """
+    path = files.join(folder, VOCABULARY_FILE)
+    if manifest.stage not in ("vocab", "tokenize", "mask", "pretrain"):
+        return
+    if not files.exists(path):
+        raise UserError(f"{path} is missing; put it back or make the output again (--overwrite)")
+    if manifest.stage != "vocab":
+        check_vocabulary(folder, read_vocabulary(path), manifest)
+        return
+    size, pieces = manifest.facts["size"], files.read_bytes(path).count(b"\n")
+    if pieces != size:
+        raise UserError(
+            f"{path} has {pieces:,} pieces, its manifest says {size:,}; put the right file back or "
+            "make the output again (--overwrite)"
+        )
 
 
 def verify_shards(folder: str, manifest: Manifest) -> None:

@@ -75,6 +75,19 @@ def test_names_every_damaged_shard(damaged_dir, capsys):
     assert "BAD  train-00002-of-00003.array_record" in capsys.readouterr().err
 
 
+def test_the_vocabulary_is_verified_too(damaged_dir, vocab_dir, tmp_path):
+    path = damaged_dir / "vocab.txt"
+    shutil.copytree(vocab_dir, tmp_path / "vocab")
+    learned = tmp_path / "vocab" / "vocab.txt"
+    for file, problem in ((path, "not the vocabulary"), (learned, "301 pieces, its manifest says")):
+        file.write_bytes(file.read_bytes() + b"another\n")
+        with pytest.raises(UserError, match=problem):
+            inspect(InspectConfig(data=str(file.parent)), RunOptions())
+        file.unlink()
+        with pytest.raises(UserError, match=r"vocab\.txt is missing; put it back"):
+            inspect(InspectConfig(data=str(file.parent)), RunOptions())
+
+
 @pytest.mark.parametrize("stage", ["documents", "pairs", "masked"])
 def test_stock_tensorflow_parses_tfrecords_with_the_schema_as_printed(
     tmp_path, corpus, vocab_dir, rows_dir, stage, capsys
