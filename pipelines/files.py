@@ -187,10 +187,11 @@ def names_in(folder: str) -> list[str]:
 
 
 def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
-    """All files that the paths, folders or glob patterns name, without repeats, sorted by path.
+    """All files that the paths, folders or glob patterns name, each once, sorted by path.
 
     A folder stands for all files in it. Hidden files and those of interrupted writers are
-    passed over unless named outright. Raises UserError for a pattern that matches nothing.
+    passed over unless named outright. Of several paths of one file, through links or ``/./``, the
+    shortest stands for it. Raises UserError for a pattern that matches nothing.
     """
     matched: dict[str, FileInfo] = {}
     for pattern in patterns:
@@ -200,7 +201,10 @@ def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
             raise UserError(
                 f"--{what}: {kind} {pattern!r}; check the path (working folder: {os.getcwd()})"
             )
-        matched.update((info.path, info) for info in infos)
+        for info in infos:
+            place = info.path if is_remote(info.path) else os.path.realpath(info.path)
+            known = matched.get(place, info)
+            matched[place] = min(known, info, key=lambda one: (len(one.path), one.path))
     if not matched:
         raise UserError(f"--{what}: name at least one file, folder or pattern")
     return sorted(matched.values())
@@ -209,7 +213,20 @@ def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
 def _match_local(pattern: str) -> list[FileInfo]:
     pattern = os.path.expanduser(pattern)
     if os.path.isdir(pattern):
-        pattern = os.path.join(glob.escape(pattern), "**")
-    paths = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+        paths = list(_walk(pattern))
+    else:
+        paths = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
     statuses = {path: os.stat(path) for path in paths if os.path.isfile(path)}
     return [FileInfo(path, s.st_size, s.st_mtime) for path, s in statuses.items()]
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """The visible files below a folder, through links too, but no folder twice: links may go round."""
+    seen = set()
+    for below, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(below)
+        again = place in seen
+        seen.add(place)
+        folders[:] = [] if again else sorted(n for n in folders if not n.startswith("."))
+        if not again:
+            yield from (os.path.join(below, n) for n in names if not n.startswith("."))

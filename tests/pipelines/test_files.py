@@ -51,3 +51,21 @@ def test_wrong_places_are_named_in_one_line(path, message):
     with pytest.raises(UserError, match=message) as caught:
         files.match([path])
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_read_once_however_many_paths_it_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus" / "sub").mkdir(parents=True)
+    for name in ("a.txt", "sub/b.txt", ".hidden"):
+        (tmp_path / "corpus" / name).write_text("text")
+    expected = ["corpus/a.txt", "corpus/sub/b.txt"]
+    assert [info.path for info in files.match(["corpus"])] == expected
+    # Two links that go round: of 40 levels there are 2 to the 40th paths.
+    for name in ("self", "again", "sub/up"):
+        (tmp_path / "corpus" / name).symlink_to(tmp_path / "corpus")
+    (tmp_path / "corpus" / "alias.txt").symlink_to("a.txt")
+    (tmp_path / "corpus" / ".more").mkdir()
+    (tmp_path / "corpus" / ".more" / "c.txt").write_text("hidden")
+    named = ["corpus", "./corpus", "corpus/./a.txt", f"{tmp_path}/corpus/*.txt", "corpus/alias.txt"]
+    assert [info.path for info in files.match(named)] == expected
+    assert [info.path for info in files.match(["corpus/self/a.txt"])] == ["corpus/self/a.txt"]
