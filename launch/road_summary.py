@@ -15,7 +15,8 @@ from tabulate import tabulate
 
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
-from pipelines.records.manifest import MANIFEST, Manifest, read_manifest, read_run
+from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
+from pipelines.records.output_folder import read_run
 
 
 @dataclass(frozen=True, kw_only=True)

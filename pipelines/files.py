@@ -23,7 +23,7 @@ from pipelines.errors import UserError
 from pipelines.remote import FileInfo, has_wildcards
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
-_TEMPORARY = ".incomplete-"
+TEMPORARY = ".incomplete-"
 
 
 def is_remote(path: str) -> bool:
@@ -116,7 +116,8 @@ def publish(path: str) -> Iterator[str]:
             # An object appears only when its upload is complete, under its final name at once.
             remote.upload(temporary, path)
         return
-    temporary = _temporary_beside(path)
+    beside, name = os.path.split(path)
+    temporary = os.path.join(beside, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -126,41 +127,16 @@ def publish(path: str) -> Iterator[str]:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _temporary_beside(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f"{_TEMPORARY}{uuid.uuid4().hex}-{name}")
-
-
 def publish_bytes(path: str, data: bytes) -> None:
     """Writes a whole file atomically."""
     with publish(path) as temporary:
         Path(temporary).write_bytes(data)
 
 
-@contextmanager
-def publish_folder(folder: str) -> Iterator[str]:
-    """Gives a new local folder to fill; at the end of the block it becomes, or replaces, ``folder``.
-
-    If the block raises, ``folder`` stays as it was.
-    """
-    temporary = _temporary_beside(os.path.abspath(folder))
-    make_folder(os.path.dirname(temporary))
-    replaced = f"{temporary}-replaced"
-    try:
-        os.mkdir(temporary)
-        yield temporary
-        if os.path.isdir(folder):
-            os.rename(folder, replaced)
-        os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
-
-
 def delete_temporaries(folder: str) -> None:
     """Removes what interrupted writers left in a local folder; in object stores they leave nothing."""
     if not is_remote(folder):
-        for path in Path(folder).glob(f"{_TEMPORARY}*"):
+        for path in Path(folder).glob(f"{TEMPORARY}*"):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -174,7 +150,7 @@ def temporary_folder(folder: str) -> str:
     """
     if is_remote(folder):
         return tempfile.mkdtemp(prefix="bertmill-")
-    return tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder)
+    return tempfile.mkdtemp(prefix=TEMPORARY, dir=folder)
 
 
 def names_in(folder: str) -> list[str]:

@@ -20,13 +20,8 @@ from pipelines import files
 from pipelines.command import RunOptions, say
 from pipelines.options import deciding_fields
 from pipelines.records.codec import Schema
-from pipelines.records.manifest import (
-    Manifest,
-    finish_output,
-    prepare_output,
-    read_manifest,
-    read_run,
-)
+from pipelines.records.manifest import Manifest, read_manifest
+from pipelines.records.output_folder import finish_output, prepare_output, read_run
 from pipelines.records.shards import ShardInfo
 
 START_SECONDS = 10.0
@@ -62,22 +57,32 @@ class StageRun:
     """One run of a stage, which may end in another process than it began in.
 
     ``config``: resolved and checked, with an ``output``; ``inputs``: what is read, as JSON, to
-    recognise an unchanged input when the stage is run again.
+    recognise an unchanged input when the stage is run again; ``reads``: the paths of that, by their
+    flags; ``makes``: the names of what is written besides shards, manifest and run.json.
     """
 
     stage: str
     config: Any
     inputs: Any
+    reads: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    makes: tuple[str, ...] = ()
     started: float = field(default_factory=time.time)
 
     def is_finished(self, *, overwrite: bool) -> bool:
         """Makes the output ready for writing, unless it is there already: then says so.
 
-        Raises UserError where ``--output`` holds another output, unless ``overwrite``.
+        Raises UserError where ``--output`` holds another output, unless ``overwrite``, and where it
+        holds what is read or somebody's files.
         """
-        output, deciding = self.config.output, deciding_fields(self.config)
+        output = self.config.output
         finished = prepare_output(
-            output, deciding, self.inputs, overwrite=overwrite, stage=self.stage
+            output,
+            deciding_fields(self.config),
+            self.inputs,
+            overwrite=overwrite,
+            stage=self.stage,
+            makes=self.makes,
+            reads=self.reads,
         )
         if finished:
             say(self.stage, f"{output} is finished already; nothing to do")

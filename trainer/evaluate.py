@@ -24,13 +24,14 @@ from trainer.finetuning.encoded import describe_truncation, run_model
 from trainer.finetuning.examples import VALIDATION, read_examples
 from trainer.finetuning.scores import describe_classes, score, score_each_class
 from trainer.finetuning.source import check_dataset, find_source
-from trainer.finetuning.task import load_finetuned, preset_fingerprint
+from trainer.finetuning.task import load_finetuned, preset_fingerprint, preset_folder
 from trainer.pretraining.startup import run_trainer_command
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 _say = partial(say, "evaluate")
 _FIELDS = "where the data has its fields"
+_METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
         return None
     source = find_source(config.data, "data")
     inputs = {"preset": preset_fingerprint(config.preset), "data": source.fingerprint()}
-    run = StageRun("evaluate", config, inputs)
+    reads = {"preset": [preset_folder(config.preset)], "data": source.paths()}
+    run = StageRun("evaluate", config, inputs, reads, (_METRICS,))
     if config.output and run.is_finished(overwrite=options.overwrite):
         return None
     model, preprocessor, task = load_finetuned(config.preset)
@@ -92,7 +94,7 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
     truncated = data.encoded.truncated
     report = {**figures, "truncated": truncated, **each_class}
     if config.output:
-        path = files.join(config.output, "metrics.json")
+        path = files.join(config.output, _METRICS)
         files.publish_bytes(path, (json.dumps(report, indent=1) + "\n").encode())
         run.publish({"texts": len(data), "texts_truncated": truncated}, {"metrics": figures})
     print(tabulate(list(figures.items()), floatfmt=".4f", tablefmt="plain"))

@@ -20,14 +20,10 @@ from pipelines import files
 from pipelines.command import RunOptions, say
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
-from pipelines.records.manifest import (
-    MANIFEST,
-    RUN,
-    Manifest,
-    finish_output,
-    read_manifest,
-    read_run,
-)
+from pipelines.real_paths import is_inside, real_path
+from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
+from pipelines.records.output_folder import finish_output, read_run
+from pipelines.replace_folder import publish_folder, recover_folder
 from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE
 from trainer.presets.card import write_card
 from trainer.presets.trained_model import (
@@ -44,6 +40,14 @@ CARD = "card.md"
 # a portable head is the same function there, one of KerasNLP's kind is not (presets/huggingface.py).
 _PORTABLE_HEAD_TOLERANCE = 1e-4
 _PLAIN_HEAD_TOLERANCE = 1e-2
+
+# All that an export may hold: what is none of these was put there by somebody.
+_FILES = (
+    *(CARD, MANIFEST, RUN, TASK_FILE, "config.json", "metadata.json", "model.weights.h5"),
+    *("task.json", "task.weights.h5", "preprocessor.json", "tokenizer.json"),
+    *("assets/tokenizer/vocabulary.txt", "vocab.txt", "tokenizer_config.json"),
+    *("special_tokens_map.json", "model.safetensors"),
+)
 
 _PRESET_USAGE = """import keras_hub  # or: import trainer as keras_hub
 
@@ -84,10 +88,16 @@ def export(config: ExportConfig, options: RunOptions) -> None:
     folders = {"output": config.output}
     if config.hf_output:
         folders["hf_output"] = config.hf_output
-        if os.path.abspath(config.hf_output) == os.path.abspath(config.output):
-            raise UserError(f"--hf_output {config.hf_output}: must be another folder than --output")
+        places = [real_path(folder) for folder in folders.values()]
+        if is_inside(*places) or is_inside(*places[::-1]):
+            raise UserError(
+                f"--hf_output {config.hf_output}: must be another folder than --output, and neither "
+                "lie in the other"
+            )
     missing = {}
     for flag, folder in folders.items():
+        if not options.dry_run and not files.is_remote(folder):
+            recover_folder(folder)
         if _is_finished(flag, folder, manifest, overwrite=options.overwrite):
             _say(f"{folder} is finished already")
         else:
@@ -107,7 +117,7 @@ def export(config: ExportConfig, options: RunOptions) -> None:
     for flag, folder in missing.items():
         write = _write_preset if flag == "output" else _write_huggingface
         try:
-            with files.publish_folder(folder) as temporary:
+            with publish_folder(folder) as temporary:
                 tolerance, usage = write(temporary, trained, config.run, manifest)
                 written = type(trained.task).from_preset(temporary)
                 differences = trained.compare(written, tolerance, folder)
@@ -130,6 +140,11 @@ def _is_finished(flag: str, folder: str, run: Manifest, *, overwrite: bool) -> b
         raise UserError(f"--{flag} {folder}: holds files that are no export; choose another folder")
     read_manifest(folder, ("export",), flag=flag)
     if overwrite:
+        if others := sorted(_files_below(folder) - set(_FILES)):
+            raise UserError(
+                f"--{flag} {folder}: holds {others[0]}, which no export has; choose another folder or "
+                "move it away"
+            )
         return False
     try:
         if json.loads(files.read_bytes(files.join(folder, RUN)))["inputs"] == _inputs(run):
@@ -140,6 +155,12 @@ def _is_finished(flag: str, folder: str, run: Manifest, *, overwrite: bool) -> b
         f"--{flag} {folder}: holds the export of another run; choose another folder or add "
         "--overwrite"
     )
+
+
+def _files_below(folder: str) -> set[str]:
+    """All files, hidden ones too, by their paths in the folder."""
+    walked = os.walk(folder)
+    return {os.path.relpath(os.path.join(at, n), folder) for at, _, names in walked for n in names}
 
 
 def _inputs(run: Manifest) -> dict[str, str]:

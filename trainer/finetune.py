@@ -24,6 +24,7 @@ from pipelines.stage import StageRun
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import describe_truncation
 from trainer.finetuning.output import (
+    FILES,
     HISTORY,
     METRICS,
     RUNS,
@@ -38,7 +39,12 @@ from trainer.finetuning.output import (
 from trainer.finetuning.run import Finetuning, RunResult, load_fresh, restart_seed
 from trainer.finetuning.scores import score_each_class
 from trainer.finetuning.source import find_source
-from trainer.finetuning.task import PRESET_FOLDER, FinetunedTask, preset_fingerprint
+from trainer.finetuning.task import (
+    PRESET_FOLDER,
+    FinetunedTask,
+    preset_fingerprint,
+    preset_folder,
+)
 from trainer.finetuning.training_data import describe_data, prepare_reading, read_data
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 
@@ -70,7 +76,9 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
     classifier = load(config.seed, "float32")
     fingerprints = {source.flag: source.fingerprint() for source in sources}
     inputs = {"preset": preset_fingerprint(config.preset), "validation": [], **fingerprints}
-    stage_run = StageRun("finetune", config, inputs, started)
+    reads = {"preset": [preset_folder(config.preset)]}
+    reads |= {source.flag: source.paths() for source in sources}
+    stage_run = StageRun("finetune", config, inputs, reads, FILES, started)
     if stage_run.is_finished(overwrite=options.overwrite):
         return None
     output = Path(config.output)

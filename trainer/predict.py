@@ -21,6 +21,7 @@ from pipelines.command import RunOptions, say
 from pipelines.documents.labelled import Fields, LabelledText, describe_empty, read_labelled
 from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
+from pipelines.real_paths import refuse_overlap
 from trainer.finetuning.encoded import describe_truncation, encode_texts, run_model
 from trainer.finetuning.predictions import check_format, encode_predictions
 from trainer.finetuning.scores import probabilities
@@ -69,6 +70,9 @@ def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
         count = len(files.match(config.data, "data") if config.data else config.texts)
         _say(f"would read {count} files or texts, write {config.output or 'standard output'}")
         return []
+    if config.output and config.data:
+        found = [info.path for info in files.match(config.data, "data")]
+        refuse_overlap(config.output, {"data": [*config.data, *found]})
     model, preprocessor, task = load_finetuned(config.preset)
     data = _read(config, task)
     encoded = encode_texts(preprocessor, data)

@@ -15,7 +15,9 @@ from dataclasses import asdict
 from pipelines import files
 from pipelines.command import RunOptions, say
 from pipelines.errors import UserError
-from pipelines.records.manifest import MANIFEST, prepare_output
+from pipelines.records.manifest import MANIFEST
+from pipelines.records.output_folder import prepare_output
+from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.data.prefetch import Prefetcher
 from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
@@ -30,7 +32,7 @@ from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_com
 from trainer.pretraining.step_groups import group_batches
 from trainer.pretraining.stop_signals import StopSignals
 from trainer.pretraining.validation import evaluate
-from trainer.run_folder import check_same_run, claim_folder
+from trainer.run_folder import FILES, check_same_run, claim_folder, holds_run
 
 
 def pretrain(config: PretrainConfig, options: RunOptions) -> None:
@@ -64,7 +66,14 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
 
     def claim() -> int:
         finished = prepare_output(
-            config.output, deciding, {}, overwrite=options.overwrite, stage="pretrain"
+            config.output,
+            deciding,
+            {},
+            overwrite=options.overwrite,
+            stage="pretrain",
+            makes=(*FILES, VOCABULARY_FILE),
+            reads=plan.reads(),
+            begun=holds_run(config.output),
         )
         if not finished:
             if options.overwrite:

@@ -22,7 +22,7 @@ WEIGHTS = "model.weights.h5"
 # Some masked rows, to try a model on.
 SAMPLE = "sample.npz"
 REPORT = "report.html"
-_PUBLISHED = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
+FILES = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
 
 
 def claim_folder(output: str, identity: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -33,10 +33,18 @@ def claim_folder(output: str, identity: Mapping[str, Any], *, overwrite: bool) -
     """
     path = files.join(output, IDENTITY)
     if overwrite:
-        files.delete([files.join(output, name) for name in _PUBLISHED])
+        files.delete([files.join(output, name) for name in FILES])
     elif files.exists(path):
         check_same_run(output, read_identity(output)["deciding"], identity["deciding"])
     files.publish_bytes(path, (json.dumps(identity, indent=1) + "\n").encode())
+
+
+def holds_run(output: str) -> bool:
+    """True if the folder says that a pretraining run was begun there."""
+    try:
+        return bool(read_identity(output))
+    except (UserError, OSError):
+        return False
 
 
 def check_same_run(output: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.documents.blocks import content_id, read_blocks
-from pipelines.documents.config import CorpusConfig, describe_inputs
+from pipelines.documents.config import CorpusConfig, describe_inputs, paths_read
 from pipelines.documents.formats import resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import open_content
@@ -127,7 +127,13 @@ def make_task(config: DemoTaskConfig, options: RunOptions) -> None:
     if not 0 < config.validation_fraction < 1:
         raise UserError(f"--validation_fraction {config.validation_fraction}: between 0 and 1")
     found = config.match_input()
-    run = StageRun("demo_task", config, {"files": describe_inputs(found)})
+    run = StageRun(
+        "demo_task",
+        config,
+        {"files": describe_inputs(found)},
+        {"input": paths_read(config, found)},
+        ("train.jsonl", "validation.jsonl"),
+    )
     if options.dry_run:
         print(f"would write {files.join(config.output, 'train.jsonl')} and validation.jsonl")
         return

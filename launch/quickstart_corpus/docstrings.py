@@ -32,13 +32,8 @@ from launch.quickstart_corpus.docstring_task import DocstringsConfig, choose
 from pipelines import files
 from pipelines.command import RunOptions, run_command
 from pipelines.errors import UserError
-from pipelines.records.manifest import (
-    Manifest,
-    check_balance,
-    finish_output,
-    prepare_output,
-    read_manifest,
-)
+from pipelines.records.manifest import Manifest, check_balance, read_manifest
+from pipelines.records.output_folder import finish_output, prepare_output
 from pipelines.records.shards import ShardInfo, file_sha256
 
 # Generated clients are hundreds of MB of one pattern: only so much of each package is read.
@@ -70,7 +65,12 @@ def make_docstrings(config: DocstringsConfig, options: RunOptions) -> None:
         )
         return
     if prepare_output(
-        config.output, asked, inputs, overwrite=options.overwrite, stage="docstrings"
+        config.output,
+        asked,
+        inputs,
+        overwrite=options.overwrite,
+        stage="docstrings",
+        makes=("corpus.jsonl", "train.jsonl", "validation.jsonl"),
     ):
         print(f"{config.output} is finished already: {_summary(read_manifest(config.output))}")
         return

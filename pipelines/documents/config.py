@@ -52,6 +52,11 @@ class CorpusConfig(InputFormat):
         return files.match(self.input)
 
 
+def paths_read(config: CorpusConfig, infos: list[files.FileInfo]) -> list[str]:
+    """What was asked for, and the files that were found."""
+    return [*config.input, *(info.path for info in infos)]
+
+
 def describe_inputs(infos: list[files.FileInfo]) -> list[list[object]]:
     """Input files as JSON, to recognise an unchanged input when a stage is run again."""
     return [[info.path, info.size, info.modified] for info in infos]

@@ -27,7 +27,12 @@ from pipelines.records.ragged import Columns, Ragged, offsets_of
 from pipelines.records.shards import ShardInfo, shard_name, write_shard
 from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.vocabulary_source import check_vocabulary, load_vocabulary, save_vocabulary
+from pipelines.text.vocabulary_source import (
+    VOCABULARY_FILE,
+    check_vocabulary,
+    load_vocabulary,
+    save_vocabulary,
+)
 
 # Rows masked at a time: bounds a worker's memory, and changes nothing else.
 _BLOCK_ROWS = 8192
@@ -116,7 +121,8 @@ def mask(config: MaskStageConfig, options: RunOptions) -> None:
     work = plan_work(rows, config)
     names = [item.name for item in work]
     examples = sum(item.rows.records for item in work)
-    run = StageRun("mask", config, {"rows": rows.fingerprint})
+    reads = {"input": [config.input]}
+    run = StageRun("mask", config, {"rows": rows.fingerprint}, reads, (VOCABULARY_FILE,))
     mask_shard = MaskShard(rows, config, vocabulary)
     finish = partial(_finish, run=run, rows=rows, vocabulary=vocabulary, expected=examples)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,12 @@ from pipelines.records.tfrecord import TFRecordReader, write_tfrecord
 # A group is what random access decompresses. English rows of 512, bytes a token and random rows a
 # second on one core: groups of 1 1.86 and 54,000, of 8 1.63 and 35,000, of 64 1.57 and 11,000.
 _ARRAY_RECORD_OPTIONS = "group_size:64,zstd:3"
+
+# The names that a manifest may give its files: see ``shard_name``; without a number a whole split.
+SHARD_NAME = re.compile(
+    r"(?P<split>[a-z_]{1,32})(-(?P<index>\d{5,9})-of-(?P<count>\d{5,9}))?"
+    r"\.(array_record|tfrecord|jsonl)"
+)
 
 
 class DamagedShardError(UserError):

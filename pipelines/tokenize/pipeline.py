@@ -24,7 +24,7 @@ import numpy as np
 from pipelines import files
 from pipelines.beam_runner import Finish, run_pipeline, runs_here
 from pipelines.command import RunOptions
-from pipelines.documents.config import describe_inputs
+from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments, check_reading
 from pipelines.documents.sample import sample_input
 from pipelines.errors import UserError
@@ -42,7 +42,7 @@ from pipelines.stage import (
     shards_written,
 )
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.vocabulary_source import load_vocabulary, save_vocabulary
+from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.shard import build_shard, plan_shards
@@ -64,7 +64,8 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     matched = config.match_input()
     documents = ReadDocuments(matched, config.labelled_fields() or config)
     inputs = {"files": describe_inputs(matched), "vocabulary": vocabulary.fingerprint}
-    run = StageRun("tokenize", config, inputs)
+    reads = {"input": paths_read(config, matched), "vocab": [config.vocab]}
+    run = StageRun("tokenize", config, inputs, reads, (VOCABULARY_FILE,))
     size = sum(info.size for info in matched)
     run_stage(
         run,

@@ -20,17 +20,23 @@ import apache_beam as beam
 from pipelines import files
 from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command import RunOptions
-from pipelines.documents.config import describe_inputs
+from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input
 from pipelines.errors import UserError
+from pipelines.real_paths import real_path, refuse_overlap
 from pipelines.records.manifest import Manifest
 from pipelines.stage import Plan, StageRun, run_stage
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.count_words import CountWords, gather_counts, split_documents
 from pipelines.vocab.publish import learn_and_publish
-from pipelines.vocab.word_counts import WordCounts, load_word_counts, save_word_counts
+from pipelines.vocab.word_counts import (
+    WordCounts,
+    is_word_counts,
+    load_word_counts,
+    save_word_counts,
+)
 
 # From this share of unknown words on, the user is told how to have fewer.
 _MUCH_UNKNOWN = 0.01
@@ -44,7 +50,13 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     if config.strip_accents is None:
         config = replace(config, strip_accents=config.lowercase)
     inputs = config.match_input()
-    run = StageRun("vocab", config, {"files": describe_inputs(inputs)})
+    run = StageRun(
+        "vocab",
+        config,
+        {"files": describe_inputs(inputs)},
+        {"input": paths_read(config, inputs)},
+        (VOCABULARY_FILE, *_counts_beside(config)),
+    )
     # Before the output is touched: the file may hold other words.
     counted = None if options.dry_run else _read_counted(run, recount=options.overwrite)
 
@@ -92,6 +104,7 @@ def _read_counted(run: StageRun, *, recount: bool) -> WordCounts | None:
     path = run.config.word_counts
     if not path:
         return None
+    refuse_overlap(path, run.reads, "word_counts")
     if os.path.isdir(path):
         raise UserError(f"--word_counts: {path} is a folder; name a file, such as {path}/words.tsv")
     if not files.exists(path):
@@ -101,9 +114,15 @@ def _read_counted(run: StageRun, *, recount: bool) -> WordCounts | None:
     try:
         return load_word_counts(path, _origin(run))
     except UserError:
-        if recount:
+        if recount and is_word_counts(path):
             return None
         raise
+
+
+def _counts_beside(config: VocabConfig) -> tuple[str, ...]:
+    """The name of the file of counted words, where it lies in the output."""
+    folder, name = os.path.split(config.word_counts or "")
+    return (name,) if name and real_path(folder) == real_path(config.output) else ()
 
 
 def _plan(inputs: list[files.FileInfo], config: VocabConfig) -> Plan:

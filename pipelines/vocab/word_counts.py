@@ -134,6 +134,13 @@ def load_word_counts(path: str, origin: Mapping[str, Any]) -> WordCounts:
     )
 
 
+def is_word_counts(path: str) -> bool:
+    """True if a file begins as ``save_word_counts`` begins one, whatever follows."""
+    beginning = json.dumps({"kind": _KIND})[:-1].encode()
+    with files.open_read(path) as file:
+        return file.read(len(beginning)) == beginning
+
+
 def _damaged(path: str, problem: str) -> UserError:
     return UserError(
         f"--word_counts: {path} is damaged: {problem}; delete it to count again, or name another"

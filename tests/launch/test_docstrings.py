@@ -249,6 +249,13 @@ def test_finished_output_is_recognised_and_an_interrupted_one_made_again(
     assert (output / "corpus.jsonl").read_bytes() == corpus
 
 
+def test_nothing_of_somebody_is_overwritten(packages: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text("mine")
+    with pytest.raises(UserError, match=r"holds corpus\.jsonl, which is not known"):
+        make_docstrings(config_for(packages, tmp_path), RunOptions(overwrite=True))
+    assert (tmp_path / "corpus.jsonl").read_text() == "mine"
+
+
 def test_bad_options_are_told(packages: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -11,7 +11,8 @@ import pytest
 
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.codec import schema_of
-from pipelines.records.manifest import Manifest, finish_output
+from pipelines.records.manifest import Manifest
+from pipelines.records.output_folder import finish_output
 from pipelines.records.ragged import Columns, Ragged, offsets_of, take
 from pipelines.records.shards import shard_name, write_shard
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary

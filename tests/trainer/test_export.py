@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,14 +161,18 @@ def test_an_export_of_another_run_is_only_replaced_when_told(make_rows, run, tmp
     other = train(make_rows(), tmp_path / "other", seed=1)
     output = str(tmp_path / "preset")
     export(ExportConfig(run=str(run), output=output), RunOptions())
-    (tmp_path / "preset" / "stale.txt").write_text("from the first export")
     again = ExportConfig(run=str(other), output=output)
+    mine = tmp_path / "preset" / "assets" / "notes.txt"
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=r"holds assets/notes\.txt, which no export has"):
+        export(again, RunOptions(overwrite=True))
+    assert mine.read_text() == "mine"
+    mine.unlink()
     with pytest.raises(UserError, match="export of another run"):
         export(again, RunOptions())
     export(again, RunOptions(overwrite=True))
     with open(os.path.join(output, "run.json"), encoding="utf-8") as file:
         assert json.load(file)["inputs"] == {"run": read_manifest(str(other)).fingerprint}
-    assert not (tmp_path / "preset" / "stale.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "preset"]
 
 
@@ -180,6 +185,45 @@ def test_nothing_else_is_ever_replaced(run, tmp_path):
         with pytest.raises(UserError, match="written by stage pretrain"):
             export(ExportConfig(run=str(run), output=str(run)), RunOptions(overwrite=overwrite))
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("renamed", [1, 2])
+def test_killed_between_its_renames_it_finds_its_way_back(run, tmp_path, monkeypatch, renamed):
+    output = tmp_path / "preset"
+    config = ExportConfig(run=str(run), output=str(output))
+    export(config, RunOptions())
+    before = (output / "manifest.json").read_bytes()
+    script = (
+        "import os, signal, sys\n"
+        "from trainer.export import ExportConfig, export\n"
+        "from pipelines.command import RunOptions\n"
+        "rename, left = os.rename, [int(sys.argv[3])]\n"
+        "def killing(*paths):\n"
+        "    rename(*paths)\n"
+        "    left[0] -= os.path.realpath(sys.argv[2]) in map(str, paths)\n"
+        "    if not left[0]: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.rename = killing\n"
+        "export(ExportConfig(run=sys.argv[1], output=sys.argv[2]), RunOptions(overwrite=True))\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(run), str(output), str(renamed)],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+    )
+    assert killed.returncode == -9, killed.stderr
+    assert output.exists() == (renamed == 2)
+    export(config, RunOptions())
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+    assert (output / "manifest.json").read_bytes() == before
+
+
+def test_one_output_in_the_other(run, tmp_path):
+    inner = str(tmp_path / "preset" / "huggingface")
+    for output, hf_output in ((str(tmp_path / "preset"), inner), (inner, str(tmp_path / "preset"))):
+        with pytest.raises(UserError, match="--hf_output .*neither lie in the other"):
+            config = ExportConfig(run=str(run), output=output, hf_output=hf_output)
+            export(config, RunOptions())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_comes_back_different_is_not_published(run, tmp_path, monkeypatch):

@@ -299,6 +299,54 @@ def test_bad_options(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_of_somebody_is_replaced(
+    run: Path, config: FinetuneConfig, folder: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    mine = tmp_path / "my"
+    shutil.copytree(config.preset, mine / "preset")
+    for name in ("metrics.json", "validation.jsonl"):
+        (mine / name).write_text("mine")
+    before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
+    for preset in (config.preset, str(mine / "preset")):
+        with pytest.raises(UserError, match="--output: .*my (holds metrics|is or holds .*preset)"):
+            finetune(
+                replace(config, preset=preset, output=str(mine)), RunOptions(overwrite=overwrite)
+            )
+    assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
+
+
+def test_an_output_does_not_replace_what_it_is_made_from(
+    run: Path, config: FinetuneConfig, tmp_path: Path
+) -> None:
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    (tmp_path / "link").symlink_to(again)
+    (again / "more.jsonl").write_bytes(Path(config.train[0]).read_bytes())
+    before = {path: path.read_bytes() for path in again.rglob("*") if path.is_file()}
+    options = RunOptions(overwrite=True)
+    for preset in (again, again / "preset", tmp_path / "link"):
+        with pytest.raises(UserError, match="is or holds .*, which --preset reads"):
+            finetune(replace(config, preset=str(preset), output=str(again)), options)
+        with pytest.raises(UserError, match="is or holds .*, which --preset reads"):
+            evaluate(EvaluateConfig(str(preset), config.validation, str(again)), options)
+    more = (str(tmp_path / "link" / "more.jsonl"),)
+    with pytest.raises(UserError, match="is or holds .*, which --train reads"):
+        finetune(replace(config, train=more, output=str(again)), options)
+    assert {path: path.read_bytes() for path in again.rglob("*") if path.is_file()} == before
+
+
+def test_predictions_do_not_replace_the_texts(run: Path, tmp_path: Path) -> None:
+    data = Path(write_jsonl(tmp_path / "texts.jsonl", [{"text": "a film"}]))
+    (tmp_path / "link.jsonl").symlink_to(data)
+    before = data.read_bytes()
+    for output in (data, tmp_path / "." / "texts.jsonl", tmp_path / "link.jsonl"):
+        settings = PredictConfig(preset=str(run), data=(str(data),), output=str(output))
+        with pytest.raises(UserError, match="is or holds .*, which --data reads"):
+            predict(settings, RunOptions(overwrite=True))
+    assert data.read_bytes() == before
+
+
 def test_overwriting_destroys_nothing_before_the_new_run_is_possible(
     run: Path, config: FinetuneConfig
 ) -> None:

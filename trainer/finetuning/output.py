@@ -19,6 +19,7 @@ from tabulate import tabulate
 
 from pipelines import files
 from pipelines.documents.labelled import Fields, LabelledText
+from pipelines.replace_folder import publish_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.run import RunResult
 from trainer.finetuning.scores import mean_and_spread
@@ -26,6 +27,7 @@ from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE, FinetunedTask
 
 METRICS, RUNS, HISTORY = "metrics.json", "runs.json", "history.jsonl"
 VALIDATION_TEXTS = "validation.jsonl"
+FILES = (METRICS, RUNS, HISTORY, VALIDATION_TEXTS)
 _RESTARTS = "restarts.unfinished"
 
 
@@ -107,7 +109,7 @@ def publish_preset(output: Path, classifier: Any, preprocessor: Any, task: Finet
     classifier.preprocessor = preprocessor
     classifier.compile()  # A preset has no optimizer state.
     text = json.dumps(dataclasses.asdict(task), indent=1, ensure_ascii=False) + "\n"
-    with files.publish_folder(str(output / PRESET_FOLDER)) as temporary:
+    with publish_folder(str(output / PRESET_FOLDER)) as temporary:
         classifier.save_to_preset(temporary)
         Path(temporary, TASK_FILE).write_text(text, "utf-8")
 
@@ -125,6 +127,6 @@ def write_validation(path: Path, examples: Sequence[LabelledText], fields: Field
 
 def remove_remains(output: Path) -> None:
     """Deletes what an interrupted run left, or the one that is overwritten."""
-    for name in (METRICS, RUNS, HISTORY, VALIDATION_TEXTS):
+    for name in FILES:
         (output / name).unlink(missing_ok=True)
     shutil.rmtree(output / PRESET_FOLDER, ignore_errors=True)

@@ -35,6 +35,12 @@ class Source:
             return ["dataset", self.dataset.fingerprint]
         return fingerprints(files.match(self.names, self.flag))
 
+    def paths(self) -> list[str]:
+        """What was named and, of texts, the files that were found."""
+        if self.dataset is not None:
+            return [*self.names]
+        return [*self.names, *(info.path for info in files.match(self.names, self.flag))]
+
     def fields(self) -> Fields:
         """Where text, second text and label stood in the files of the dataset."""
         assert self.dataset is not None

@@ -97,6 +97,13 @@ class PretrainPlan:
         deciding |= {name: value for name, value in added_later.items() if value is not None}
         return dict(json.loads(json.dumps(deciding)))
 
+    def reads(self) -> dict[str, list[str]]:
+        """The paths that the run reads, by their flags."""
+        config = self.config
+        named = {"initial_run": config.initial_run, "skip_rows": config.skip_rows}
+        data = {"data": [dataset.folder for dataset in self.datasets]}
+        return data | {flag: [path] for flag, path in named.items() if path}
+
     def batch_maker(self, cluster: Cluster) -> BatchMaker:
         """The batches of this process."""
         config, cache = self.config, None

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipelines import files
-from pipelines.records.manifest import Manifest, finish_output
+from pipelines.records.manifest import Manifest
+from pipelines.records.output_folder import finish_output
 from pipelines.text.vocabulary_source import save_vocabulary
 from trainer.data.batches import BatchMaker
 from trainer.pretraining.logs.metrics import read_metrics

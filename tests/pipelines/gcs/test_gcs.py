@@ -112,8 +112,8 @@ def test_a_killed_run_leaves_no_manifest_and_is_made_again(remote, rows_dir, buc
     if killed_early:
         with pytest.raises(UserError, match="not finished|does not exist"):
             read_manifest(remote.output)
-    # What another attempt with other options left behind is removed.
-    files.publish_bytes(f"{remote.output}/train-00000-of-00099.array_record", b"remains")
+        # What another attempt with other options left behind is removed.
+        files.publish_bytes(f"{remote.output}/train-00000-of-00099.array_record", b"remains")
     tokenize(remote, RunOptions(overwrite=not killed_early))
     assert contents(remote.output) == contents(str(rows_dir))
 

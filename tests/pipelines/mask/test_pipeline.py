@@ -134,3 +134,25 @@ def test_rows_of_another_vocabulary_are_refused(tmp_path, rows_dir):
 def test_what_is_not_rows_is_refused(tmp_path, vocab_dir):
     with pytest.raises(UserError, match="written by stage vocab, expected tokenize"):
         run(MaskStageConfig(input=str(vocab_dir), output=str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_rows_are_not_overwritten(tmp_path, rows_dir, overwrite):
+    rows = copy_rows(rows_dir, tmp_path / "rows")
+    (tmp_path / "link").symlink_to(rows)
+    before = {path.name: path.read_bytes() for path in rows.iterdir()}
+    for output in ("rows", "rows/.", "link"):
+        config = MaskStageConfig(input=str(rows), output=str(tmp_path / output))
+        with pytest.raises(UserError, match="is or holds .*, which --input reads"):
+            mask(config, RunOptions(overwrite=overwrite))
+    assert {path.name: path.read_bytes() for path in rows.iterdir()} == before
+
+
+def test_a_split_that_is_a_path_is_refused(tmp_path, rows_dir):
+    rows = copy_rows(rows_dir, tmp_path / "rows")
+    manifest = (rows / "manifest.json").read_text()
+    for name in ("../x", str(tmp_path / "x")):
+        (rows / "manifest.json").write_text(manifest.replace('"validation":', f'"{name}":'))
+        with pytest.raises(UserError, match="is no name of a split"):
+            run(MaskStageConfig(input=str(rows), output=str(tmp_path / "out")))
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]

@@ -182,7 +182,8 @@ def test_temporary_files_are_gone_when_a_run_fails(tmp_path, corpus, vocab_dir, 
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     with pytest.raises(Exception, match="no such disk"):
         run(config)
-    assert {path.name for path in (tmp_path / "rows").iterdir()} <= {".lock", "vocab.txt"}
+    left = {path.name for path in (tmp_path / "rows").iterdir()}
+    assert left <= {".lock", "run.json", "vocab.txt"}
 
 
 def test_a_full_disk_is_one_line(tmp_path, corpus, vocab_dir, monkeypatch):
@@ -319,6 +320,30 @@ def test_an_empty_corpus_is_an_error(tmp_path, vocab_dir):
     with pytest.raises(UserError, match="no documents to tokenize: read 1, dropped empty 1"):
         run(make_config(path, vocab_dir, tmp_path / "rows"))
     assert not (tmp_path / "rows" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_of_somebody_is_overwritten(tmp_path, corpus, vocab_dir, overwrite):
+    output = tmp_path / "rows"
+    output.mkdir()
+    (output / "vocab.txt").write_text("mine")
+    (output / "train-00000-of-00099.array_record").write_text("mine")
+    with pytest.raises(UserError, match="--output: .*rows holds train-00000-of-00099"):
+        run(make_config(corpus, vocab_dir, output), overwrite=overwrite)
+    assert {path.name for path in output.iterdir()} == {
+        "vocab.txt",
+        "train-00000-of-00099.array_record",
+    }
+
+
+def test_its_vocabulary_is_not_overwritten(tmp_path, corpus, rows_dir):
+    output = tmp_path / "rows"
+    shutil.copytree(rows_dir, output)
+    (tmp_path / "link").symlink_to(output)
+    for vocab in (output, output / ".", output / "vocab.txt", tmp_path / "link"):
+        with pytest.raises(UserError, match="--output: .*rows is or holds .*, which --vocab reads"):
+            run(make_config(corpus, vocab, output, seq_length=32), overwrite=True)
+    assert contents(output) == contents(rows_dir)
 
 
 def test_vocabularies_that_cannot_work(tmp_path, corpus, vocab_dir):

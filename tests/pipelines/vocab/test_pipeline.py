@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,8 +178,39 @@ def test_a_damaged_word_count_file_is_refused(tmp_path, corpus, damage, message)
     assert "\n" not in str(caught.value)
     assert str(saved) in str(caught.value)
     assert not (tmp_path / "b" / "manifest.json").exists()
+    if "checksum" not in message:
+        # Whose it is cannot be told: it may be anybody's text.
+        before = saved.read_bytes()
+        with pytest.raises(UserError, match=message):
+            learn_vocabulary(config, RunOptions(overwrite=True))
+        assert saved.read_bytes() == before
+        return
     learn_vocabulary(config, RunOptions(overwrite=True))
     assert read_manifest(config.output).facts["size"] == 300
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_of_somebody_is_overwritten(tmp_path, corpus, overwrite):
+    options = RunOptions(overwrite=overwrite)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "vocab.txt").write_text("mine")
+    config = VocabConfig(input=(str(corpus),), output=str(tmp_path / "out"), vocab_size=200)
+    with pytest.raises(UserError, match=r"--output: .*out holds vocab\.txt"):
+        learn_vocabulary(config, options)
+    assert (tmp_path / "out" / "vocab.txt").read_text() == "mine"
+    counts = replace(config, output=str(tmp_path / "new"), word_counts=str(corpus))
+    before = corpus.read_bytes()
+    with pytest.raises(UserError, match="--word_counts: .* is or holds .*, which --input reads"):
+        learn_vocabulary(counts, options)
+    assert corpus.read_bytes() == before
+
+
+def test_word_counts_in_the_output_itself(tmp_path, corpus):
+    output = tmp_path / "out"
+    common = {"input": (str(corpus),), "output": str(output), "word_counts": f"{output}/words.tsv"}
+    run(VocabConfig(vocab_size=200, **common))
+    learn_vocabulary(VocabConfig(vocab_size=300, **common), RunOptions(overwrite=True))
+    assert read_manifest(str(output)).facts["size"] == 300
 
 
 def test_word_counts_of_something_else_are_refused(tmp_path, corpus):
