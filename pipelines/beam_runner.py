@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 import threading
 import time
@@ -29,9 +28,9 @@ from apache_beam.options.pipeline_options import (
 )
 
 from pipelines.errors import UserError
+from pipelines.known_errors import describe_error, describe_traceback, one_line
 from pipelines.remote import uses_emulator
 
-_DISK_FULL = re.compile(r"\[Errno (28|122)\]")
 _LOCAL_RUNNERS = (
     "DirectRunner",
     "BundleBasedDirectRunner",
@@ -55,6 +54,20 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
     if uses_emulator():
         options.view_as(GoogleCloudOptions).no_auth = True
     return options
+
+
+def check_options(beam_args: Sequence[str]) -> None:
+    """Raises UserError for options that Beam cannot run with, such as an unknown runner."""
+    options = pipeline_options(beam_args)
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if workers < 0:
+        raise UserError(f"--direct_num_workers {workers}: must be at least 1, or 0 for all cores")
+    try:
+        beam.Pipeline(options=options)
+    except Exception as error:
+        raise UserError(
+            f"Beam cannot run with {' '.join(beam_args)}: {one_line(error)[:300]}"
+        ) from None
 
 
 def runs_here(beam_args: Sequence[str]) -> bool:
@@ -89,7 +102,7 @@ def run_pipeline(
         held = io.StringIO()
         raise
     except Exception as error:
-        if line := _user_error_line(str(error)):
+        if line := describe_traceback(str(error)) or describe_error(error):
             held = io.StringIO()
             raise UserError(line) from None
         raise
@@ -125,17 +138,6 @@ class Finish(beam.PTransform):
             | "Gather" >> beam.GroupByKey()
             | "Finish" >> beam.Map(lambda keyed: self.finish(list(keyed[1])))
         )
-
-
-def _user_error_line(traceback: str) -> str | None:
-    """What to tell the user, where a worker's traceback ends in a UserError or for want of space."""
-    kinds: list[type[UserError]] = [UserError, *UserError.__subclasses__()]
-    names = "|".join(re.escape(f"{kind.__module__}.{kind.__name__}") for kind in kinds)
-    match = re.search(rf"(?:{names}): (.*?)(?: \[while running|\\n|\n|$)", traceback)
-    if match:
-        return match[1].strip()
-    full = _DISK_FULL.search(traceback)
-    return "the disk is full; free some space and run again" if full else None
 
 
 @contextmanager

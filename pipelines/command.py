@@ -1,21 +1,22 @@
 """Running a command: its config from the command line, its function, and its exit status.
 
-What a user can cause ends with one line on standard error and exit status 2.
+What a user can cause, and what the system refuses, ends with one line on standard error and exit status
+2; a fault of ours with its traceback, a line that asks for a report, and exit status 1.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pipelines.beam_import import import_beam
 from pipelines.config_file import dump_config
-from pipelines.errors import UserError
+from pipelines.known_errors import describe_error
 from pipelines.parse_command import RunOptions, parse_command
 
 Config = TypeVar("Config", bound=Any)
@@ -33,7 +34,7 @@ def run_command(
 ) -> None:
     """Parses the command line, runs ``main(config, options)`` and exits.
 
-    The arguments are those of ``parse_command``. Exit status: 0, 2 for a UserError, 130 for Ctrl-C.
+    The arguments are those of ``parse_command``. Exit status: 0, 1, 2 or, for Ctrl-C, 130.
     """
     _quiet_libraries()
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -47,19 +48,21 @@ def run_command(
         if beam:
             # Takes seconds, and is not needed for --help or a misspelt flag.
             import_beam(options.beam_args)
+            from pipelines.beam_runner import check_options
+
+            check_options(options.beam_args)
         main(config, options)
-    except UserError as error:
-        _exit(2, module, str(error))
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _exit(2, module, "the disk is full; free some space and run again")
     except KeyboardInterrupt:
         _exit(130, module, "interrupted; run the same command again to go on")
+    except Exception as error:
+        if line := describe_error(error):
+            _exit(2, module, line)
+        traceback.print_exc()
+        _exit(1, module, "this is a fault of bertmill; please report it with the lines above")
 
 
 def say(stage: str, text: str) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 
 import yaml
 
+from pipelines import files
 from pipelines.errors import UserError, nearest
 
+_MOST_BYTES = 1 << 20
+_MOST_NODES = 10_000
 # The sections a configuration file may have, in the order of the stages.
 STAGES = (
     "vocab",
@@ -50,7 +53,7 @@ def section_as_flags(config_class: type, path: str | None, stage: str, section: 
     for name, value in _read_section(path, section).items():
         if name not in names:
             raise UserError(
-                f"{path}: section {section}: unknown key {name!r}{nearest(name, names)}"
+                f"{path}: section {section}: unknown key {name!r}{nearest(str(name), names)}"
             )
         flags += _as_flags(name, value, f"{path}: section {section}: {name}")
     return flags
@@ -70,11 +73,12 @@ def dump_config(config: Any, stage: str) -> str:
 
 def _read_section(path: str, name: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+        text = files.read_bytes(path, _MOST_BYTES).decode()
+        _check_size(text, path)
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UserError(f"--config: cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"--config: {path}{line}: not valid YAML") from None
@@ -86,18 +90,36 @@ def _read_section(path: str, name: str) -> dict[str, Any]:
         if stage is None or (key != stage and not isinstance(section, dict)):
             raise UserError(f"{path}: unknown section {key!r}{nearest(str(key), STAGES)}")
     if name not in content and name not in STAGES:
-        raise UserError(f"{path}: no section {name!r}{nearest(name, list(content))}")
+        raise UserError(f"{path}: no section {name!r}{nearest(name, list(map(str, content)))}")
     section = content.get(name) or {}
     if not isinstance(section, dict):
         raise UserError(f"{path}: section {name}: expected 'key: value' lines")
     return section
 
 
+def _check_size(text: str, path: str) -> None:
+    """Raises UserError where aliases, which may stand for aliases, stand for too much."""
+    count = 0
+    sizes: dict[str | None, int] = {}
+    begun: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            begun.append((event.anchor, count))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = begun.pop()
+            sizes[anchor] = count - before
+        count += sizes.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
+        if count > _MOST_NODES:
+            raise UserError(
+                f"--config: {path}: too much for a configuration; is it the right file?"
+            )
+
+
 def _as_flags(name: str, value: Any, where: str) -> list[str]:
     if value is None or value == []:
         return []
     if isinstance(value, dict):
-        value = [f"{key}={item}" for key, item in value.items()]
+        value = [f"{key}={_as_text(item, where)}" for key, item in value.items()]
     if isinstance(value, list):
         return [f"--{name}", *(_as_text(item, where) for item in value)]
     return [f"--{name}={_as_text(value, where)}"]
@@ -105,6 +127,10 @@ def _as_flags(name: str, value: Any, where: str) -> list[str]:
 
 def _as_text(value: Any, where: str) -> str:
     """The value as on a command line, with environment variables, which must be set, filled in."""
+    if isinstance(value, list | dict) or (isinstance(value, int) and value.bit_length() > 64):
+        raise UserError(
+            f"{where}: a list or mapping within another, or too long a number; write plain values"
+        )
 
     def variable(match: re.Match[str]) -> str:
         if match[1] not in os.environ:

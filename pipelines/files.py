@@ -11,6 +11,7 @@ import glob
 import os
 import re
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -41,8 +42,20 @@ def join(folder: str, *names: str) -> str:
 
 
 def open_read(path: str) -> IO[bytes]:
-    """Opens a file for reading bytes as they are stored (nothing is decompressed)."""
-    return remote.open_read(path) if is_remote(path) else open(path, "rb")
+    """Opens a file for reading bytes as they are stored (nothing is decompressed).
+
+    Raises UserError for a pipe or a device, which may never end, and OSError.
+    """
+    if is_remote(path):
+        return remote.open_read(path)
+    # Opening a pipe would wait for its other end.
+    file = open(  # noqa: SIM115 - the caller closes it
+        path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+    )
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path}: is a pipe or a device; give a file")
+    return file
 
 
 def download(path: str, local: str) -> None:
@@ -58,8 +71,9 @@ def download(path: str, local: str) -> None:
 @contextmanager
 def local_file(path: str) -> Iterator[str]:
     """A local path with the same content and the same ending of its name, for as long as the block
-    lasts: itself, or a copy of a remote file."""
+    lasts: itself, or a copy of a remote file. Raises as ``open_read``."""
     if not is_remote(path):
+        open_read(path).close()
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -68,10 +82,13 @@ def local_file(path: str) -> Iterator[str]:
         yield local
 
 
-def read_bytes(path: str) -> bytes:
-    """The whole file."""
+def read_bytes(path: str, limit: int | None = None) -> bytes:
+    """The whole file. Raises as ``open_read``, and UserError if it has more than ``limit`` bytes."""
     with open_read(path) as file:
-        return file.read()
+        content = file.read() if limit is None else file.read(limit + 1)
+    if limit is not None and len(content) > limit:
+        raise UserError(f"{path}: has more than {limit:,} bytes; is it the right file?")
+    return content
 
 
 def exists(path: str) -> bool:
@@ -88,6 +105,8 @@ def make_folder(path: str) -> None:
             problem = "a file of this name is in the way"
         except PermissionError:
             problem = "no permission to create it"
+        except OSError as error:
+            problem = f"cannot be made ({error.strerror})"
         else:
             return
         raise UserError(f"output folder {path}: {problem}; choose another folder")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import atexit
 import os
+import stat
 from pathlib import Path
-from typing import IO
 
 from pipelines.errors import UserError
 from pipelines.files import is_remote
 
-_held: dict[str, IO[bytes]] = {}
+_held: dict[str, int] = {}
 
 
 def lock_folder(folder: str) -> None:
@@ -19,18 +19,47 @@ def lock_folder(folder: str) -> None:
     Raises UserError if another process holds it. Object stores have no locks: there, the last of
     two runs to finish wins, shard by shard checked against its manifest.
     """
-    if is_remote(folder) or folder in _held:
+    if is_remote(folder):
         return
     import fcntl
 
-    path = Path(os.path.abspath(folder), ".lock")
-    file = path.open("wb")
+    path = os.path.join(os.path.realpath(folder), ".lock")
+    while path not in _held:
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who held it deletes it at its end: then this is a lock of a file that nobody else sees.
+            if _is_at(path, descriptor):
+                _held[path] = descriptor
+                atexit.register(Path(path).unlink, missing_ok=True)
+        except BlockingIOError:
+            raise UserError(
+                f"--output: another process is writing to {folder}; wait for it or choose another "
+                "folder"
+            ) from None
+        finally:
+            if _held.get(path) != descriptor:
+                os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    # Neither following a link, nor emptying what is there, nor waiting for a pipe's other end.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
         raise UserError(
-            f"--output: another process is writing to {folder}; wait for it or choose another folder"
+            f"--output: {path} cannot be locked ({error.strerror}); remove it or choose another folder"
         ) from None
-    _held[folder] = file
-    atexit.register(path.unlink, missing_ok=True)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"--output: {path} is no file; remove it or choose another folder")
+    return descriptor
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    """Whether the open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -159,8 +159,9 @@ def _connect(scheme: str, process: int, emulator: str) -> Any:
         import fsspec
 
         return fsspec.filesystem(scheme, **options)
-    except (ImportError, OSError, ValueError) as error:
-        hint = "no such scheme" if isinstance(error, ValueError) else str(error).splitlines()[0]
+    except Exception as error:  # each store's library has its own
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        hint = "no such scheme" if isinstance(error, ValueError) else reason
         raise UserError(
             f"nothing installed can read {scheme}:// ({hint}); for gs:// pip install 'bertmill[gcp]'"
         ) from None

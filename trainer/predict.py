@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,7 +129,7 @@ def _columns(task: FinetunedTask, prediction: dict[str, Any]) -> str:
 def _publish(path: str, content: bytes, options: RunOptions) -> None:
     """Writes the file whole; leaves an equal one alone and refuses to replace another."""
     if os.path.exists(path):
-        if Path(path).read_bytes() == content:
+        if files.read_bytes(path) == content:
             _say(f"{path} holds these predictions already")
             return
         if not options.overwrite:

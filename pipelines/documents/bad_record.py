@@ -38,6 +38,11 @@ def invalid_utf8(error: UnicodeDecodeError, location: Location) -> BadRecord:
     )
 
 
+def too_long(most: int, location: Location) -> BadRecord:
+    """The record for one that holds more bytes than are read."""
+    return BadRecord("too_long", f"{location()}: longer than {most:,} bytes; split the record")
+
+
 def no_such_name(name: str, option: str, names: Iterable[Any]) -> str:
     """A clause about a name that is not among ``names``, and which option to set."""
     known = list(map(str, names))

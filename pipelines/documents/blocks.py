@@ -98,7 +98,10 @@ def read_blocks(where: FileRange, options: InputFormat) -> Iterator[DocumentBloc
         counts["documents_in"] += 1
         if isinstance(record, BadRecord):
             if options.on_bad_record == "fail":
-                raise UserError(f"{record.message}, or drop such records with --on_bad_record drop")
+                allow = ", raise --max_record_bytes" if record.reason == "too_long" else ""
+                raise UserError(
+                    f"{record.message}{allow}, or drop such records with --on_bad_record drop"
+                )
             counts[f"documents_dropped_{record.reason}"] += 1
             continue
         counts["bytes_in"] += len(record)

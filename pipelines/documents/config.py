@@ -7,6 +7,8 @@ from typing import Literal
 
 from pipelines import files
 from pipelines.documents.filter import load_filter
+from pipelines.documents.line_ranges import LONGEST_RECORD
+from pipelines.errors import UserError
 from pipelines.options import CHOOSE, option
 
 READING = "how the input is read"
@@ -32,6 +34,9 @@ class InputFormat:
     """A record that is no document (invalid JSON or UTF-8, missing field): stop with its file and
     line, or drop and count it."""
 
+    max_record_bytes: int = option(LONGEST_RECORD, group=READING, decides=False, metavar="N")
+    """A record (a line, or the lines of one document) with more bytes than these is a bad one."""
+
     filter: str | None = option(None, group=READING, metavar="MODULE:FUNCTION")
     """A function of your own, module:function, that gets each document's text and returns True to
     keep it or a reason (text) to drop it; what is dropped is counted by reason."""
@@ -47,6 +52,8 @@ class CorpusConfig(InputFormat):
 
     def match_input(self) -> list[files.FileInfo]:
         """The input files; UserError for a pattern that matches none, or a filter that is not there."""
+        if self.max_record_bytes < 1:
+            raise UserError(f"--max_record_bytes {self.max_record_bytes}: must be at least 1")
         if self.filter:
             load_filter(self.filter)
         return files.match(self.input)

@@ -88,8 +88,10 @@ def show_value(value: Any) -> str:
 
 def _json_records(where: FileRange, exact: bool) -> Iterator[tuple[Location, Record | BadRecord]]:
     for number, line in read_lines(where):
-        if line.strip():
-            location = partial(find_location, where, number)
+        location = partial(find_location, where, number)
+        if isinstance(line, BadRecord):
+            yield location, line
+        elif line.strip():
             yield location, _parse_json(line, exact, location)
 
 

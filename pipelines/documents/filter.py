@@ -32,24 +32,27 @@ def load_filter(name: str) -> Callable[[bytes], str | None]:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
+        function = getattr(importlib.import_module(module_name), function_name, None)
     except ImportError as error:
         raise UserError(
             f"--filter {name}: cannot import {module_name} ({error}); put it into the working folder "
             "or install it"
         ) from None
-    except AttributeError:
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"--filter {name}: importing {module_name} raised {_describe(error)}; correct the module"
+        ) from None
+    if function is None:
         raise UserError(
             f"--filter {name}: module {module_name} has no {function_name}; check the name"
-        ) from None
+        )
 
     def check(text: bytes) -> str | None:
         try:
             verdict = function(text.decode())
-        except Exception as error:
-            message = " ".join(str(error).split())
+        except (Exception, SystemExit) as error:
             raise UserError(
-                f"--filter {name}: raised {type(error).__name__} ({message}) on a document that "
+                f"--filter {name}: raised {_describe(error)} on a document that "
                 f"begins {text[:60].decode(errors='ignore')!r}; correct the function"
             ) from error
         if verdict is True:
@@ -64,3 +67,7 @@ def load_filter(name: str) -> Callable[[bytes], str | None]:
         )
 
     return check
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__} ({' '.join(str(error).split())})"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pipelines.documents import fields
-from pipelines.documents.bad_record import BadRecord, decode
+from pipelines.documents.bad_record import BadRecord, Location, decode, too_long
 from pipelines.documents.config import InputFormat
 from pipelines.documents.fields import read_fields, text_of
 from pipelines.documents.line_ranges import FileRange, find_location, read_lines
@@ -37,6 +38,7 @@ def resolve_format(path: str, input_format: str) -> str:
 def read_records(where: FileRange, options: InputFormat) -> Iterator[bytes | BadRecord]:
     """The UTF-8 text of each document of a range, or why there is none."""
     kind = resolve_format(where.path, options.input_format)
+    where = replace(where, longest=options.max_record_bytes)
     with named_errors(where.path):
         if kind == "wikiextractor":
             yield from _wiki_texts(where)
@@ -45,57 +47,88 @@ def read_records(where: FileRange, options: InputFormat) -> Iterator[bytes | Bad
         else:
             name = options.text_field
             for location, record in read_fields(where, kind, {"text_field": name}):
-                yield text_of(record, name, "text_field", location)
+                text = text_of(record, name, "text_field", location)
+                # Only Parquet may hold longer ones.
+                is_long = isinstance(text, bytes) and len(text) > where.longest
+                yield too_long(where.longest, location) if is_long else text
 
 
-def _check_utf8(text: bytes, where: FileRange, number: int) -> bytes | BadRecord:
-    checked = decode(text, partial(find_location, where, number))
+@dataclass
+class _Lines:
+    """The lines of one document, of which ``number`` is the first; no more than a record may have."""
+
+    where: FileRange
+    number: int
+    lines: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, line: bytes | BadRecord) -> None:
+        """Adds a line, or one that was too long itself."""
+        self.size += self.where.longest + 2 if isinstance(line, BadRecord) else len(line) + 1
+        if isinstance(line, bytes) and not self._is_too_long():
+            self.lines.append(line)
+
+    def text(self) -> bytes | BadRecord:
+        """The lines together, if they are a record."""
+        location = partial(find_location, self.where, self.number)
+        if self._is_too_long():
+            return too_long(self.where.longest, location)
+        return _check_utf8(b"\n".join(self.lines), location)
+
+    def _is_too_long(self) -> bool:
+        return self.size > self.where.longest + 1
+
+
+def _check_utf8(text: bytes | BadRecord, location: Location) -> bytes | BadRecord:
+    checked = text if isinstance(text, BadRecord) else decode(text, location)
     return checked if isinstance(checked, BadRecord) else text
 
 
 def _wiki_texts(where: FileRange) -> Iterator[bytes | BadRecord]:
     """The articles between ``<doc …>`` and ``</doc>``, without the title line they begin with."""
-    article: list[bytes] | None = None
-    started = 0
+    article: _Lines | None = None
     for number, line in read_lines(where):
-        if article is None:
-            if _WIKI_START.match(line):
-                article, started = [], number
-            elif line.strip():
-                yield BadRecord(
-                    "outside_article",
-                    f"{find_location(where, number)}: text outside <doc …> and </doc>; "
-                    "is this WikiExtractor output? choose the --input_format",
-                )
-        elif line.strip() == b"</doc>":
+        text = b"" if isinstance(line, BadRecord) else line
+        if article is not None and text.strip() == b"</doc>":
+            lines = article.lines
             # WikiExtractor repeats the title as the first line, followed by an empty one.
-            body = article[2:] if len(article) > 1 and not article[1].strip() else article
-            yield _check_utf8(b"\n".join(body).strip(b"\n"), where, started)
+            if len(lines) > 1 and not lines[1].strip():
+                del lines[:2]
+            body = article.text()
+            yield body.strip(b"\n") if isinstance(body, bytes) else body
             article = None
-        else:
-            article.append(line)
+        elif article is not None:
+            article.add(line)
+        elif isinstance(line, BadRecord):
+            yield line
+        elif _WIKI_START.match(line):
+            article = _Lines(where, number)
+        elif line.strip():
+            yield BadRecord(
+                "outside_article",
+                f"{find_location(where, number)}: text outside <doc …> and </doc>; "
+                "is this WikiExtractor output? choose the --input_format",
+            )
     if article is not None:
         yield BadRecord(
             "unfinished_article",
-            f"{find_location(where, started)}: the article that begins here has no </doc>; "
+            f"{find_location(where, article.number)}: the article that begins here has no </doc>; "
             "the file is truncated, make it again",
         )
 
 
 def _plain_texts(where: FileRange, boundary: str) -> Iterator[bytes | BadRecord]:
     """The lines, the paragraphs between blank lines, or all lines together."""
-    paragraph: list[bytes] = []
-    started = 1
+    paragraph: _Lines | None = None
     for number, line in read_lines(where):
         if boundary == "line":
-            yield _check_utf8(line, where, number)
-        elif boundary == "blank_line" and not line.strip():
+            yield _check_utf8(line, partial(find_location, where, number))
+        elif boundary == "blank_line" and isinstance(line, bytes) and not line.strip():
             if paragraph:
-                yield _check_utf8(b"\n".join(paragraph), where, started)
-            paragraph = []
+                yield paragraph.text()
+            paragraph = None
         else:
-            if not paragraph:
-                started = number
-            paragraph.append(line)
+            paragraph = paragraph or _Lines(where, number)
+            paragraph.add(line)
     if paragraph:
-        yield _check_utf8(b"\n".join(paragraph), where, started)
+        yield paragraph.text()

@@ -9,33 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import IO
 
+from pipelines.documents.bad_record import BadRecord, too_long
 from pipelines.documents.open_content import open_content, refuse_other_content
+
+# A few kilobytes that are compressed can hold a line that fills the memory.
+LONGEST_RECORD = 64 << 20
 
 
 @dataclass(frozen=True)
 class FileRange:
-    """The lines of a file that begin at byte ``start`` <= position < ``end`` (None: to the end)."""
+    """The lines of a file that begin at byte ``start`` <= position < ``end`` (None: to the end).
+
+    ``longest``: how many bytes a record in it may have.
+    """
 
     path: str
     start: int = 0
     end: int | None = None
+    longest: int = LONGEST_RECORD
 
 
-def read_lines(where: FileRange) -> Iterator[tuple[int, bytes]]:
+def read_lines(where: FileRange) -> Iterator[tuple[int, bytes | BadRecord]]:
     """(line number within the range from 1, line without its end) of each line.
 
-    Raises UserError for a file that begins like an archive.
+    Of a line longer than a record may be no more than that is ever in memory. Raises UserError for a
+    file that begins like an archive.
     """
     with open_content(where.path) as content:
         position = where.start
         if where.start:
             # A line belongs to the range it begins in; the byte before tells if one begins here.
             content.seek(where.start - 1)
-            position += len(content.readline()) - 1
+            position += _skip_line(content) - 1
         number = 0
         while where.end is None or position < where.end:
-            line = content.readline()
+            line = content.readline(where.longest + 2)
             if not line:
                 return
             number += 1
@@ -44,8 +55,23 @@ def read_lines(where: FileRange) -> Iterator[tuple[int, bytes]]:
             if position == 0:
                 refuse_other_content(where.path, text)
                 text = text.removeprefix(b"\xef\xbb\xbf")
-            yield number, text
             position += len(line)
+            is_whole = line.endswith(b"\n") or len(line) < where.longest + 2
+            if is_whole and len(text) <= where.longest:
+                yield number, text
+            else:
+                position += 0 if is_whole else _skip_line(content)
+                yield number, too_long(where.longest, partial(find_location, where, number))
+
+
+def _skip_line(content: IO[bytes]) -> int:
+    """Reads to the end of a line; how many bytes that were."""
+    size = 0
+    while piece := content.readline(1 << 20):
+        size += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return size
 
 
 def find_location(where: FileRange, number: int) -> str:

@@ -43,7 +43,8 @@ def open_content(path: str, raw: IO[bytes] | None = None) -> IO[bytes]:
     raw = files.open_read(path) if raw is None else raw
     compression = split_extension(path)[1]
     if not compression:
-        return raw
+        # Those of remote files cannot read a part of a line.
+        return raw if hasattr(raw, "peek") else io.BufferedReader(raw, _BUFFER)  # type: ignore[type-var]
     import pyarrow as pa
 
     # Arrow notices every truncated file, and is twice as fast as the standard library.

@@ -71,7 +71,11 @@ def _check_columns(names: Sequence[str], wanted: Mapping[str, str], location: st
 def _tsv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
     # As GLUE writes them: no quoting, so that a line is a row and a quotation mark a character.
     for number, line in read_lines(file):
-        text = decode(line.rstrip(b"\r"), partial(find_location, file, number))
+        text: str | BadRecord = (
+            line
+            if isinstance(line, BadRecord)
+            else decode(line.rstrip(b"\r"), partial(find_location, file, number))
+        )
         if text:
             yield number, text if isinstance(text, BadRecord) else text.split("\t")
 
@@ -79,13 +83,13 @@ def _tsv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
 def _csv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
     with open_content(file.path) as content:
         buffered: Any = content
-        if not hasattr(content, "peek"):  # a remote file
-            buffered = io.BufferedReader(buffered)
         refuse_other_content(file.path, buffered.peek(512))
         # Bytes that are no UTF-8 are kept as surrogates, to be found in their row.
         text = io.TextIOWrapper(buffered, "utf-8-sig", "surrogateescape", newline="")
-        reader = csv.reader(text, strict=True)
+        lines = _RowLines(text, file.longest)
+        reader = csv.reader(lines, strict=True)
         while True:
+            lines.size = 0
             number = reader.line_num + 1
             try:
                 row = next(reader)
@@ -100,6 +104,27 @@ def _csv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
             checked = decode(stored, partial(find_location, file, number))
             if row:
                 yield number, checked if isinstance(checked, BadRecord) else row
+
+
+class _RowLines:
+    """The lines of a text. Raises csv.Error where those since ``size`` was set to 0, a row's, are more
+    than a record may have."""
+
+    def __init__(self, text: io.TextIOWrapper, longest: int):
+        self._text, self._longest = text, longest
+        self.size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self._longest + 3)
+        self.size += len(line)
+        if not line:
+            raise StopIteration
+        if self.size > self._longest + 2:
+            raise csv.Error(f"a row of more than {self._longest:,} characters")
+        return line
 
 
 def read_parquet(
@@ -127,8 +152,8 @@ def read_parquet(
                 for record in _decode_rows(batch, path, number):
                     number += 1
                     yield partial(_row_location, path, number), record
-        except pa.ArrowException as error:
-            reason = str(error).split("\n")[0][:120]
+        except (pa.ArrowException, ValueError, KeyError, OverflowError) as error:
+            reason = (str(error) or type(error).__name__).split("\n")[0][:120]
             raise UserError(
                 f"{path}: damaged or not a valid Parquet file ({reason}); make it again"
             ) from None

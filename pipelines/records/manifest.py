@@ -17,6 +17,7 @@ from typing import Any
 
 from pipelines import files
 from pipelines.errors import UserError
+from pipelines.json_file import read_json
 from pipelines.records.check_manifest import check_manifest
 from pipelines.records.codec import Field, Schema
 from pipelines.records.ragged import Columns
@@ -76,7 +77,7 @@ def read_manifest(folder: str, stages: tuple[str, ...] = (), flag: str = "input"
             f"--{flag}: {folder} {problem} {MANIFEST}; run the stage that makes it first"
         )
     try:
-        data = json.loads(files.read_bytes(path))
+        data = read_json(path, "make the output again (--overwrite)")
         if data["format_version"] != FORMAT_VERSION:
             raise UserError(
                 f"{path}: format version {data['format_version']}, this code reads "

@@ -133,11 +133,9 @@ class ShardReader:
         self._name = name or path
         self._info, self._schema = info, schema
         self._decode = decode_records if format == "array_record" else decode_examples
-        try:
-            size = os.path.getsize(path)
-        except FileNotFoundError:
-            raise damaged_shard(self._name, "is missing") from None
-        self._check("bytes", size, info.bytes)
+        if not os.path.isfile(path):
+            raise damaged_shard(self._name, "is missing")
+        self._check("bytes", os.path.getsize(path), info.bytes)
         with self._named_errors("opened"):
             self._records = _open_records(path, format)
         self._check("records", self._records.num_records(), info.records)

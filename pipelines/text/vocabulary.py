@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import files
 from pipelines.errors import UserError
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_MOST_BYTES = 256 << 20
 _BLANKS = " \t\n\r\v\f"  # not all that str.strip takes: BERT's Chinese one has the piece U+2028
 
 
@@ -70,7 +72,7 @@ class Vocabulary:
           UserError: the file is missing or cannot be read, or as ``parse`` does.
         """
         try:
-            content = Path(path).read_bytes()
+            content = files.read_bytes(str(path), _MOST_BYTES)
         except FileNotFoundError:
             raise UserError(
                 f"{path}: no such file; give a vocab.txt or the output of pipelines.vocab"

@@ -14,7 +14,7 @@ _LIMITS = {"seq_length": (8, 65535), "num_shards": (1, 99999), "short_seq_prob":
 _ONLY_FOR_EXAMPLES: tuple[str, ...] = ("label_field", "text_pair_field")
 # What says which documents to leave out, or how to read formats that have no labels.
 _NOT_FOR_EXAMPLES: tuple[str, ...] = (
-    *("input_format", "document_boundary", "on_bad_record", "filter"),
+    *("input_format", "document_boundary", "on_bad_record", "max_record_bytes", "filter"),
     *("deduplicate", "min_tokens", "split_to_fill"),
 )
 

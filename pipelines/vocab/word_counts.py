@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.errors import UserError
+from pipelines.json_file import parse_json
 
 _KIND = "bertmill word counts 1"
 # Words are cut by their checksum, so that many workers can add them up.
@@ -108,12 +109,12 @@ def load_word_counts(path: str, origin: Mapping[str, Any]) -> WordCounts:
     """
     line, _, body = files.read_bytes(path).partition(b"\n")
     try:
-        head = json.loads(line)
+        head = parse_json(line, path, "delete it to count again")
         if head["kind"] != _KIND:
             raise ValueError(head["kind"])
         counted_from, totals = dict(head["origin"]), dict(head["totals"])
         number, checksum = int(head["words"]), head["sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (UserError, ValueError, KeyError, TypeError):
         raise _damaged(path, "its first line is not that of a word-count file") from None
     if hashlib.sha256(body).hexdigest() != checksum:
         raise _damaged(path, "its words do not match their checksum")
@@ -125,13 +126,17 @@ def load_word_counts(path: str, origin: Mapping[str, Any]) -> WordCounts:
             f"--word_counts: {path} holds the counts of something else "
             f"({', '.join(changed)} changed); name another file or add --overwrite"
         )
-    cells = body.decode().replace("\n", "\t").split("\t")[:-1]
-    return WordCounts(
-        words=cells[::3],
-        counts=np.fromiter(map(int, cells[1::3]), np.int64, number),
-        held_out=np.fromiter(map(int, cells[2::3]), np.int64, number),
-        totals=totals,
-    )
+    try:
+        cells = body.decode().replace("\n", "\t").split("\t")[:-1]
+        if len(cells) != 3 * number or not all(type(total) is int for total in totals.values()):
+            raise ValueError
+        counts = np.fromiter(map(int, cells[1::3]), np.int64, number)
+        held_out = np.fromiter(map(int, cells[2::3]), np.int64, number)
+        if (held_out < 0).any() or (counts < held_out).any() or (np.diff(counts) > 0).any():
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise _damaged(path, "its lines are not words and their counts") from None
+    return WordCounts(words=cells[::3], counts=counts, held_out=held_out, totals=totals)
 
 
 def is_word_counts(path: str) -> bool:

@@ -112,6 +112,12 @@ def test_beam_options_pass_and_misspelt_ones_do_not():
         parse("--input", "a", "--runner", "DataflowRunner")
 
 
+# Each alias stands for nine of the one before it.
+ALIASES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -123,6 +129,19 @@ def test_beam_options_pass_and_misspelt_ones_do_not():
         ("vocab:\n  a: [1\nb: 2\n", "c.yaml, line 3: not valid YAML"),
         ("vocab:\n  input: ['${NO_SUCH_VARIABLE}/x']\n", "NO_SUCH_VARIABLE is not set"),
         ("vocab:\n  input: [a]\n  kind: three\n", "invalid choice: 'three'"),
+        ("vocab:\n  3: a\n", "section vocab: unknown key 3"),
+        ("vocab:\n  ~: a\n", "section vocab: unknown key None"),
+        ("~: 1\n3: 2\n", "unknown section None"),
+        (f"vocab:\n  input: [{'9' * 5000}]\n", "not valid YAML"),
+        (f"vocab:\n  seq_length: 0x{'f' * 5000}\n", "seq_length: a list .* too long a number"),
+        ("vocab:\n  input: [[a], b]\n", "input: a list or mapping within another"),
+        ("vocab: &a\n  input: *a\n", "input: a list or mapping within another"),
+        ("vocab: &a\n  <<: *a\n", "required: --input"),
+        ("vocab: " + "[" * 5000, "not valid YAML"),
+        ("vocab:\n  input: 2001-99-99\n", "not valid YAML"),
+        (ALIASES, "too much for a configuration"),
+        (ALIASES.replace("[", "{<<: [").replace("]", "]}"), "too much for a configuration"),
+        (" " * 2_000_000, "has more than 1,048,576 bytes"),
     ],
 )
 def test_mistakes_in_the_file_are_one_line(tmp_path, text, message):
@@ -245,3 +264,57 @@ def test_print_config(capsys):
 
 def never(config: MaskStageConfig, options: RunOptions) -> None:
     raise AssertionError("it only prints")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UserError("two\nlines"), 2, "pipelines.mask: two lines\n"),
+        (
+            PermissionError(13, "Permission denied", "a/b"),
+            2,
+            "pipelines.mask: a/b: Permission denied",
+        ),
+        (RuntimeError("x: No space left on device"), 2, "pipelines.mask: the disk is full; free"),
+        (KeyError("x"), 1, "this is a fault of bertmill; please report it with the lines above\n"),
+    ],
+)
+def test_only_faults_of_ours_end_with_a_traceback(capsys, error, status, said):
+    def fail(config: MaskStageConfig, options: RunOptions) -> None:
+        raise error
+
+    arguments = "--input a --output b".split()
+    with pytest.raises(SystemExit) as stopped:
+        run_command(MaskStageConfig, fail, stage="mask", module="pipelines.mask", argv=arguments)
+    assert stopped.value.code == status
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert ("Traceback" in printed) == (status == 1)
+    assert status == 1 or printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("beam_args", "message"),
+    [
+        ("--runner NoSuch", "Beam cannot run with --runner NoSuch: .*NoSuch"),
+        ("--runner no_such.Runner", "Beam cannot run with --runner no_such.Runner: "),
+        ("--direct_num_workers=-3", "--direct_num_workers -3: must be at least 1"),
+        ("--runner DataflowRunner --project p", "Beam cannot run with .*DataflowRunner.*: "),
+    ],
+)
+def test_what_beam_cannot_run_with_is_one_line(capsys, beam_args, message):
+    pytest.importorskip("apache_beam")
+    arguments = [*"--input a --output b".split(), *beam_args.split()]
+    with pytest.raises(SystemExit) as stopped:
+        run_command(
+            MaskStageConfig,
+            never,
+            stage="mask",
+            module="pipelines.mask",
+            beam=True,
+            argv=arguments,
+        )
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert re.search(f"pipelines.mask: {message}", printed)
+    assert printed.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 
 import pytest
@@ -69,3 +70,16 @@ def test_a_file_is_read_once_however_many_paths_it_has(tmp_path, monkeypatch):
     named = ["corpus", "./corpus", "corpus/./a.txt", f"{tmp_path}/corpus/*.txt", "corpus/alias.txt"]
     assert [info.path for info in files.match(named)] == expected
     assert [info.path for info in files.match(["corpus/self/a.txt"])] == ["corpus/self/a.txt"]
+
+
+def test_what_has_no_end_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), "/dev/zero"):
+        with pytest.raises(UserError, match=f"{path}: is a pipe or a device; give a file"):
+            files.open_read(path)
+        with pytest.raises(UserError, match="is a pipe or a device"), files.local_file(path):
+            pass
+    with pytest.raises(UserError, match=r"output folder .*File name too long.; choose another"):
+        files.make_folder(str(tmp_path / ("x" * 300)))
+    with pytest.raises(UserError, match="output folder .*cannot be made"):
+        files.make_folder("")

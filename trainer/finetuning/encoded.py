@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipelines.documents.labelled import LabelledText
+from pipelines.errors import UserError
 from pipelines.records.ragged import Ragged, offsets_of
 from trainer.layers.trim_segments import trimmed_lengths
 
@@ -130,12 +131,21 @@ def batches_by_length(
 
 
 def run_model(model: Any, encoded: EncodedTexts, batch_size: int) -> NDArray[np.float32]:
-    """The model's outputs float32[n, classes]: logits, or the number of a regression."""
+    """The model's outputs float32[n, classes]: logits, or the number of a regression.
+
+    Raises UserError where they are not finite numbers.
+    """
     order = np.arange(len(encoded))
     outputs = np.zeros((len(encoded), model.output_shape[-1]), np.float32)
     batches = batches_by_length(encoded.lengths, order, batch_size, pool=len(order))
     for rows in tqdm(batches, desc="predicting", leave=False, disable=None):
         outputs[rows] = model.predict_on_batch(encoded.batch(rows, batch_size))[: len(rows)]
+    wrong = int((~np.isfinite(outputs).all(axis=1)).sum())
+    if wrong:
+        raise UserError(
+            f"the model gives NaN or infinity for {wrong:,} of {len(outputs):,} texts: its weights are "
+            "damaged or its training diverged; use another preset"
+        )
     return outputs
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines import files
 from pipelines.errors import UserError
+from pipelines.json_file import read_json
 from pipelines.records.manifest import MANIFEST
 from pipelines.records.shards import file_sha256
 
 PRESET_FOLDER = "preset"
 TASK_FILE = "bertmill_task.json"
+_AGAIN = "fine-tune again with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,42 @@ def load_finetuned(preset: str) -> tuple[Any, Any, FinetunedTask]:
         raise UserError(
             f"--preset: {preset} {problem} (no {TASK_FILE}); name an output of trainer.finetune"
         )
-    try:
-        fields = json.loads(Path(path).read_bytes())
-        task = FinetunedTask(**{**fields, "classes": tuple(fields["classes"])})
-    except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path} is damaged; fine-tune again with --overwrite") from None
+    task = read_task(path)
     classifier = BertTextClassifier.from_preset(folder)
+    if classifier.preprocessor is None or classifier.num_classes != max(1, len(task.classes)):
+        raise UserError(
+            f"{path}: has {len(task.classes)} classes, which the model beside it does not give; the "
+            "files belong to different presets"
+        )
     return first_token_classifier(classifier), classifier.preprocessor, task
+
+
+def read_task(path: str) -> FinetunedTask:
+    """The task in a file. Raises UserError unless all of it can be what fine-tuning wrote."""
+    fields = read_json(path, _AGAIN)
+    classes = fields.get("classes")
+    if not isinstance(classes, list) or not all(map(_is_text, classes)) or "" in classes:
+        problem = "classes is not a list of names"
+    elif len(set(classes)) < len(classes):
+        problem = "two classes have one name"
+    elif fields.get("task") != ("classification" if classes else "regression"):
+        problem = f"task is {fields.get('task')!r} with {len(classes)} classes"
+    elif fields.keys() != {field.name for field in dataclasses.fields(FinetunedTask)}:
+        problem = "not the fields of a task"
+    elif not all(
+        _is_text(fields[name]) for name in ("text_field", "text_pair_field", "label_field")
+    ):
+        problem = "the name of a field is no text"
+    elif type(fields["seq_length"]) is not int or fields["seq_length"] < 1:
+        problem = "seq_length is not a length"
+    else:
+        return FinetunedTask(**{**fields, "classes": tuple(classes)})
+    raise UserError(f"{path} is damaged: {problem}; {_AGAIN}")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether this is text that can be written, as lone surrogates cannot."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
 
 
 def first_token_classifier(classifier: Any) -> Any:

@@ -6,6 +6,8 @@ Source: Turc et al. 2019 (tiny to medium), Devlin et al. 2018 (base, large). Hea
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 from pipelines.errors import UserError
 
@@ -34,3 +36,13 @@ def dimensions_of(size: str) -> dict[str, int]:
         "hidden_dim": hidden_dim,
         "intermediate_dim": 4 * hidden_dim,
     }
+
+
+def count_weights(dimensions: Mapping[str, Any]) -> int:
+    """How many weights an encoder of these dimensions (arguments of ``BertBackbone``) has at least:
+    biases and norms are left out, and a dimension that is not given counts as 1."""
+    given = {"num_layers": 1, "hidden_dim": 1, "intermediate_dim": 1, **dimensions}
+    hidden = given["hidden_dim"]
+    rows = given.get("vocabulary_size", 1) + given.get("max_sequence_length", 1)
+    layer = 4 * hidden * hidden + 2 * hidden * given["intermediate_dim"]
+    return (rows + hidden) * hidden + given["num_layers"] * layer

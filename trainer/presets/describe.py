@@ -16,6 +16,7 @@ from trainer.models.bert_masked_lm import BertMaskedLM
 from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
 from trainer.models.bert_text_classifier import BertTextClassifier
 from trainer.models.bert_text_classifier_preprocessor import BertTextClassifierPreprocessor
+from trainer.presets.check_arguments import check_arguments
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
 # Their modules have the names of KerasHub's.
@@ -71,7 +72,7 @@ def class_and_arguments(described: dict[str, Any], source: str) -> tuple[Any, di
     Nested objects stay as they are. ``source`` is the file, for messages.
 
     Raises:
-        UserError: a class that is none of ours, or an argument that the class does not have.
+        UserError: a class that is none of ours, or an argument that the class does not have or take.
     """
     name = str(described.get("class_name"))
     cls = CLASSES.get(_OLD_NAMES.get(name, name))
@@ -79,9 +80,9 @@ def class_and_arguments(described: dict[str, Any], source: str) -> tuple[Any, di
         raise UserError(
             f"{source}: holds a {described.get('class_name')!r}, not one of {', '.join(CLASSES)}"
         )
-    own = described.get("bertmill", {})
     arguments = {k: v for k, v in described["config"].items() if k not in _IGNORED}
-    arguments |= {k: v for k, v in own.items() if k in _OWN_ARGUMENTS}
+    if isinstance(own := described.get("bertmill"), dict):
+        arguments |= {k: v for k, v in own.items() if k in _OWN_ARGUMENTS}
     known = {"name", "trainable", *inspect.signature(cls.__init__).parameters}
     if cls is BertTokenizer:  # which hands what it does not name to its parent
         known |= set(inspect.signature(cls.__mro__[1].__init__).parameters)
@@ -93,4 +94,5 @@ def class_and_arguments(described: dict[str, Any], source: str) -> tuple[Any, di
                 f"{source}: names a vocabulary elsewhere ({value!r}) instead of "
                 "assets/tokenizer/vocabulary.txt; refused"
             )
+    check_arguments(cls, arguments, source)
     return cls, arguments

@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from pipelines.json_file import read_json
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_masked_lm import BertMaskedLM
 from trainer.models.bert_text_classifier import BertTextClassifier
+from trainer.presets.check_arguments import check_arguments
 from trainer.presets.fetch import fetch_file
 from trainer.presets.huggingface_tokenizer import save_tokenizer_files
 from trainer.presets.huggingface_weights import Tensor, head_tensors, read_safetensors, tensors_of
-from trainer.presets.json_files import read_json, write_json
+from trainer.presets.json_files import write_json
 
 _ARCHITECTURES: dict[Any, str] = {
     BertBackbone: "BertModel",
@@ -116,6 +118,7 @@ def backbone_arguments(preset: str) -> dict[str, Any]:
     if position != "absolute":
         raise UserError(f"{source}: position_embedding_type {position!r} is not supported")
     arguments = {ours: config[theirs] for theirs, ours in _ARGUMENTS.items()}
+    check_arguments(BertBackbone, arguments, source)
     return {**arguments, "exact_gelu": config["hidden_act"] == "gelu"}
 
 
@@ -123,7 +126,10 @@ def task_arguments(cls: Any, preset: str) -> dict[str, Any]:
     """The arguments of a head of class ``cls`` that a Hugging Face directory decides."""
     config = _read_config(preset)
     if not issubclass(cls, BertMaskedLM):
-        return {"num_classes": len(config.get("id2label") or {}) or config.get("num_labels", 2)}
+        labels = config.get("id2label")
+        count = len(labels) if labels and isinstance(labels, dict) else config.get("num_labels", 2)
+        check_arguments(cls, {"num_classes": count}, f"{preset}/config.json")
+        return {"num_classes": count}
     options = {"layer_norm_epsilon": config["layer_norm_eps"]}
     if config["hidden_act"] != "gelu":
         options["intermediate_activation"] = "gelu_approximate"

@@ -6,9 +6,11 @@ import os
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.json_file import read_json
 from pipelines.text.words import MAX_WORD_CHARACTERS
+from trainer.presets.check_arguments import check_arguments
 from trainer.presets.fetch import fetch_file, find_file
-from trainer.presets.json_files import read_json, write_json
+from trainer.presets.json_files import write_json
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
 _ROLES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -47,8 +49,9 @@ def load_tokenizer_files(preset: str, **kwargs: Any) -> Any:
     arguments = {
         "lowercase": config.get("do_lower_case", True),
         "strip_accents": config.get("strip_accents"),
-        **kwargs,
     }
+    check_arguments(BertTokenizer, arguments, str(path))
+    arguments |= kwargs
     return BertTokenizer(**arguments, vocabulary=fetch_file(preset, "vocab.txt"))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from pipelines.known_errors import one_line
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def head_tensors(model: Any, next_sentence_head: Any = None) -> dict[str, Tensor
 
 def read_safetensors(path: str) -> dict[str, NDArray]:
     """The tensors of a safetensors file by their names of today and without "bert."."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     tensors: dict[str, NDArray] = {}
     try:
@@ -94,8 +95,8 @@ def read_safetensors(path: str) -> dict[str, NDArray]:
             for name in file.keys():  # noqa: SIM118 (not a dict)
                 current = name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
                 tensors[current.replace("LayerNorm.beta", "LayerNorm.bias")] = file.get_tensor(name)
-    except (SafetensorError, OSError, TypeError) as error:
-        raise UserError(f"{path}: not readable as safetensors ({error})") from None
+    except Exception as error:  # of many classes, where a file is damaged
+        raise UserError(f"{path}: not readable as safetensors ({one_line(error)[:240]})") from None
     return tensors
 
 

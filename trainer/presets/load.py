@@ -8,17 +8,27 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.json_file import read_json
+from pipelines.known_errors import one_line
 from trainer.models.bert_backbone import BertBackbone
+from trainer.models.bert_text_classifier import BertTextClassifier
+from trainer.models.sizes import count_weights
 from trainer.models.task import Task
 from trainer.presets import huggingface
 from trainer.presets.builtin import BUILTIN_PRESETS
+from trainer.presets.check_arguments import check_size
 from trainer.presets.describe import CLASSES, class_and_arguments
 from trainer.presets.fetch import fetch_file, find_file
 from trainer.presets.huggingface_tokenizer import load_tokenizer_files
-from trainer.presets.json_files import read_json
-from trainer.presets.weights import check_vocabulary, load_backbone_weights, load_task_weights
+from trainer.presets.weights import (
+    check_vocabulary,
+    check_weights_file,
+    load_backbone_weights,
+    load_task_weights,
+)
 
 _VOCABULARY = "assets/tokenizer/vocabulary.txt"
+_THEIR_WEIGHTS = "model.safetensors"
 
 
 def load_model(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) -> Any:
@@ -38,11 +48,17 @@ def _load_backbone(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> 
         saved, arguments = BertBackbone, BUILTIN_PRESETS[preset]["config"]
     else:
         saved, arguments = _read(cls, preset, "config.json")
-    backbone = saved(**{**arguments, **kwargs})
+    weights = ""
+    if load_weights:
+        weights = fetch_file(preset, _THEIR_WEIGHTS if from_huggingface else "model.weights.h5")
+        if not from_huggingface:
+            check_weights_file(weights)
+        check_size(count_weights(arguments), weights, f"{preset}/config.json")
+    backbone = _build(saved, arguments, kwargs, f"{preset}/config.json")
     if load_weights and from_huggingface:
         huggingface.load_backbone_weights(backbone, preset)
     elif load_weights:
-        load_backbone_weights(backbone, fetch_file(preset, "model.weights.h5"))
+        load_backbone_weights(backbone, weights)
     return backbone
 
 
@@ -68,20 +84,35 @@ def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
             preprocessor.sequence_length = longest
         arguments["preprocessor"] = preprocessor
     check_vocabulary(arguments["backbone"], arguments.get("preprocessor"), preset)
-    try:
-        task = cls(**arguments)
-    except TypeError as error:
-        if "num_classes" in str(error):
-            raise UserError(
-                f"preset {preset!r} holds no classifier; pass num_classes= to put one on it"
-            ) from None
-        raise
-    if load_weights and "num_classes" not in kwargs:
-        if from_huggingface:
-            huggingface.load_head_weights(task, preset)
-        elif saved and (weights := find_file(preset, "task.weights.h5")):
-            load_task_weights(task, weights)
+    if "num_classes" not in arguments and issubclass(cls, BertTextClassifier):
+        raise UserError(
+            f"preset {preset!r} holds no classifier; pass num_classes= to put one on it"
+        )
+    weights = ""
+    if load_weights and "num_classes" not in kwargs and (saved or from_huggingface):
+        # Without these the head would be a random one, and the task another.
+        weights = fetch_file(preset, _THEIR_WEIGHTS if from_huggingface else "task.weights.h5")
+        count = arguments.get("num_classes", 0) * arguments["backbone"].hidden_dim
+        check_size(count, weights, f"{preset}/task.json")
+    task = _build(cls, arguments, kwargs, f"{preset}/task.json")
+    if weights and from_huggingface:
+        huggingface.load_head_weights(task, preset)
+    elif weights:
+        load_task_weights(task, weights)
     return task
+
+
+def _build(cls: Any, arguments: dict[str, Any], given: dict[str, Any], source: str) -> Any:
+    """An object of the arguments in a file and those that the caller gave, whose errors are the
+    caller's; a UserError where the file's do not fit together."""
+    try:
+        return cls(**{**arguments, **given})
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        if given:
+            raise
+        raise UserError(
+            f"{source}: no {cls.__name__} can be made of it ({one_line(error)[:200]}); it is damaged"
+        ) from None
 
 
 def load_preprocessor(cls: Any, preset: str, **kwargs: Any) -> Any:
@@ -91,7 +122,7 @@ def load_preprocessor(cls: Any, preset: str, **kwargs: Any) -> Any:
     arguments |= kwargs
     if not isinstance(arguments.get("tokenizer"), cls.tokenizer_cls):
         arguments["tokenizer"] = load_tokenizer(cls.tokenizer_cls, preset)
-    return cls(**arguments)
+    return _build(cls, arguments, kwargs, f"{preset}/preprocessor.json")
 
 
 def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
@@ -103,7 +134,8 @@ def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
         # Google's files say strip_accents=False; the models were trained by BERT's own tokenizer,
         # which strips accents wherever it folds case.
         arguments["strip_accents"] = arguments.get("lowercase", False)
-    return saved(**{**arguments, **kwargs, "vocabulary": fetch_file(preset, _VOCABULARY)})
+    arguments["vocabulary"] = fetch_file(preset, _VOCABULARY)
+    return _build(saved, arguments, kwargs, f"{preset}/tokenizer.json")
 
 
 def _is_huggingface(preset: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from pipelines.errors import UserError
+from pipelines.known_errors import one_line
 
 
 def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:
@@ -34,9 +35,11 @@ def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:
                     if item.is_virtual or item.external:
                         raise UserError(f"{path}: {name} keeps its data in another file; refused")
                     shapes[name] = item.shape
-    except OSError as error:
+    except UserError:
+        raise
+    except Exception as error:  # what h5py raises for damaged files is of many classes
         raise UserError(
-            f"{path}: not a readable HDF5 file ({error}); the preset is damaged"
+            f"{path}: not a readable HDF5 file ({one_line(error)[:240]}); the preset is damaged"
         ) from None
     return shapes
 
@@ -87,8 +90,7 @@ def _layers_of(backbone: Any) -> list[Any]:
 def _load(model: Any, path: str, skipped: list[Any]) -> None:
     try:
         keras.saving.load_weights(model, path, objects_to_skip=skipped)
-    except (ValueError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # as above, and what Keras makes of other content
         raise UserError(
-            f"{path}: does not fit the configuration beside it ({reason[:240]})"
+            f"{path}: does not fit the configuration beside it ({one_line(error)[:240]})"
         ) from None

@@ -4,11 +4,13 @@ or number of devices."""
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
 from trainer.data.dataset import Dataset
+from trainer.models.sizes import count_weights
 from trainer.pretraining.config import PretrainConfig
 
 # A rule in words and as a function, and the options that it is for.
@@ -62,6 +64,12 @@ def check_config(config: PretrainConfig) -> None:
             f"{config.batch_size} rows evenly"
         )
     dimensions = config.dimensions()
+    count = count_weights(dimensions)
+    if 4 * count > config.model_parallel * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise UserError(
+            f"--hidden_dim {dimensions['hidden_dim']} --num_layers {dimensions['num_layers']}: "
+            f"{count:,} weights or more, for which this machine has too little memory; give less"
+        )
     if dimensions["hidden_dim"] % dimensions["num_heads"]:
         raise UserError(
             f"--hidden_dim {dimensions['hidden_dim']}: cannot be shared evenly by "

@@ -9,9 +9,9 @@ training.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -21,10 +21,16 @@ from numpy.typing import NDArray
 
 from pipelines import files
 from pipelines.errors import UserError
+from pipelines.json_file import parse_json
+from pipelines.known_errors import one_line
 from trainer.run_folder import CHECKPOINTS
 
 _NAME = re.compile(r"step-(\d{8,})\.npz")
 _RECORD = "record.json"
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint that cannot be read."""
 
 
 class Checkpoints:
@@ -106,7 +112,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 self.load(step)
-            except UserError as error:
+            except DamagedCheckpointError as error:
                 print(f"pretrain: {error}; going back to the one before", file=sys.stderr)
                 continue
             self._last_good = step
@@ -114,15 +120,27 @@ class Checkpoints:
         return 0
 
     def load(self, step: int) -> tuple[dict[str, NDArray[Any]], Any]:
-        """(arrays, record) of the checkpoint after ``step`` steps; UserError if it is damaged."""
+        """(arrays, record) of the checkpoint after ``step`` steps.
+
+        Raises DamagedCheckpointError, a UserError, if it is damaged.
+        """
         path = self.path(step)
-        try:
-            with files.local_file(path) as local, np.load(local, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            record = json.loads(arrays.pop(_RECORD).tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"checkpoint {path} is damaged ({reason})") from None
+        with files.local_file(path) as local:
+            try:
+                with np.load(local, allow_pickle=False) as stored:
+                    # We compress nothing: what is larger inside than outside is not from us.
+                    if sum(part.file_size for part in stored.zip.infolist()) > os.path.getsize(
+                        local
+                    ):
+                        raise ValueError("compressed")
+                    arrays = {name: stored[name] for name in stored.files}
+                record = parse_json(arrays.pop(_RECORD).tobytes(), _RECORD, "it is not ours")
+            # What zipfile and numpy raise for damaged bytes has no end: NotImplementedError,
+            # RuntimeError, MemoryError, TokenError, struct.error, …
+            except Exception as error:
+                raise DamagedCheckpointError(
+                    f"checkpoint {path} is damaged ({one_line(error)[:200]})"
+                ) from None
         return arrays, record
 
     def delete_all(self) -> None:

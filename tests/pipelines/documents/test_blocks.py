@@ -5,9 +5,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import itertools
 import json
 import lzma
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -320,3 +322,82 @@ def test_patterns_that_match_nothing(tmp_path):
         match([str(tmp_path / "missing.txt")])
     with pytest.raises(UserError, match="no file matches|no such file"):
         match([str(tmp_path)])
+
+
+def parquet(texts: list[str]) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(pa.table({"text": texts}), content)
+    return content.getvalue()
+
+
+LONG = "x" * 51
+WIKI = '<doc id="1">\nT\n\n%s\n</doc>\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "location", "options"),
+    [
+        ("a.txt", f"one\n{LONG}\r\n{'y' * 50}\r\n".encode(), ":2", {}),
+        ("a.txt.gz", gzip.compress(f"one\n{'x' * 5000}\n{'y' * 50}".encode()), ":2", {}),
+        ("a.jsonl", as_jsonl(["one", "z" * 60, "y" * 29]), ":2", {}),
+        ("a.tsv", f"text\none\n{LONG}\n{'y' * 50}\n".encode(), ":3", {}),
+        ("a.txt", b"one\n\n" + b"x\n" * 26 + b"\n" + b"y" * 50, ":3", {"b": "blank_line"}),
+        ("a.txt", f"one\n\nx\n{LONG}\nx\n\n{'y' * 50}".encode(), ":3", {"b": "blank_line"}),
+        ("a.wiki", "".join(WIKI % t for t in ("one", LONG, "y" * 46)).encode(), ":6", {}),
+        ("a.wiki", "".join(WIKI % t for t in ("one", "x\n" * 25, "y")).encode(), ":6", {}),
+        ("a.parquet", parquet(["one", LONG, "y" * 50]), ": row 2", {}),
+    ],
+    ids=lambda value: "data" if isinstance(value, bytes) else None,
+)
+def test_records_longer_than_the_limit(tmp_path, name, data, location, options):
+    path = tmp_path / name
+    path.write_bytes(data)
+    options = {"max_record_bytes": 50, "document_boundary": options.get("b", "line")}
+    expected = (
+        rf"{name}{location}: longer than 50 bytes; split the record, raise --max_record_bytes, "
+    )
+    with pytest.raises(UserError, match=expected):
+        read_texts(path, **options)
+    one, rest = read_texts(path, on_bad_record="drop", **options)
+    assert one == "one"
+    assert set(rest) == {"y"}
+    counts = total_counts(path, on_bad_record="drop", **options)
+    assert counts["documents_in"] == 3
+    assert counts["documents_dropped_too_long"] == 1
+
+
+@pytest.mark.parametrize("row", ["x" * 60, f'"{"x" * 60}"', '"' + "x\n" * 26 + '"'])
+def test_a_row_of_csv_longer_than_the_limit(tmp_path, row):
+    path = tmp_path / "a.csv"
+    path.write_text(f"text\none\n{row}\ntwo\n")
+    with pytest.raises(
+        UserError, match=r"a.csv:3: not valid CSV .a row of more than 50 characters"
+    ):
+        read_texts(path, max_record_bytes=50, on_bad_record="drop")
+    assert len(read_texts(path, max_record_bytes=100)) == 3
+
+
+def test_of_a_long_line_only_a_part_is_in_memory(tmp_path):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"x" * 30_000_000 + b"\nend\n", 1))
+    tracemalloc.start()
+    try:
+        assert read_texts(path, max_record_bytes=1000, on_bad_record="drop") == ["end"]
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_lines_of_ranges_with_a_long_line(tmp_path):
+    path = tmp_path / "corpus.txt"
+    lines = ["one", "x" * 500, "two", "three"]
+    path.write_text("\n".join(lines))
+    options = InputFormat(max_record_bytes=10, on_bad_record="drop")
+    edges = [*range(0, 510, 70), None]
+    found = [
+        text
+        for start, end in itertools.pairwise(edges)
+        for block in read_blocks(FileRange(str(path), start, end), options)
+        for text in block.texts()
+    ]
+    assert found == ["one", "two", "three"]

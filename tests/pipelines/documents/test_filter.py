@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import pytest
@@ -67,3 +68,19 @@ def test_a_filter_that_fails_is_named_with_the_document():
         load_filter("own_filters:broken")(b"ein Text")
     with pytest.raises(UserError, match="returned None; it must return True"):
         load_filter("own_filters:mute")(b"ein Text")
+
+
+def test_a_filter_that_ends_the_program_does_not_end_the_stage(tmp_path):
+    (tmp_path / "leaving_filters.py").write_text("import sys\ndef leave(text):\n    sys.exit(0)\n")
+    importlib.invalidate_caches()
+    with pytest.raises(UserError, match="leaving_filters:leave: raised SystemExit .0. on a docu"):
+        load_filter("leaving_filters:leave")(b"ein Text")
+    for name, code, raised in (
+        ("exiting", "raise SystemExit(0)", "SystemExit .0."),
+        ("failing", "1 / 0", "ZeroDivisionError .division by zero."),
+        ("unparsed", "def", "SyntaxError .invalid syntax"),
+    ):
+        (tmp_path / f"{name}_filters.py").write_text(code)
+        importlib.invalidate_caches()
+        with pytest.raises(UserError, match=f"importing {name}_filters raised {raised}.*; correct"):
+            load_filter(f"{name}_filters:judge")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -7,8 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
-from trainer.finetuning.task import first_token_classifier
+from pipelines.records.ragged import Ragged
+from trainer.finetuning.encoded import EncodedTexts, run_model
+from trainer.finetuning.task import (
+    TASK_FILE,
+    FinetunedTask,
+    first_token_classifier,
+    load_finetuned,
+    read_task,
+)
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_text_classifier import BertTextClassifier
 
@@ -65,3 +76,74 @@ def test_it_has_the_classifiers_variables_and_gradients(classifier: Any) -> None
     assert max(float(jnp.abs(g).max()) for g in expected.values()) > 0.1
     for name, gradient in expected.items():
         np.testing.assert_allclose(found[name], gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_no_numbers_are_refused(classifier: Any, value: float) -> None:
+    model, bias = first_token_classifier(classifier), classifier.output_dense.bias
+    tokens = Ragged(np.array([1, 2, 1, 2, 3], np.int32), np.array([0, 2, 5]))
+    encoded = EncodedTexts(tokens, np.array([2, 3]), np.array([False, False]), 12, 0)
+    assert np.isfinite(run_model(model, encoded, 2)).all()
+    before = np.asarray(bias)
+    bias.assign(np.array([0, value, 0]))
+    with pytest.raises(UserError, match="gives NaN or infinity for 2 of 2 texts"):
+        run_model(model, encoded, 2)
+    bias.assign(before)
+
+
+TASK = {
+    "task": "classification",
+    "classes": ["bad", "good"],
+    "text_field": "text",
+    "text_pair_field": "",
+    "label_field": "label",
+    "seq_length": 128,
+}
+
+
+def test_the_file_of_a_task(tmp_path: Path) -> None:
+    path = tmp_path / TASK_FILE
+    path.write_text(json.dumps(TASK))
+    expected = FinetunedTask("classification", ("bad", "good"), "text", "", "label", 128)
+    assert read_task(str(path)) == expected
+    path.write_text(json.dumps(TASK | {"task": "regression", "classes": []}))
+    assert read_task(str(path)).classes == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"classes": "ng"}, "classes is not a list of names"),
+        ({"classes": ["a", 1]}, "classes is not a list of names"),
+        ({"classes": ["a", [1]]}, "classes is not a list of names"),
+        ({"classes": ["a", "\ud800"]}, "classes is not a list of names"),
+        ({"classes": ["a", ""]}, "classes is not a list of names"),
+        ({"classes": None}, "classes is not a list of names"),
+        ({"classes": ["a", "a"]}, "two classes have one name"),
+        ({"classes": []}, "task is 'classification' with 0 classes"),
+        ({"task": "regression"}, "task is 'regression' with 2 classes"),
+        ({"task": ["x"]}, "task is"),
+        ({"seq_length": "128"}, "seq_length is not a length"),
+        ({"seq_length": True}, "seq_length is not a length"),
+        ({"text_field": 5}, "the name of a field is no text"),
+        ({"more": 5}, "not the fields of a task"),
+    ],
+)
+def test_what_fine_tuning_did_not_write_is_refused(
+    tmp_path: Path, changed: dict[str, Any], problem: str
+) -> None:
+    path = tmp_path / TASK_FILE
+    path.write_text(json.dumps(TASK | changed))
+    with pytest.raises(UserError, match=f"{TASK_FILE} is damaged: {problem}.*; fine-tune again"):
+        read_task(str(path))
+
+
+def test_the_classes_of_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / TASK_FILE).write_text(json.dumps(TASK))
+
+    class Loaded:
+        preprocessor, num_classes = object(), 3
+
+    monkeypatch.setattr(BertTextClassifier, "from_preset", lambda folder: Loaded)
+    with pytest.raises(UserError, match="has 2 classes, which the model beside it does not give"):
+        load_finetuned(str(tmp_path))

@@ -206,3 +206,70 @@ def test_preset_of_shorter_rows_serves_other_tasks(preset: Path) -> None:
     masked_lm = trainer.models.BertMaskedLM.from_preset(str(preset))
     assert masked_lm.preprocessor.sequence_length == 8, "not the default of 512"
     assert masked_lm.predict(["a b"], verbose=0).shape[0] == 1
+
+
+def test_a_task_without_the_weights_of_its_head(preset: Path) -> None:
+    (preset / "task.weights.h5").unlink()
+    assert "has no file task.weights.h5" in _message(preset)
+    fresh = trainer.models.TextClassifier.from_preset(str(preset), num_classes=3)
+    assert fresh.num_classes == 3
+    assert trainer.models.BertMaskedLM.from_preset(str(preset)) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("num_layers", value) for value in (0, -1, 10**12, 10**7, 10**400, "2", 1.5, None, True)),
+        *(("hidden_dim", value) for value in (10**9, [8], {"a": 1})),
+        ("num_heads", 0),
+        ("vocabulary_size", 10**9),
+        *(("dropout", value) for value in (float("nan"), "0.1", float("inf"))),
+        ("exact_gelu", "yes"),
+    ],
+)
+def test_arguments_that_cannot_be_are_one_line(preset: Path, name: str, value: object) -> None:
+    _edit(preset / "config.json", lambda content: content["config"].update({name: value}))
+    assert "config.json: " in _message(preset)
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value"),
+    [
+        ("task.json", "num_classes", 0),
+        ("task.json", "num_classes", 10**12),
+        ("task.json", "num_classes", 10**9),
+        ("task.json", "num_classes", "2"),
+        ("task.json", "dropout", "x"),
+        ("task.json", "activation", "no_such"),
+        ("preprocessor.json", "sequence_length", "8"),
+        ("preprocessor.json", "sequence_length", -1),
+        ("preprocessor.json", "truncate", 5),
+        ("tokenizer.json", "lowercase", "no"),
+        ("tokenizer.json", "split", False),
+    ],
+)
+def test_arguments_of_a_task_that_cannot_be(
+    preset: Path, file: str, name: str, value: object
+) -> None:
+    _edit(preset / file, lambda content: content["config"].update({name: value}))
+    assert f"{file}: " in _message(preset)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_hidden_layers", 10**7),
+        ("hidden_size", "8"),
+        ("num_attention_heads", 0),
+    ],
+)
+def test_hugging_face_arguments_that_cannot_be(huggingface: Path, key: str, value: object) -> None:
+    _edit(huggingface / "config.json", lambda content: content.update({key: value}))
+    assert "config.json: " in _message(huggingface)
+
+
+@pytest.mark.parametrize("name", ["config.json", "task.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"[]", b'{"config": 5, "class_name": []}'])
+def test_json_that_is_none_of_ours(preset: Path, name: str, content: bytes) -> None:
+    (preset / name).write_bytes(content)
+    assert name in _message(preset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import zipfile
 from pathlib import Path
 
@@ -104,3 +105,83 @@ def test_a_pickle_is_not_loaded(tmp_path):
     assert zipfile.is_zipfile(path)
     with pytest.raises(UserError, match="damaged"):
         checkpoints.load(1)
+
+
+def npz(**members: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    text = f"{header}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+def a_record(text: bytes) -> bytes:
+    content = io.BytesIO()
+    np.save(content, np.frombuffer(text, np.uint8))
+    return npz(**{"record.json.npy": content.getvalue()})
+
+
+def compressed() -> bytes:
+    content = io.BytesIO()
+    np.savez_compressed(
+        content, **{"record.json": np.frombuffer(b"{}", np.uint8)}, a=np.zeros(9999)
+    )
+    return content.getvalue()
+
+
+def with_flags(offset: int, value: int) -> bytes:
+    """A checkpoint whose member claims another compression method, or to be encrypted."""
+    data = bytearray(a_record(b"{}"))
+    for signature, at in ((b"PK\x03\x04", offset), (b"PK\x01\x02", offset + 2)):
+        data[data.index(signature) + at] = value
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_flags(8, 99),
+        with_flags(6, 1),
+        npz(**{"record.json.npy": npy("{'descr': '<f8', 'shape': (1000000000000000,)}")}),
+        npz(**{"record.json.npy": npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1L")}),
+        npz(
+            **{
+                "record.json.npy": npy(
+                    f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({1 << 60},)}}"
+                )
+            }
+        ),
+        npz(**{"record.json.npy": npy("(" * 5000)}),
+        npz(a=b"x"),
+        a_record(b"[" * 100_000),
+        a_record(b"[1]"),
+        compressed(),
+        b"\x93NUMPY",
+    ],
+    ids="method encrypted shape token memory deep other record list bomb npy".split(),
+)
+def test_whatever_is_wrong_with_one_the_one_before_is_taken(tmp_path, capsys, content):
+    checkpoints = Checkpoints(str(tmp_path), keep=3)
+    save(checkpoints, 1)
+    Path(checkpoints.path(2)).write_bytes(content)
+    assert checkpoints.newest() == 1
+    said = capsys.readouterr().err
+    assert "step-00000002.npz is damaged (" in said
+    assert said.count("\n") == 1
+
+
+def test_a_checkpoint_that_cannot_be_reached_is_not_passed_over(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(str(tmp_path), keep=3)
+    save(checkpoints, 1)
+
+    def fail(path):
+        raise UserError(f"{path}: cannot be reached")
+
+    monkeypatch.setattr("trainer.pretraining.checkpoints.files.local_file", fail)
+    with pytest.raises(UserError, match="cannot be reached"):
+        checkpoints.newest()

@@ -1,0 +1,68 @@
+"""What the system and the libraries raise for causes outside this program, as one line for the user.
+
+A command prints that line and exits with status 2; what has none is a fault of ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from pipelines.errors import UserError
+
+# Libraries in other languages, and Beam's workers, pass the system's errors on as text.
+_KNOWN_TEXTS = (
+    (
+        r"\[Errno (28|122)\]|No space left on device|Disk quota exceeded",
+        "the disk is full; free some space and run again",
+    ),
+    (
+        r"\[Errno 27\]|File too large",
+        "a file would become larger than the system allows; see ulimit -f, or choose another disk",
+    ),
+    (
+        r"\bMemoryError\b|RESOURCE_EXHAUSTED|[Oo]ut of memory|Unable to allocate|bad_alloc",
+        "there is not enough memory; ask for less, such as a smaller batch or model",
+    ),
+)
+_SYSTEM_ERROR = re.compile(r"\[Errno \d+\] (.+?)(?: \[while running|\\n|\n|$)")
+_OF_THE_NETWORK = ("aiohttp", "botocore", "gcsfs", "google", "requests", "s3fs", "urllib3")
+
+
+def describe_error(error: BaseException) -> str | None:
+    """The line for an error, None if it is ours."""
+    text = one_line(error)
+    if isinstance(error, UserError):
+        return text
+    if line := _describe_text(f"{type(error).__name__}: {text}"):
+        return line
+    if type(error).__module__.split(".")[0] in _OF_THE_NETWORK:
+        return f"{text[:200]}; check the network, the names of buckets and your credentials"
+    if not isinstance(error, OSError):
+        return None
+    if error.errno == errno.ENOENT and not error.filename:
+        return "the working folder is no longer there; change to another one"
+    path = f"{error.filename}: " if error.filename else ""
+    return f"{path}{error.strerror or text}; check the path and its permissions"
+
+
+def describe_traceback(traceback: str) -> str | None:
+    """As ``describe_error``, for the text that Beam makes of an error in a worker."""
+    kinds: list[type[UserError]] = [UserError, *UserError.__subclasses__()]
+    names = "|".join(re.escape(f"{kind.__module__}.{kind.__name__}") for kind in kinds)
+    match = re.search(rf"(?:{names}): (.*?)(?: \[while running|\\n|\n|$)", traceback)
+    if match:
+        return match[1].strip()
+    if line := _describe_text(traceback):
+        return line
+    match = _SYSTEM_ERROR.search(traceback)
+    return f"{match[1].strip()}; check the path and its permissions" if match else None
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without ends of lines, or its class where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _describe_text(text: str) -> str | None:
+    return next((line for known, line in _KNOWN_TEXTS if re.search(known, text)), None)
