@@ -338,7 +338,7 @@ WIKI = '<doc id="1">\nT\n\n%s\n</doc>\n'
     ("name", "data", "location", "options"),
     [
         ("a.txt", f"one\n{LONG}\r\n{'y' * 50}\r\n".encode(), ":2", {}),
-        ("a.txt.gz", gzip.compress(f"one\n{'x' * 5000}\n{'y' * 50}".encode()), ":2", {}),
+        ("a.txt.gz", gzip.compress(f"one\n{'x' * 5000}\n{'y' * 50}".encode(), mtime=0), ":2", {}),
         ("a.jsonl", as_jsonl(["one", "z" * 60, "y" * 29]), ":2", {}),
         ("a.tsv", f"text\none\n{LONG}\n{'y' * 50}\n".encode(), ":3", {}),
         ("a.txt", b"one\n\n" + b"x\n" * 26 + b"\n" + b"y" * 50, ":3", {"b": "blank_line"}),

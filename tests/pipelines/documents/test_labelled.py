@@ -130,10 +130,14 @@ def test_csv_rows_over_several_lines_keep_their_place(tmp_path: Path) -> None:
         ("x.jsonl.gz", b"plain text", "damaged or truncated"),
         (
             "x.jsonl.gz",
-            gzip.compress(b'{"text": "a", "label": 1}\n' * 50)[:-9],
+            gzip.compress(b'{"text": "a", "label": 1}\n' * 50, mtime=0)[:-9],
             "damaged or truncated",
         ),
-        ("x.jsonl.gz", gzip.compress(b"{}" * 99)[:10] + b"no deflate", "damaged or truncated"),
+        (
+            "x.jsonl.gz",
+            gzip.compress(b"{}" * 99, mtime=0)[:10] + b"no deflate",
+            "damaged or truncated",
+        ),
         ("x.jsonl", b'{"text": "a", "label": NaN}\n', r":1: .*'label' holds no label but NaN"),
         ("x.doc", b"", r"unknown kind of file; name it \.jsonl"),
     ],
