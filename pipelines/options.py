@@ -8,7 +8,7 @@ under which heading ``--help`` lists it. A plain default is an option that decid
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 # The heading of what a command cannot do without, and of what most runs should set.
 CHOOSE = "what you must choose"
@@ -18,14 +18,15 @@ def option(
     default: Any = dataclasses.MISSING,
     *,
     group: str | None = None,
-    decides: bool = True,
+    decides: bool | Literal["unless default"] = True,
     metavar: str | None = None,
 ) -> Any:
     """A field of a config; without ``default`` the user must give it.
 
     group: the heading it stands under in ``--help``.
     decides: whether an output made with another value is another output. Where files lie, and what
-        is only watched or kept, decides nothing.
+        is only watched or kept, decides nothing. "unless default": an option that is younger than
+        outputs there may be; at its default they stay the same outputs.
     metavar: what stands for its value in ``--help``, such as ``DIR``; default: by its type.
     """
     metadata = {"group": group, "decides": decides, "metavar": metavar}
@@ -34,8 +35,12 @@ def option(
 
 def deciding_fields(config: Any) -> dict[str, Any]:
     """The fields that decide the bytes of the output: what a manifest holds of the config."""
-    deciding = {
-        field.name for field in dataclasses.fields(config) if field.metadata.get("decides", True)
-    }
     values = dataclasses.asdict(config)
-    return {name: value for name, value in values.items() if name in deciding}
+    deciding = {}
+    for field in dataclasses.fields(config):
+        decides = field.metadata.get("decides", True)
+        if decides == "unless default":
+            decides = values[field.name] != field.default
+        if decides:
+            deciding[field.name] = values[field.name]
+    return deciding

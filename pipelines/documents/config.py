@@ -34,8 +34,11 @@ class InputFormat:
     """A record that is no document (invalid JSON or UTF-8, missing field): stop with its file and
     line, or drop and count it."""
 
-    max_record_bytes: int = option(LONGEST_RECORD, group=READING, decides=False, metavar="N")
-    """A record (a line, or the lines of one document) with more bytes than these is a bad one."""
+    max_record_bytes: int = option(
+        LONGEST_RECORD, group=READING, decides="unless default", metavar="N"
+    )
+    """The most bytes that a record (a line, or the lines of one document) may have; a longer one is
+    no document."""
 
     filter: str | None = option(None, group=READING, metavar="MODULE:FUNCTION")
     """A function of your own, module:function, that gets each document's text and returns True to

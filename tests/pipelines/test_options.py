@@ -27,3 +27,12 @@ def test_deciding_fields_are_all_but_those_that_say_otherwise() -> None:
 def test_a_field_without_default_must_be_given() -> None:
     with pytest.raises(TypeError, match="folder"):
         Recipe(spoons=2)
+
+
+def test_a_younger_option_decides_unless_it_is_at_its_default() -> None:
+    @dataclass(frozen=True)
+    class Younger(Recipe):
+        limit: int = option(10, decides="unless default")
+
+    assert deciding_fields(Younger(folder="a")) == deciding_fields(Recipe(folder="a"))
+    assert deciding_fields(Younger(folder="a", limit=9))["limit"] == 9

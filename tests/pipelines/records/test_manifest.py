@@ -9,19 +9,9 @@ import pytest
 
 from pipelines import files
 from pipelines.errors import UserError
-from pipelines.records.codec import Field
-from pipelines.records.manifest import MANIFEST, Manifest, check_balance, read_manifest
+from pipelines.records.manifest import MANIFEST, check_balance, read_manifest
 from pipelines.records.output_folder import finish_output
-from pipelines.records.shards import ShardInfo
-
-MADE = Manifest(
-    stage="tokenize",
-    config={"seed": 1},
-    counts={"rows": 5},
-    facts={"seq_length": 8},
-    schema=(Field("row_id", "uint64"), Field("token_ids", "uint16", True)),
-    splits={"train": (ShardInfo("train-00000-of-00001.tfrecord", 5, 100, "0" * 64),)},
-)
+from tests.pipelines.records.made import MADE
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"stage": "tokenize"}', b"\xff"])

@@ -11,21 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.records.codec import Field
-from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
+from pipelines.records.manifest import MANIFEST, RUN, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output, read_run
-from pipelines.records.shards import ShardInfo
+from tests.pipelines.records.made import MADE, SHARD
 
 _ROOT = Path(__file__).resolve().parents[3]
-SHARD = "train-00000-of-00001.tfrecord"
-MADE = Manifest(
-    stage="tokenize",
-    config={"seed": 1},
-    counts={"rows": 5},
-    facts={"seq_length": 8},
-    schema=(Field("row_id", "uint64"), Field("token_ids", "uint16", True)),
-    splits={"train": (ShardInfo(SHARD, 5, 100, "0" * 64),)},
-)
 
 
 def prepare(folder, *, seed=1, overwrite=False, stage="tokenize", **options):

@@ -1,0 +1,17 @@
+"""The manifest of a small output, for tests that need no rows."""
+
+from __future__ import annotations
+
+from pipelines.records.codec import Field
+from pipelines.records.manifest import Manifest
+from pipelines.records.shards import ShardInfo
+
+SHARD = "train-00000-of-00001.tfrecord"
+MADE = Manifest(
+    stage="tokenize",
+    config={"seed": 1},
+    counts={"rows": 5},
+    facts={"seq_length": 8},
+    schema=(Field("row_id", "uint64"), Field("token_ids", "uint16", True)),
+    splits={"train": (ShardInfo(SHARD, 5, 100, "0" * 64),)},
+)
