@@ -6,7 +6,6 @@ rows of its data, and only then appears, by one rename. ``card.md`` in each says
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from pipelines import files
 from pipelines.command import RunOptions, say
 from pipelines.errors import UserError
+from pipelines.json_file import read_json
 from pipelines.options import CHOOSE, option
 from pipelines.real_paths import is_inside, real_path
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
@@ -147,9 +147,9 @@ def _is_finished(flag: str, folder: str, run: Manifest, *, overwrite: bool) -> b
             )
         return False
     try:
-        if json.loads(files.read_bytes(files.join(folder, RUN)))["inputs"] == _inputs(run):
+        if read_json(files.join(folder, RUN))["inputs"] == _inputs(run):
             return True
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, OSError, KeyError):
         pass  # Whatever it was made from, it does not say so.
     raise UserError(
         f"--{flag} {folder}: holds the export of another run; choose another folder or add "

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines import files
 from pipelines.errors import UserError
+from pipelines.json_file import read_json
 
 IDENTITY = "identity.json"
 METRICS = "metrics.jsonl"
@@ -60,7 +61,7 @@ def read_identity(output: str) -> dict[str, Any]:
     """``deciding`` and ``config`` of the run in a folder. Raises UserError where there is none."""
     path = files.join(output, IDENTITY)
     try:
-        identity = json.loads(files.read_bytes(path))
+        identity = read_json(path, "start the run over with --overwrite")
         return {"deciding": dict(identity["deciding"]), "config": dict(identity["config"])}
     except FileNotFoundError:
         raise UserError(

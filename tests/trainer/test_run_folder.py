@@ -40,7 +40,7 @@ def test_a_claimed_folder_takes_the_same_run_only(tmp_path):
 def test_what_is_no_run_is_told(tmp_path):
     with pytest.raises(UserError, match=r"holds no pretraining run: no identity\.json; name"):
         read_identity(str(tmp_path))
-    for content in ("{", json.dumps({"deciding": 1, "config": {}}), "[]"):
+    for content in ("{", json.dumps({"deciding": 1, "config": {}}), "[]", "[" * 100_000):
         (tmp_path / IDENTITY).write_text(content)
-        with pytest.raises(UserError, match="is damaged; start the run over with --overwrite"):
+        with pytest.raises(UserError, match="is damaged.*; start the run over with --overwrite"):
             read_identity(str(tmp_path))
