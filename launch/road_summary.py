@@ -67,7 +67,7 @@ _SENTENCES: dict[str, Callable[[Manifest, Mapping[str, Any]], str]] = {
         f"{_rows_full(manifest):.1%} full, {run['megabytes_per_second']:.1f} MB/s"
     ),
     "mask": lambda manifest, run: (
-        f"{manifest.counts['examples']:,} examples, {run['examples_per_second']:,} examples/s"
+        f"{manifest.counts['examples']:,} examples, {run['examples_per_second']:,.0f} examples/s"
     ),
     "pretrain": lambda manifest, run: (
         f"{manifest.counts['steps']:,} steps, {run['rows_per_second']:,.0f} rows/s"
