@@ -153,6 +153,6 @@ def test_a_split_that_is_a_path_is_refused(tmp_path, rows_dir):
     manifest = (rows / "manifest.json").read_text()
     for name in ("../x", str(tmp_path / "x")):
         (rows / "manifest.json").write_text(manifest.replace('"validation":', f'"{name}":'))
-        with pytest.raises(UserError, match="is no name of a split"):
+        with pytest.raises(UserError, match="is not a valid name of a split"):
             run(MaskStageConfig(input=str(rows), output=str(tmp_path / "out")))
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]

@@ -45,7 +45,7 @@ _SHARD = ("splits", "train", 0)
         ((*_SHARD, "bytes"), 1.5, "bytes of .* is 1.5"),
         ((*_SHARD, "sha256"), "00", "has no SHA-256"),
         ((*_SHARD, "sha256"), 7, "not a manifest"),
-        (("splits", "../x"), [], "'../x' is no name of a split"),
+        (("splits", "../x"), [], "'../x' is not a valid name of a split"),
         (("splits",), [], "splits is not of type dict"),
         (("counts", "rows"), True, "the count rows is True"),
         (("facts", "seq_length"), 0, "seq_length is 0"),
