@@ -53,7 +53,9 @@ def _open(path: str) -> int:
         ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UserError(f"--output: {path} is not a regular file; remove it or choose another folder")
+        raise UserError(
+            f"--output: {path} is not a regular file; remove it or choose another folder"
+        )
     return descriptor
 
 

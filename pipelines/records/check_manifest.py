@@ -42,7 +42,9 @@ def check_manifest(data: dict[str, Any]) -> None:
     _check_facts(data["facts"])
     records = 0
     for split, shards in data["splits"].items():
-        _demand(_SPLIT_NAME.fullmatch(split) is not None, f"{split!r} is not a valid name of a split")
+        _demand(
+            _SPLIT_NAME.fullmatch(split) is not None, f"{split!r} is not a valid name of a split"
+        )
         records += sum(_check_shard(split, shard) for shard in shards)
         _check_numbers(split, shards)
     counted = data["counts"].get(_ROWS.get(data["stage"], ""), records)
