@@ -13,7 +13,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipelines.command import RunOptions, run_command
+from pipelines.command.run import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
 from pipelines.records.output_folder import read_run

@@ -27,9 +27,9 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
+from pipelines.command.known_errors import describe_error, describe_traceback, one_line
 from pipelines.errors import UserError
-from pipelines.known_errors import describe_error, describe_traceback, one_line
-from pipelines.remote import uses_emulator
+from pipelines.storage.remote import uses_emulator
 
 _LOCAL_RUNNERS = (
     "DirectRunner",

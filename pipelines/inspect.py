@@ -6,15 +6,15 @@ import sys
 from collections import deque
 from dataclasses import dataclass
 
-from pipelines import files
-from pipelines.command import RunOptions, run_command
+from pipelines.command.options import CHOOSE, option
+from pipelines.command.run import RunOptions, run_command
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
 from pipelines.records.codec import record_layout
 from pipelines.records.manifest import MANIFEST, Manifest, open_shard, read_manifest
 from pipelines.records.shards import ShardInfo, local_copy
 from pipelines.records.tf_example import parsing_schema
 from pipelines.stage import print_summary, row_ratios
+from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, check_vocabulary, read_vocabulary
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipelines import files
-from pipelines.command import RunOptions, say
-from pipelines.options import deciding_fields
+from pipelines.command.options import deciding_fields
+from pipelines.command.run import RunOptions, say
 from pipelines.records.codec import Schema
 from pipelines.records.manifest import Manifest, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output, read_run
 from pipelines.records.shards import ShardInfo
+from pipelines.storage import files
 
 START_SECONDS = 10.0
 _SHARED_EVENLY = 0.9

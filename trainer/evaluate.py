@@ -14,12 +14,12 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipelines import files
-from pipelines.command import RunOptions, say
+from pipelines.command.options import CHOOSE, option
+from pipelines.command.run import RunOptions, say
 from pipelines.documents.labelled import Fields, describe_empty
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
 from pipelines.stage import StageRun
+from pipelines.storage import files
 from trainer.finetuning.encoded import describe_truncation, run_model
 from trainer.finetuning.examples import VALIDATION, read_examples
 from trainer.finetuning.scores import describe_classes, score, score_each_class

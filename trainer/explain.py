@@ -13,10 +13,10 @@ from functools import partial
 
 import numpy as np
 
-from pipelines import files
-from pipelines.command import RunOptions, say
+from pipelines.command.options import CHOOSE, option
+from pipelines.command.run import RunOptions, say
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
+from pipelines.storage import files
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.logs.metrics import read_metrics

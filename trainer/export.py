@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipelines import files
-from pipelines.command import RunOptions, say
+from pipelines.command.options import CHOOSE, option
+from pipelines.command.run import RunOptions, say
 from pipelines.errors import UserError
-from pipelines.json_file import read_json
-from pipelines.options import CHOOSE, option
-from pipelines.real_paths import is_inside, real_path
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
 from pipelines.records.output_folder import finish_output, read_run
-from pipelines.replace_folder import publish_folder, recover_folder
+from pipelines.storage import files
+from pipelines.storage.json_file import read_json
+from pipelines.storage.real_paths import is_inside, real_path
+from pipelines.storage.replace_folder import publish_folder, recover_folder
 from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE
 from trainer.presets.card import write_card
 from trainer.presets.trained_model import (

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from pipelines import files
-from pipelines.command import RunOptions, say
-from pipelines.options import deciding_fields
+from pipelines.command.options import deciding_fields
+from pipelines.command.run import RunOptions, say
 from pipelines.stage import StageRun
+from pipelines.storage import files
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import describe_truncation
 from trainer.finetuning.output import (

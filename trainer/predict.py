@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import files
-from pipelines.command import RunOptions, say
+from pipelines.command.options import CHOOSE, option
+from pipelines.command.run import RunOptions, say
 from pipelines.documents.labelled import Fields, LabelledText, describe_empty, read_labelled
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
-from pipelines.real_paths import refuse_overlap
+from pipelines.storage import files
+from pipelines.storage.real_paths import refuse_overlap
 from trainer.finetuning.encoded import describe_truncation, encode_texts, run_model
 from trainer.finetuning.predictions import check_format, encode_predictions
 from trainer.finetuning.scores import probabilities

@@ -12,11 +12,11 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from pipelines import files
-from pipelines.command import RunOptions, say
+from pipelines.command.run import RunOptions, say
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST
 from pipelines.records.output_folder import prepare_output
+from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.data.prefetch import Prefetcher
 from trainer.pretraining.check_config import check_config, check_devices

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import files
-from pipelines.command import RunOptions, say
+from pipelines.command.options import CHOOSE, option
+from pipelines.command.run import RunOptions, say
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
+from pipelines.storage import files
 from trainer.data.batches import BatchMaker
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster

@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
-from pipelines.json_file import read_json
+from pipelines.storage import files
+from pipelines.storage.json_file import read_json
 
 IDENTITY = "identity.json"
 METRICS = "metrics.jsonl"

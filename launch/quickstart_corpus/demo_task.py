@@ -17,8 +17,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from pipelines import files
-from pipelines.command import RunOptions, run_command
+from pipelines.command.options import CHOOSE, option
+from pipelines.command.run import RunOptions, run_command
 from pipelines.documents.blocks import content_id, read_blocks
 from pipelines.documents.config import CorpusConfig, describe_inputs, paths_read
 from pipelines.documents.formats import resolve_format
@@ -26,8 +26,8 @@ from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import open_content
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key, uniform
-from pipelines.options import CHOOSE, option
 from pipelines.stage import StageRun, print_summary
+from pipelines.storage import files
 
 _PASSAGE_WORDS = 48
 _PAIRS_PER_DOCUMENT = 8

@@ -21,9 +21,9 @@ from launch.quickstart_corpus.docstring_sources import (
     is_prose,
     text_key,
 )
+from pipelines.command.options import CHOOSE, option
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
-from pipelines.options import CHOOSE, option
 from pipelines.records.ragged import Ragged, offsets_of
 from trainer.finetuning.near_duplicates import group_signatures, sign_keys
 

@@ -29,12 +29,12 @@ from launch.quickstart_corpus.docstring_sources import (
     read_docstrings,
 )
 from launch.quickstart_corpus.docstring_task import DocstringsConfig, choose
-from pipelines import files
-from pipelines.command import RunOptions, run_command
+from pipelines.command.run import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, check_balance, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output
 from pipelines.records.shards import ShardInfo, file_sha256
+from pipelines.storage import files
 
 # Generated clients are hundreds of MB of one pattern: only so much of each package is read.
 _PACKAGE_SOURCE_BYTES = 24_000_000

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import files
 from pipelines.documents.bad_record import BadRecord
 from pipelines.documents.config import InputFormat
 from pipelines.documents.filter import load_filter
@@ -25,6 +24,7 @@ from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import split_extension
 from pipelines.errors import UserError
 from pipelines.records.ragged import offsets_of
+from pipelines.storage import files
 
 # A block is large enough that the cost per block vanishes, small enough that a worker holds many.
 BLOCK_BYTES = 1 << 20

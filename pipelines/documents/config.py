@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines import files
+from pipelines.command.options import CHOOSE, option
 from pipelines.documents.filter import load_filter
 from pipelines.documents.line_ranges import LONGEST_RECORD
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
+from pipelines.storage import files
 
 READING = "how the input is read"
 Format = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet", "wikiextractor"]

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pipelines import files
 from pipelines.documents.bad_record import BadRecord, Location, decode
 from pipelines.documents.blocks import content_id
 from pipelines.documents.fields import (
@@ -27,6 +26,7 @@ from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import named_errors, split_extension
 from pipelines.documents.tables import Record
 from pipelines.errors import UserError
+from pipelines.storage import files
 
 
 @dataclass(frozen=True)

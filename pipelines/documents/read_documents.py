@@ -20,8 +20,8 @@ from pipelines.documents.blocks import (
 from pipelines.documents.config import InputFormat
 from pipelines.documents.labelled import Fields, LabelledText, read_file
 from pipelines.documents.line_ranges import FileRange
-from pipelines.files import FileInfo
 from pipelines.records.manifest import check_balance
+from pipelines.storage.files import FileInfo
 
 RANGES_READ, BLOCKS_SENT, BLOCKS_ARRIVED = "ranges_read", "blocks_sent", "blocks_arrived"
 

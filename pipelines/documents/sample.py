@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines import files
 from pipelines.documents.blocks import DocumentBlock, read_blocks
 from pipelines.documents.config import InputFormat
 from pipelines.documents.formats import resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import open_content, split_extension
 from pipelines.errors import UserError
+from pipelines.storage import files
 
 _SAMPLED_FILES = 4
 _SAMPLED_BYTES = 2 << 20  # of each

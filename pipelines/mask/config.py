@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.command.options import CHOOSE, option
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
 
 Strategy = Literal["token", "whole_word", "span"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)

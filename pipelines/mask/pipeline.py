@@ -16,9 +16,8 @@ from functools import partial
 import apache_beam as beam
 import numpy as np
 
-from pipelines import files
 from pipelines.beam_runner import Finish, run_pipeline
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.records.dense_rows import dense_rows
@@ -26,6 +25,7 @@ from pipelines.records.manifest import Manifest, check_balance, open_shard, read
 from pipelines.records.ragged import Columns, Ragged, offsets_of
 from pipelines.records.shards import ShardInfo, shard_name, write_shard
 from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
+from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import (
     VOCABULARY_FILE,

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
-from pipelines.json_file import read_json
 from pipelines.records.check_manifest import check_manifest
 from pipelines.records.codec import Field, Schema
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import ShardInfo, ShardReader, local_copy
+from pipelines.storage import files
+from pipelines.storage.json_file import read_json
 
 MANIFEST = "manifest.json"
 RUN = "run.json"

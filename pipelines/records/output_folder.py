@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
-from pipelines.folder_lock import lock_folder
-from pipelines.real_paths import refuse_overlap
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
 from pipelines.records.shards import SHARD_NAME
+from pipelines.storage import files
+from pipelines.storage.folder_lock import lock_folder
+from pipelines.storage.real_paths import refuse_overlap
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.codec import Schema, decode_records, encode_records, schema_of
 from pipelines.records.ragged import Columns
 from pipelines.records.tf_example import decode_examples, encode_examples
 from pipelines.records.tfrecord import TFRecordReader, write_tfrecord
+from pipelines.storage import files
 
 # A group is what random access decompresses. English rows of 512, bytes a token and random rows a
 # second on one core: groups of 1 1.86 and 54,000, of 8 1.63 and 35,000, of 64 1.57 and 11,000.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
+from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 
 VOCABULARY_FILE = "vocab.txt"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.command import RunOptions, run_command
+from pipelines.command.run import RunOptions, run_command
 from pipelines.tokenize.config import TokenizeConfig
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from pipelines.command.options import CHOOSE, option
 from pipelines.documents.config import CorpusConfig
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
 
 _LIMITS = {"seq_length": (8, 65535), "num_shards": (1, 99999), "short_seq_prob": (0, 1)}
 _ONLY_FOR_EXAMPLES: tuple[str, ...] = ("label_field", "text_pair_field")

@@ -21,9 +21,8 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from pipelines import files
 from pipelines.beam_runner import Finish, run_pipeline, runs_here
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments, check_reading
 from pipelines.documents.sample import sample_input
@@ -41,6 +40,7 @@ from pipelines.stage import (
     run_stage,
     shards_written,
 )
+from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig

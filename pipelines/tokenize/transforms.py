@@ -15,7 +15,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from pipelines import files
 from pipelines.documents.blocks import DocumentBlock
 from pipelines.documents.read_documents import LabelledBlock
 from pipelines.errors import UserError
@@ -28,6 +27,7 @@ from pipelines.records.ragged import (
 from pipelines.records.shards import write_records, write_shard
 from pipelines.records.writer_process import write_records_apart
 from pipelines.stage import Report
+from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.config import TokenizeConfig

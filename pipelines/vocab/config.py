@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from pipelines.command.options import CHOOSE, deciding_fields, option
 from pipelines.documents.config import READING, CorpusConfig
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, deciding_fields, option
 from pipelines.text.vocabulary import SPECIAL_TOKENS
 
 # What stands under READING and WORDS decides how words are counted, see ``counting_fields``.

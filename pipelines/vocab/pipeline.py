@@ -17,16 +17,16 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines import files
 from pipelines.beam_runner import Finish, run_pipeline
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input
 from pipelines.errors import UserError
-from pipelines.real_paths import real_path, refuse_overlap
 from pipelines.records.manifest import Manifest
 from pipelines.stage import Plan, StageRun, run_stage
+from pipelines.storage import files
+from pipelines.storage.real_paths import real_path, refuse_overlap
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.count_words import CountWords, gather_counts, split_documents

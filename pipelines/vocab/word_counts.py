@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import files
 from pipelines.errors import UserError
-from pipelines.json_file import parse_json
+from pipelines.storage import files
+from pipelines.storage.json_file import parse_json
 
 _KIND = "bertmill word counts 1"
 # Words are cut by their checksum, so that many workers can add them up.

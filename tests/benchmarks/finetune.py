@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from pipelines import files
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.documents.labelled import Fields, read_labelled
+from pipelines.storage import files
 from pipelines.tokenize.config import TokenizeConfig
 
 WAYS = {

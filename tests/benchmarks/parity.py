@@ -14,10 +14,10 @@ from itertools import islice, pairwise
 
 from tabulate import tabulate
 
-from pipelines import files
 from pipelines.documents.blocks import read_blocks
 from pipelines.documents.config import InputFormat
 from pipelines.documents.line_ranges import FileRange
+from pipelines.storage import files
 from pipelines.text.vocabulary import SPECIAL_TOKENS
 from pipelines.text.vocabulary_source import VocabularySource, load_vocabulary
 from pipelines.tokenize.encode import Encoder

@@ -34,7 +34,7 @@ def measure(corpus: Path, options: argparse.Namespace, output: Path) -> float:
 
 def run_and_report(arguments: list[str]) -> None:
     """The measured process."""
-    from pipelines.command import parse_command
+    from pipelines.command.run import parse_command
     from pipelines.tokenize.config import TokenizeConfig
     from pipelines.tokenize.pipeline import tokenize
 

@@ -25,9 +25,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipelines import files
 from pipelines.documents.blocks import FileRange, read_blocks
 from pipelines.documents.config import InputFormat
+from pipelines.storage import files
 
 
 def write_copies(patterns: list[str], folder: Path, times: int) -> int:

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pipelines import files
 from pipelines.documents.blocks import FileRange, read_blocks
 from pipelines.documents.config import InputFormat
+from pipelines.storage import files
 
 _SIZE = 30522
 

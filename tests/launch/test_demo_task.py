@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from launch.quickstart_corpus.demo_task import DemoTaskConfig, make_task
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 
 

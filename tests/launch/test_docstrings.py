@@ -28,7 +28,7 @@ from launch.quickstart_corpus.docstring_task import (
     share_fairly,
 )
 from launch.quickstart_corpus.docstrings import make_docstrings
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.vocab.config import VocabConfig
 

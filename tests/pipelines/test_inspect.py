@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.inspect import InspectConfig, describe_records, inspect
 from pipelines.mask.config import MaskStageConfig

@@ -158,7 +158,7 @@ def make_examples(tmp_path_factory) -> Callable[..., Path]:
     """``make_examples(rows, **options)``: the output of the real stage mask over some rows."""
 
     def make(rows: Path, **options) -> Path:
-        from pipelines.command import RunOptions
+        from pipelines.command.run import RunOptions
         from pipelines.mask.config import MaskStageConfig
         from pipelines.mask.pipeline import mask
 
@@ -175,7 +175,7 @@ def finished_run(make_rows, tmp_path_factory) -> Path:
     """A finished pretraining run of 20 steps, all logged, with checkpoints after 14 and 20; without
     dropout, so that the losses of its rows make up those of its steps. Not to be written to."""
     pytest.importorskip("keras")
-    from pipelines.command import RunOptions
+    from pipelines.command.run import RunOptions
     from trainer.pretrain import pretrain
     from trainer.pretraining.config import PretrainConfig
     from trainer.pretraining.startup import without_tensorflow

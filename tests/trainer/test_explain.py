@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.records.shards import ShardReader

@@ -17,7 +17,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 keras = pytest.importorskip("keras")
 
-from pipelines.command import RunOptions  # noqa: E402
+from pipelines.command.run import RunOptions  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
 from pipelines.records.manifest import read_manifest  # noqa: E402
 from trainer.export import ExportConfig, export  # noqa: E402
@@ -196,7 +196,7 @@ def test_killed_between_its_renames_it_finds_its_way_back(run, tmp_path, monkeyp
     script = (
         "import os, signal, sys\n"
         "from trainer.export import ExportConfig, export\n"
-        "from pipelines.command import RunOptions\n"
+        "from pipelines.command.run import RunOptions\n"
         "rename, left = os.rename, [int(sys.argv[3])]\n"
         "def killing(*paths):\n"
         "    rename(*paths)\n"

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.documents.labelled import LabelledText
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions, parse_command
+from pipelines.command.run import RunOptions, parse_command
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary

@@ -11,7 +11,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pipelines.command import RunOptions  # noqa: E402
+from pipelines.command.run import RunOptions  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
 from trainer.pretrain import pretrain  # noqa: E402
 from trainer.pretraining.config import PretrainConfig  # noqa: E402

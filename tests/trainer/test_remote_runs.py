@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import files
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.manifest import read_manifest
+from pipelines.storage import files
 from tests.command_process import TINY, CommandProcess, flags_of, run_command_process
 from trainer.pretrain import pretrain
 from trainer.pretraining.checkpoints import Checkpoints

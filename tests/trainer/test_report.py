@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("keras")
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.report import ReportConfig, report

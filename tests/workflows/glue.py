@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.pretraining.startup import without_tensorflow

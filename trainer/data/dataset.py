@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, read_manifest
 from pipelines.records.shards import ShardInfo
+from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, check_vocabulary, read_vocabulary
 

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.shards import ShardInfo, damaged_shard, file_sha256
+from pipelines.storage import files
 
 FETCHING_THREADS = 4
 # Pauses before another attempt, in seconds; the filesystem's own retries come on top.

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import files
 from pipelines.errors import UserError
+from pipelines.storage import files
 from trainer.data.dataset import TRAIN, Dataset
 
 _ENTRY = re.compile(r"(?P<shard>\S.*?)(?:\s+(?P<first>\d+)(?:-(?P<last>\d+))?)?")

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+from pipelines.command.options import CHOOSE, option
 from pipelines.errors import UserError
-from pipelines.options import CHOOSE, option
 
 _DATA, _TRAINING, _RUNS = "data", "training", "seed and restarts"
 _METRICS = {

@@ -17,9 +17,9 @@ from typing import IO, Any
 import numpy as np
 from tabulate import tabulate
 
-from pipelines import files
 from pipelines.documents.labelled import Fields, LabelledText
-from pipelines.replace_folder import publish_folder
+from pipelines.storage import files
+from pipelines.storage.replace_folder import publish_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.run import RunResult
 from trainer.finetuning.scores import mean_and_spread

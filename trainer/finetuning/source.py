@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import files
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
+from pipelines.storage import files
 from trainer.finetuning.task import fingerprints
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
-from pipelines.json_file import read_json
 from pipelines.records.manifest import MANIFEST
 from pipelines.records.shards import file_sha256
+from pipelines.storage import files
+from pipelines.storage.json_file import read_json
 
 PRESET_FOLDER = "preset"
 TASK_FILE = "bertmill_task.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.command import say
+from pipelines.command.run import say
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 from trainer.finetuning.config import FinetuneConfig

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.json_file import read_json
+from pipelines.storage.json_file import read_json
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_masked_lm import BertMaskedLM
 from trainer.models.bert_text_classifier import BertTextClassifier

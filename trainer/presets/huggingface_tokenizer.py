@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.json_file import read_json
+from pipelines.storage.json_file import read_json
 from pipelines.text.words import MAX_WORD_CHARACTERS
 from trainer.presets.check_arguments import check_arguments
 from trainer.presets.fetch import fetch_file, find_file

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
-from pipelines.known_errors import one_line
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Writing the JSON files of presets; ``pipelines.json_file`` reads them."""
+"""Writing the JSON files of presets; ``pipelines.storage.json_file`` reads them."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
-from pipelines.json_file import read_json
-from pipelines.known_errors import one_line
+from pipelines.storage.json_file import read_json
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_text_classifier import BertTextClassifier
 from trainer.models.sizes import count_weights

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.manifest import MANIFEST, Manifest
+from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.finetuning.task import PRESET_FOLDER
 from trainer.pretraining.plan import PORTABLE_HEAD

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
+from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
-from pipelines.known_errors import one_line
 
 
 def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import files
+from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
-from pipelines.json_file import parse_json
-from pipelines.known_errors import one_line
+from pipelines.storage import files
+from pipelines.storage.json_file import parse_json
 from trainer.run_folder import CHECKPOINTS
 
 _NAME = re.compile(r"step-(\d{8,})\.npz")

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipelines.command.options import CHOOSE, option
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
-from pipelines.options import CHOOSE, option
 from trainer.models.sizes import dimensions_of
 
 _DIMENSIONS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")

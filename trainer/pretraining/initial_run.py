@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, read_manifest
+from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from trainer.run_folder import WEIGHTS
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.command.options import deciding_fields
 from pipelines.errors import UserError
-from pipelines.options import deciding_fields
 from trainer.data.batches import Batch, BatchMaker
 from trainer.data.dataset import TRAIN, Dataset, open_datasets
 from trainer.data.mixture import weigh_by_temperature

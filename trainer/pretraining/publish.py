@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import files
 from pipelines.records.manifest import Manifest
 from pipelines.records.output_folder import finish_output
+from pipelines.storage import files
 from pipelines.text.vocabulary_source import save_vocabulary
 from trainer.data.batches import BatchMaker
 from trainer.pretraining.logs.metrics import read_metrics

@@ -23,7 +23,7 @@ from pipelines.documents import blocks as documents
 from pipelines.documents.blocks import FileRange, content_id, plan_ranges, read_blocks
 from pipelines.documents.config import InputFormat
 from pipelines.errors import UserError
-from pipelines.files import match
+from pipelines.storage.files import match
 
 TEXTS = ["One document.", "Zwei Wörter\u0085und ein NEL", "三\u2028 lines?", "a\ttab"]
 

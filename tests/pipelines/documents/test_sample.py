@@ -8,13 +8,13 @@ import re
 
 import pytest
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.documents import sample as input_sample
-from pipelines.files import match
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import read_manifest
 from pipelines.stage import START_SECONDS, Plan, print_plan
+from pipelines.storage.files import match
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.pipeline import learn_vocabulary
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import files
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.records.manifest import read_manifest
+from pipelines.storage import files
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
 from tests.command_process import TINY, flags_of, run_command_process

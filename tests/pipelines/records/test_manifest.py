@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, check_balance, read_manifest
 from pipelines.records.output_folder import finish_output
+from pipelines.storage import files
 from tests.pipelines.records.made import MADE
 
 

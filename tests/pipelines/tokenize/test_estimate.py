@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.command import RunOptions, parse_command
+from pipelines.command.run import RunOptions, parse_command
 from pipelines.errors import UserError
-from pipelines.files import match
 from pipelines.records.manifest import read_manifest
+from pipelines.storage.files import match
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import _plan, tokenize

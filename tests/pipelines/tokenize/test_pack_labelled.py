@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest, read_split
 from pipelines.records.ragged import Ragged, concatenate

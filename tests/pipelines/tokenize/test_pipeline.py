@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.documents.blocks import content_id
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest, read_split

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.command import RunOptions
+from pipelines.command.run import RunOptions
 from pipelines.documents.blocks import make_block
 from pipelines.errors import UserError
 from pipelines.keyed_random import bernoulli, fold, purpose_key

@@ -17,7 +17,7 @@ keras = pytest.importorskip("keras")
 if keras.config.backend() != "jax":
     pytest.skip("needs the JAX backend", allow_module_level=True)
 
-from pipelines.command import RunOptions  # noqa: E402
+from pipelines.command.run import RunOptions  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
 from pipelines.records.manifest import read_manifest  # noqa: E402
 from trainer.export import ExportConfig, export  # noqa: E402

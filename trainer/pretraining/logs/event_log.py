@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from pipelines import files
+from pipelines.storage import files
 from trainer.run_folder import TENSORBOARD
 
 # What an event file's name must hold for TensorBoard to find it.

@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import IO
 
-from pipelines import files
 from pipelines.errors import UserError
+from pipelines.storage import files
 
 # Between calls of ``publish``, a remote file is at most about this far behind.
 _SECONDS_BETWEEN_UPLOADS = 30

@@ -12,8 +12,8 @@ import json
 import time
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
+from pipelines.storage import files
 from trainer.pretraining.logs.event_log import encode_event, encode_header, prepare_event_file
 from trainer.pretraining.logs.growing_file import GrowingFile
 from trainer.run_folder import METRICS

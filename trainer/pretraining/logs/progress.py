@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipelines.command import say
+from pipelines.command.run import say
 
 
 class Progress:

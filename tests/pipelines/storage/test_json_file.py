@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from pipelines import json_file
 from pipelines.errors import UserError
-from pipelines.json_file import read_json
+from pipelines.storage import json_file
+from pipelines.storage.json_file import read_json
 
 
 def test_an_object_comes_back(tmp_path):

@@ -1,8 +1,8 @@
 """Files, local or at ``scheme://`` (``gs://`` …), behind one handful of verbs.
 
-Local paths use the standard library alone; others go through ``pipelines.remote``. What is published
-appears whole or not at all: it is written under a unique temporary name beside its final place and
-renamed.
+Local paths use the standard library alone; others go through ``pipelines.storage.remote``. What is
+published appears whole or not at all: it is written under a unique temporary name beside its final place
+and renamed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pipelines import remote
 from pipelines.errors import UserError
-from pipelines.remote import FileInfo, has_wildcards
+from pipelines.storage import remote
+from pipelines.storage.remote import FileInfo, has_wildcards
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 TEMPORARY = ".incomplete-"

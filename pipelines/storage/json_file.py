@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipelines import files
 from pipelines.errors import UserError
+from pipelines.storage import files
 
 # A manifest of 200,000 shards is smaller.
 _MOST_BYTES = 64 << 20

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from pipelines.files import TEMPORARY, make_folder
+from pipelines.storage.files import TEMPORARY, make_folder
 
 _OLD = ".replaced-"
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from pipelines import files
 from pipelines.errors import UserError, nearest
+from pipelines.storage import files
 
 _MOST_BYTES = 1 << 20
 _MOST_NODES = 10_000

@@ -7,8 +7,8 @@ import uuid
 
 import pytest
 
-from pipelines import files
 from pipelines.errors import UserError
+from pipelines.storage import files
 
 pytest.importorskip("fsspec")
 

@@ -12,15 +12,15 @@ from typing import Literal
 import pytest
 import yaml
 
-from pipelines.command import RunOptions, parse_command, run_command
-from pipelines.config_file import dump_config, stage_of
+from pipelines.command.config_file import dump_config, stage_of
+from pipelines.command.parse import field_texts
+from pipelines.command.run import RunOptions, parse_command, run_command
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskStageConfig
-from pipelines.parse_command import field_texts
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.vocab.config import VocabConfig
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True, kw_only=True)

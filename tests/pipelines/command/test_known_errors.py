@@ -7,8 +7,8 @@ import errno
 import numpy as np
 import pytest
 
+from pipelines.command.known_errors import describe_error, describe_traceback
 from pipelines.errors import UserError
-from pipelines.known_errors import describe_error, describe_traceback
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.replace_folder import publish_folder, recover_folder
+from pipelines.storage.replace_folder import publish_folder, recover_folder
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 def fill(folder, text):
@@ -57,7 +57,7 @@ def test_a_link_stays_a_link(tmp_path):
 
 _HOLDING = """
 import os, sys
-from pipelines.replace_folder import publish_folder
+from pipelines.storage.replace_folder import publish_folder
 rename, stop = os.rename, int(sys.argv[2])
 renamed = [0]
 def waiting(*paths):

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pipelines.beam_import import import_beam
-from pipelines.config_file import dump_config
-from pipelines.known_errors import describe_error
-from pipelines.parse_command import RunOptions, parse_command
+from pipelines.command.config_file import dump_config
+from pipelines.command.known_errors import describe_error
+from pipelines.command.parse import RunOptions, parse_command
 
 Config = TypeVar("Config", bound=Any)
 

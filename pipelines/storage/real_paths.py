@@ -6,9 +6,9 @@ import os
 import posixpath
 from collections.abc import Iterable, Mapping
 
-from pipelines import files
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST
+from pipelines.storage import files
 
 
 def real_path(path: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import folder_lock
 from pipelines.errors import UserError
-from pipelines.folder_lock import lock_folder
+from pipelines.storage import folder_lock
+from pipelines.storage.folder_lock import lock_folder
 
 
 def test_a_lock_whose_file_is_gone_is_none(tmp_path, monkeypatch):

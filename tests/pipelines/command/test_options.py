@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipelines.options import CHOOSE, deciding_fields, option
+from pipelines.command.options import CHOOSE, deciding_fields, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ from itertools import pairwise
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from pipelines.beam_import import import_beam
-from pipelines.config_file import section_as_flags
+from pipelines.command.config_file import section_as_flags
+from pipelines.command.options import CHOOSE
 from pipelines.errors import UserError, nearest
-from pipelines.options import CHOOSE
 
 Config = TypeVar("Config", bound=Any)
 

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from pipelines.errors import UserError
-from pipelines.files import is_remote
+from pipelines.storage.files import is_remote
 
 _held: dict[str, int] = {}
 
