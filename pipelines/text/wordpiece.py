@@ -45,13 +45,18 @@ class WordIds(dict[str, tuple[int, ...]]):
         return WordIds, self._arguments
 
 
-def split_word(word: str, vocabulary: Vocabulary) -> tuple[int, ...] | None:
-    """The ids of the pieces of a word, longest first; None where they cannot cover it."""
+def split_word(
+    word: str, vocabulary: Vocabulary, *, continues: bool = False
+) -> tuple[int, ...] | None:
+    """The ids of the pieces of a word, longest first; None where they cannot cover it.
+
+    ``continues``: it is what is left of a word, so its first piece continues it too.
+    """
     index, mark, longest = vocabulary.index, vocabulary.suffix_indicator, vocabulary.longest
     ids: list[int] = []
     start = 0
     while start < len(word):
-        prefix = mark if start else ""
+        prefix = mark if start or continues else ""
         for end in range(min(len(word), start + longest), start, -1):
             piece = index.get(prefix + word[start:end])
             if piece is not None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from pipelines.command.options import CHOOSE, deciding_fields, option
 from pipelines.documents.config import READING, CorpusConfig
 from pipelines.errors import UserError
+from pipelines.text.extended_vocabulary import extended_size
 from pipelines.text.vocabulary import SPECIAL_TOKENS
+from pipelines.text.vocabulary_source import VocabularySource
 
 # What stands under READING and WORDS decides how words are counted, see ``counting_fields``.
+PRESET = "going on from a published model"
 WORDS, LEARNING, TF_TEXT = "which words count", "learning pieces", "with --algorithm tf_text"
+_NOT_WITH_PRESET = ("vocab_size", "algorithm", "reserved_tokens", "suffix_indicator", "prune")
 _AT_LEAST_ONE = (
     *("min_count", "max_input_tokens", "max_token_length", "max_unique_chars"),
     *("num_iterations", "upper_thresh"),
@@ -25,6 +29,10 @@ class VocabConfig(CorpusConfig):
     Example: --input corpus/*.txt --output runs/vocab --vocab_size 16000
     """
 
+    input: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="FILE")
+    """Files, folders or glob patterns, local or on any filesystem of fsspec (gs://, s3:// …);
+    .gz, .bz2 and .zst are decompressed. Needed unless --from_preset is all."""
+
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write (local or gs://…)."""
 
@@ -32,16 +40,24 @@ class VocabConfig(CorpusConfig):
     """Entries in the vocabulary, reserved tokens included. 8,000 to 16,000 suit corpora below some
     100 MB and small models; 30,522 is BERT's."""
 
+    from_preset: str | None = option(None, group=PRESET, decides=False, metavar="DIR")
+    """A folder of a KerasHub or Hugging Face preset, whose vocabulary is taken instead of learned: what
+    trainer.pretrain --initial_preset needs. With --input it is judged by those documents."""
+
+    extend: int = option(0, group=PRESET, decides="unless default", metavar="N")
+    """Pieces to add to the preset's, those that shorten the words of --input most: in the slots that it
+    leaves unused, then behind its end. All others keep their ids."""
+
     algorithm: Literal["wordpiece", "tf_text"] = option("wordpiece", group=LEARNING)
     """wordpiece: exactly vocab_size entries, fewest pieces per word; tf_text: tensorflow_text's
     reference learner, entry for entry."""
 
-    lowercase: bool = option(True, group=WORDS)
-    """Fold case before counting words; false where case tells names or nouns apart. Later stages
-    follow the vocabulary."""
+    lowercase: bool | None = option(None, group=WORDS)
+    """Fold case before counting words (default: true, or the preset's); false where case tells names
+    or nouns apart. Later stages follow the vocabulary."""
 
     strip_accents: bool | None = option(None, group=WORDS)
-    """Remove accents before counting words; default: the same as lowercase."""
+    """Remove accents before counting words; default: the same as lowercase, or the preset's."""
 
     reserved_tokens: tuple[str, ...] = option(SPECIAL_TOKENS, group=LEARNING, metavar="TOKEN")
     """Entries that stand first, in this order; later stages need the five of the default."""
@@ -89,6 +105,19 @@ class VocabConfig(CorpusConfig):
 
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
+        if self.extend < 0 or (self.extend and not self.from_preset):
+            raise UserError(
+                f"--extend {self.extend}: a number of pieces to add to the vocabulary of --from_preset"
+            )
+        if not self.input and (self.extend or not self.from_preset):
+            raise UserError("--input: name the documents to learn from")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if self.from_preset and field.name in _NOT_WITH_PRESET and value != field.default:
+                raise UserError(
+                    f"--{field.name} {value}: --from_preset brings a vocabulary of its own; leave one "
+                    "of them out"
+                )
         repeated = sorted({t for t in self.reserved_tokens if self.reserved_tokens.count(t) > 1})
         if repeated:
             raise UserError(f"--reserved_tokens: {', '.join(repeated)} named twice; name each once")
@@ -121,6 +150,30 @@ class VocabConfig(CorpusConfig):
             raise UserError(
                 f"--held_out_fraction {self.held_out_fraction}: must be at least 0 and below 1"
             )
+
+    def resolve(self, preset: VocabularySource | None) -> VocabConfig:
+        """The config with what its defaults stand for; ``preset``: the vocabulary of --from_preset.
+
+        Raises UserError for what contradicts that.
+        """
+        lowercase, strip_accents = self.lowercase, self.strip_accents
+        if preset is None:
+            lowercase = True if lowercase is None else lowercase
+            strip_accents = lowercase if strip_accents is None else strip_accents
+            return replace(self, lowercase=lowercase, strip_accents=strip_accents)
+        for name in ("lowercase", "strip_accents"):
+            asked, has = getattr(self, name), getattr(preset, name)
+            if asked not in (None, has):
+                raise UserError(
+                    f"--{name} {str(asked).lower()}: the vocabulary of {self.from_preset} has "
+                    f"{str(has).lower()}; leave it out"
+                )
+        return replace(
+            self,
+            lowercase=preset.lowercase,
+            strip_accents=preset.strip_accents,
+            vocab_size=extended_size(preset.vocabulary, self.extend),
+        )
 
     def counting_fields(self) -> dict[str, Any]:
         """The fields that decide which words are counted, and how often."""

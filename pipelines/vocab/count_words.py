@@ -39,7 +39,7 @@ def split_documents(texts: Iterable[str], config: VocabConfig) -> list[bytes]:
     They are counted as UTF-8, which splits faster than strings and takes less memory.
     """
     separated = separate_words(
-        "\n".join(texts), lowercase=config.lowercase, strip_accents=bool(config.strip_accents)
+        "\n".join(texts), lowercase=bool(config.lowercase), strip_accents=bool(config.strip_accents)
     )
     return [word for piece in separated for word in piece.encode().split()]
 

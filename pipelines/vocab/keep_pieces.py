@@ -31,11 +31,12 @@ class KeptPieces:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The pieces of a tree, bool[N] each: ``may_keep``, those that a threshold may keep, and
-    ``is_new``, those of them that are neither reserved nor single characters."""
+    """The pieces of a tree, bool[N] each: ``may_keep``, those that a threshold may keep; ``is_given``,
+    those that the vocabulary has anyway; ``is_new``, those that may be kept and would be new."""
 
     tree: PieceTree
     may_keep: NDArray[np.bool_]
+    is_given: NDArray[np.bool_]
     is_new: NDArray[np.bool_]
     num_iterations: int
 

@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from pipelines.text.extended_vocabulary import extend_vocabulary
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.words import can_continue
-from pipelines.vocab.keep_pieces import Candidates
+from pipelines.vocab.find_pieces import find_tokens, plain_beginning_with
+from pipelines.vocab.keep_pieces import Candidates, KeptPieces
 from pipelines.vocab.piece_tree import Remainders, build_tree, find_remainders
 from pipelines.vocab.prune_pieces import count_uses, prune_pieces
 from pipelines.vocab.select_words import SelectedWords, nth_highest
@@ -90,15 +93,40 @@ def check_room(
         )
 
 
+def learn_extension(
+    words: SelectedWords, old: Vocabulary, number: int, num_iterations: int = 4
+) -> LearnedVocabulary:
+    """Learns the ``number`` pieces beyond an old vocabulary that shorten the words most.
+
+    A character that the old one lacks is a piece like others: it counts as one saved wherever new
+    pieces begin with it, because without it a word cannot be spelled at all. Old pieces that occur
+    more rarely than any candidate are left out of account. New pieces are in the order of their use,
+    ties alphabetically; where they get their ids, ``extend_vocabulary`` says.
+    """
+    mark = old.suffix_indicator
+    learner = _Learner(find_remainders(words), old.tokens, mark, number, num_iterations, True)
+    threshold, pieces = learner.choose_extension() if number else (0, [])
+    tokens = list(extend_vocabulary(old, pieces).tokens)
+    reason = None
+    if len(pieces) < number:
+        reason = f"the words hold only {len(pieces)} pieces that {old.source} does not have"
+    return LearnedVocabulary(tokens, threshold, words, reason)
+
+
 @dataclass(frozen=True)
 class _Learner:
-    """Chooses ``room`` pieces of words; each way gives a threshold and them in their order."""
+    """Chooses ``room`` pieces of words; each way gives a threshold and them in their order.
+
+    ``given``: the tokens that are there already; ``extends``: they are a whole vocabulary, so that
+    single characters are there only if they are given.
+    """
 
     remainders: Remainders
-    reserved_tokens: Sequence[str]
+    given: Sequence[str]
     suffix_indicator: str
     room: int
     num_iterations: int
+    extends: bool = False
 
     def choose_commonest(self) -> tuple[int, list[str]]:
         """The pieces that the published algorithm gives the highest counts, and its threshold."""
@@ -110,12 +138,8 @@ class _Learner:
 
     def choose_shortest(self) -> tuple[int, list[str]]:
         """The pieces that shorten the words most, by use, and the threshold of the candidates."""
-        room, wanted = self.room, _CANDIDATES * self.room
-        candidates = self._grow(max(self._sufficient_threshold(wanted), _RAREST_CANDIDATE))
-        kept = candidates.search(wanted)
-        while candidates.count_new(kept.ever) < _FEWEST_CANDIDATES * room and kept.threshold > 2:
-            candidates = self._grow(2) if candidates.tree.threshold > 2 else candidates
-            kept = candidates.keep(kept.threshold - 1)
+        room = self.room
+        candidates, kept = self._find_candidates(_CANDIDATES * room)
         if candidates.count_new(kept.ever) < room:
             candidates = self._grow(1)
             kept = candidates.keep(kept.threshold)
@@ -127,12 +151,36 @@ class _Learner:
             pieces += self._top(candidates, others, tree.counts, room - len(pieces))
         return kept.threshold, pieces
 
+    def choose_extension(self) -> tuple[int, list[str]]:
+        """As ``choose_shortest``, where the words are split by the given pieces too."""
+        candidates, kept = self._find_candidates(_CANDIDATES * self.room)
+        if candidates.count_new(kept.ever) < self.room:
+            candidates = self._grow(1)
+            kept = candidates.keep(1)
+        tree, given = candidates.tree, candidates.is_given
+        chosen = prune_pieces(tree, kept.ever & candidates.is_new, self.room, given)
+        uses = count_uses(tree, chosen | given)
+        return kept.threshold, self._top(candidates, chosen, uses, self.room)
+
+    def _find_candidates(self, wanted: int) -> tuple[Candidates, KeptPieces]:
+        """What a threshold keeps that gives so many pieces; of a small corpus as much as there is."""
+        # As many of the commonest words as there are given tokens may be among these.
+        number = wanted + len(self.given) if self.extends else wanted
+        candidates = self._grow(max(self._sufficient_threshold(number), _RAREST_CANDIDATE))
+        kept = candidates.search(wanted)
+        fewest = _FEWEST_CANDIDATES * self.room
+        while candidates.count_new(kept.ever) < fewest and kept.threshold > 2:
+            candidates = self._grow(2) if candidates.tree.threshold > 2 else candidates
+            kept = candidates.keep(kept.threshold - 1)
+        return candidates, kept
+
     def _grow(self, threshold: int) -> Candidates:
         tree = build_tree(self.remainders, threshold)
-        may_keep = ~tree.plain_beginning_with(self.suffix_indicator)
-        is_new = may_keep & (tree.length > 1)
-        is_new[tree.find_tokens(self.reserved_tokens, self.suffix_indicator)] = False
-        return Candidates(tree, may_keep, is_new, self.num_iterations)
+        may_keep = ~plain_beginning_with(tree, self.suffix_indicator)
+        is_given = np.zeros(len(tree.length), np.bool_)
+        is_given[find_tokens(tree, self.given, self.suffix_indicator)] = True
+        is_new = may_keep & ~is_given & ((tree.length > 1) | self.extends)
+        return Candidates(tree, may_keep, is_given, is_new, self.num_iterations)
 
     def _sufficient_threshold(self, number: int) -> int:
         """A threshold that surely keeps ``number`` pieces, from the counts of whole words alone.

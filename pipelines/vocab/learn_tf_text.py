@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.vocab.find_pieces import find_pieces, find_tokens, plain_beginning_with
 from pipelines.vocab.learn import LearnedVocabulary
 from pipelines.vocab.piece_tree import PieceTree, Remainders, build_tree, find_remainders
 from pipelines.vocab.select_words import SelectedWords
@@ -109,12 +110,12 @@ def _grow(
     has_twins = bool(remainders.words.beginning_with(joiner).any())
     tree = build_tree(remainders, 1 if has_twins else threshold, joined=not joiner)
     is_new = tree.length > 1
-    is_new[tree.find_tokens(reserved_tokens, joiner)] = False
+    is_new[find_tokens(tree, reserved_tokens, joiner)] = False
     twins = []
     if has_twins:
-        for piece in np.flatnonzero(tree.plain_beginning_with(joiner)).tolist():
+        for piece in np.flatnonzero(plain_beginning_with(tree, joiner)).tolist():
             (token,) = tree.tokens(np.array([piece]), joiner)
-            twin = tree.find(token.removeprefix(joiner), continued=True)
+            twin = int(find_pieces(tree, [token.removeprefix(joiner)], continued=True)[0])
             twins.append((piece, twin))
             is_new[piece] &= bool(is_new[twin])
     pairs = np.array(twins, np.int64).reshape(-1, 2)

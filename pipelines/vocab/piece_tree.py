@@ -11,7 +11,6 @@ Everything here is exact 64-bit integer arithmetic and does not depend on the or
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -75,6 +74,14 @@ class PieceTree:
         bounds = self.first.tolist()
         return [slice(*pair) for pair in reversed(list(pairwise(bounds))[2:])]
 
+    @cached_property
+    def first_character(self) -> NDArray[np.int32]:
+        """The single character that each piece begins with, int32[N]."""
+        first = np.arange(len(self.parent), dtype=np.int32)
+        for level in reversed(self.levels_from_longest):
+            first[level] = first[self.parent[level]]
+        return first
+
     def whole_words(self) -> NDArray[np.bool_]:
         """Marks the pieces that are all of a word, bool[N]."""
         marked = np.zeros(len(self.length), np.bool_)
@@ -96,43 +103,6 @@ class PieceTree:
                 begins.tolist(), lengths.tolist(), self.continued[pieces].tolist(), strict=True
             )
         ]
-
-    def find(self, text: str, *, continued: bool) -> int | None:
-        """The id of the piece with these characters, None where the tree has none."""
-        alphabet = self.remainders.words.alphabet
-        if not text or not set(text) <= set(alphabet) or len(text) > len(self.first) - 2:
-            return None
-        piece = -1
-        for length, character in enumerate(text, 1):
-            level = slice(self.first[length], self.first[length + 1])
-            same = (self.parent[level] == piece) & (self.rank[level] == alphabet.index(character))
-            matches = np.flatnonzero(same & (self.continued[level] == continued))
-            if not len(matches):
-                return None
-            piece = int(level.start + matches[0])
-        return piece
-
-    def find_tokens(self, tokens: Iterable[str], suffix_indicator: str) -> list[int]:
-        """The ids of all pieces that read as one of these vocabulary entries."""
-        pieces = [self.find(token, continued=False) for token in tokens]
-        if suffix_indicator:
-            pieces += [
-                self.find(token.removeprefix(suffix_indicator), continued=True)
-                for token in tokens
-                if token.startswith(suffix_indicator)
-            ]
-        return [piece for piece in pieces if piece is not None]
-
-    def plain_beginning_with(self, prefix: str) -> NDArray[np.bool_]:
-        """Marks the plain pieces longer than ``prefix`` that begin with it, bool[N]."""
-        marked = np.zeros(len(self.parent), np.bool_)
-        piece = self.find(prefix, continued=False)
-        if piece is not None:
-            marked[piece] = True
-            for level in reversed(self.levels_from_longest):
-                marked[level] |= marked[self.parent[level]]
-            marked[piece] = False
-        return marked
 
 
 def _group(keys: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,10 +26,12 @@ from pipelines.records.manifest import Manifest
 from pipelines.stage import Plan, StageRun, run_stage
 from pipelines.storage import files
 from pipelines.storage.real_paths import real_path, refuse_overlap
+from pipelines.text.preset_vocabulary import load_preset_vocabulary
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.count_words import CountWords, gather_counts, split_documents
-from pipelines.vocab.publish import learn_and_publish
+from pipelines.vocab.publish import learn_and_publish, publish_preset
 from pipelines.vocab.word_counts import (
     WordCounts,
     is_word_counts,
@@ -47,14 +48,18 @@ _LEARNING_SECONDS = 2e-5
 def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     config.check()
-    if config.strip_accents is None:
-        config = replace(config, strip_accents=config.lowercase)
-    inputs = config.match_input()
+    preset = load_preset_vocabulary(config.from_preset) if config.from_preset else None
+    old = preset.vocabulary if preset else None
+    config = config.resolve(preset)
+    inputs = config.match_input() if config.input else []
     run = StageRun(
         "vocab",
         config,
-        {"files": describe_inputs(inputs)},
-        {"input": paths_read(config, inputs)},
+        {"files": describe_inputs(inputs), **({"preset": old.fingerprint} if old else {})},
+        {
+            "input": paths_read(config, inputs),
+            "from_preset": [config.from_preset] if config.from_preset else [],
+        },
         (VOCABULARY_FILE, *_counts_beside(config)),
     )
     # Before the output is touched: the file may hold other words.
@@ -62,22 +67,28 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
 
     def build(pipeline: beam.Pipeline) -> None:
         documents = ReadDocuments(inputs, config)
-        finish = partial(_count_and_learn, run=run, ranges=len(documents.ranges))
+        finish = partial(_count_and_learn, run=run, ranges=len(documents.ranges), old=old)
         _ = pipeline | documents | CountWords(config) | Finish(finish)
 
     def work() -> None:
+        if old and not inputs:
+            publish_preset(old, run)
+            return
         if counted:
             print(f"vocab: words counted before, from {config.word_counts}", file=sys.stderr)
-            learn_and_publish(counted, run)
+            learn_and_publish(counted, run, old)
             return
         run_pipeline(
             build, options.beam_args, progress=lambda: "vocab: counting words and learning"
         )
 
+    reads = f"{len(inputs)} files, {sum(info.size for info in inputs) / 1e6:,.1f} MB"
+    if old:
+        reads += f"; the vocabulary of {config.from_preset}, {old.size:,} pieces"
     manifest = run_stage(
         run,
         options,
-        reads=f"{len(inputs)} files, {sum(info.size for info in inputs) / 1e6:,.1f} MB",
+        reads=reads,
         plan=lambda: _plan(inputs, config),
         work=work,
         ratios=lambda manifest: manifest.facts,
@@ -86,12 +97,14 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
         _advise(manifest, config)
 
 
-def _count_and_learn(elements: list[Any], run: StageRun, ranges: int) -> None:
+def _count_and_learn(
+    elements: list[Any], run: StageRun, ranges: int, old: Vocabulary | None
+) -> None:
     """What ends the pipeline, wherever it runs."""
     counted = gather_counts(elements, ranges)
     if run.config.word_counts:
         save_word_counts(run.config.word_counts, counted, _origin(run))
-    learn_and_publish(counted, run)
+    learn_and_publish(counted, run, old)
 
 
 def _origin(run: StageRun) -> dict[str, Any]:
@@ -130,6 +143,8 @@ def _plan(inputs: list[files.FileInfo], config: VocabConfig) -> Plan:
     writes = [files.join(config.output, VOCABULARY_FILE)]
     if config.word_counts:
         writes.append(f"{config.word_counts}, or read it if it is there")
+    if not inputs:
+        return Plan(writes)
     began = time.thread_time()
     sample, scale = sample_input(inputs, config)
     words = [word for block in sample for word in split_documents(block.texts(), config)]
@@ -148,8 +163,8 @@ def _plan(inputs: list[files.FileInfo], config: VocabConfig) -> Plan:
 
 def _advise(manifest: Manifest, config: VocabConfig) -> None:
     """Says how to have fewer unknown words, where there are many."""
-    unknown = (manifest.facts["held_out"] or {}).get("unknown_rate", 0.0)
-    dropped = manifest.facts["alphabet_dropped"]
+    unknown = (manifest.facts.get("held_out") or {}).get("unknown_rate", 0.0)
+    dropped = manifest.facts.get("alphabet_dropped")
     if unknown > _MUCH_UNKNOWN and dropped:
         print(
             f"vocab: {unknown:.1%} of held-out words are [UNK]: {dropped:,} characters are beyond "

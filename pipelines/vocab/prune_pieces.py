@@ -35,16 +35,23 @@ class _Split:
     shorter: NDArray[np.int32]
 
 
-def prune_pieces(tree: PieceTree, pool: NDArray[np.bool_], number: int) -> NDArray[np.bool_]:
+def prune_pieces(
+    tree: PieceTree,
+    pool: NDArray[np.bool_],
+    number: int,
+    always: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
     """Keeps ``number`` pieces of the pool: bool[N]; all of it where it has no more.
 
-    Single characters are always there and not counted. Of equal gains longer pieces go first,
-    then continued ones, then alphabetically later ones.
+    ``always`` bool[N]: pieces that are there whatever is kept, and not in the pool; single
+    characters that are not in the pool are there too. Of equal gains longer pieces go first, then
+    continued ones, then alphabetically later ones.
     """
     chosen = pool.copy()
+    always = np.zeros_like(pool) if always is None else always
     while (excess := int(chosen.sum()) - number) > 0:
         candidates = np.flatnonzero(chosen)
-        gains = _count_gains(tree, chosen)[candidates]
+        gains = _count_gains(tree, chosen | always, always)[candidates]
         going = min(excess, max(-(-excess // 4), -(-number // 100), 1))
         chosen[candidates[np.lexsort((-candidates, gains))[:going]]] = False
     return chosen
@@ -52,21 +59,25 @@ def prune_pieces(tree: PieceTree, pool: NDArray[np.bool_], number: int) -> NDArr
 
 def count_uses(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How often each piece is taken when all words are split by the kept ones, int64[N]."""
-    split = _split(tree, is_kept, spare_one=False)
+    split = _split(tree, is_kept)
     uses = np.zeros(len(is_kept), np.int64)
     np.add.at(uses, split.pieces, split.counts)
     return uses
 
 
-def _split(tree: PieceTree, is_kept: NDArray[np.bool_], *, spare_one: bool) -> _Split:
-    """Splits all words; with ``spare_one`` one occurrence of each without the word as a piece."""
+def _split(
+    tree: PieceTree, is_kept: NDArray[np.bool_], unspared: NDArray[np.bool_] | None = None
+) -> _Split:
+    """Splits all words; with ``unspared`` bool[N] one occurrence of each word without the word as a
+    piece, but for these pieces."""
     remainders, words = tree.remainders, tree.remainders.words
     longest = longest_kept(tree, is_kept)
     shorter = np.where(tree.parent >= 0, longest[tree.parent], -1).astype(np.int32)
     starts, counts = words.starts, words.counts
     pieces = longest[tree.word_leaf]
-    if spare_one:
-        spared = np.flatnonzero((tree.length[pieces] == words.lengths) & (words.lengths > 1))
+    if unspared is not None:
+        is_word = (tree.length[pieces] == words.lengths) & (words.lengths > 1)
+        spared = np.flatnonzero(is_word & ~unspared[pieces])
         starts = np.concatenate([starts, starts[spared]])
         counts = np.concatenate([counts, np.ones(len(spared), np.int64)])
         counts[spared] -= 1
@@ -82,12 +93,21 @@ def _split(tree: PieceTree, is_kept: NDArray[np.bool_], *, spare_one: bool) -> _
     )
 
 
-def _count_gains(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many pieces each kept piece saves, int64[N]; less than 0 where it does harm."""
-    split = _split(tree, is_kept, spare_one=True)
+def _count_gains(
+    tree: PieceTree, is_kept: NDArray[np.bool_], always: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """How many pieces each kept piece saves, int64[N]; less than 0 where it does harm.
+
+    A single character saves one wherever a piece that is not among ``always`` begins with it: without
+    the piece, and without the character, the word could not be spelled.
+    """
+    split = _split(tree, is_kept, always)
     pieces_left = _count_pieces_left(tree, split.longest)
     gains = np.zeros(len(is_kept), np.int64)
     instead = split.shorter[split.pieces]
+    if always.any():
+        others = ~always[split.pieces]
+        np.add.at(gains, tree.first_character[split.pieces[others]], split.counts[others])
     longer = np.flatnonzero(instead >= 0)
     starts, pieces = split.starts[longer], split.pieces[longer]
     without = pieces_left[rests_after(tree, starts, instead[longer])]

@@ -1,12 +1,14 @@
 """From counted words to a published vocabulary: learn, judge, write. Pure arrays, no Beam.
 
-The vocabulary that is written is learned from all documents. What is reported of it (pieces per word,
+The vocabulary that is written is learned from all documents, or extends a preset's by pieces learned
+from them. What is reported of it (pieces per word,
 share of [UNK] words, bytes per token, share of pieces that continue a word) is measured with a second
 one, learned in the same way without the held-out sample, and on that sample.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,14 +22,25 @@ from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.text.wordpiece import WordIds
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.learn import LearnedVocabulary, check_room, learn_wordpiece
+from pipelines.vocab.learn import (
+    LearnedVocabulary,
+    check_room,
+    learn_extension,
+    learn_wordpiece,
+)
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.select_words import select_words
 from pipelines.vocab.word_counts import WordCounts
 
 
-def learn_and_publish(counted: WordCounts, run: StageRun) -> None:
-    """Learns from counted words, judges and publishes the vocabulary."""
+def publish_preset(old: Vocabulary, run: StageRun) -> None:
+    """Publishes the vocabulary of a preset as it is."""
+    _write(old.tokens, run)
+    run.publish({}, _facts(old.tokens, run.config, old))
+
+
+def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None = None) -> None:
+    """Learns from counted words, judges and publishes the vocabulary; with ``old``, pieces for it."""
     config: VocabConfig = run.config
     selected = counted.select(config.max_input_tokens, config.min_count)
     if not selected.words:
@@ -38,16 +51,16 @@ def learn_and_publish(counted: WordCounts, run: StageRun) -> None:
         )
     # The second learner, for judging, runs beside the first: both are array operations.
     with ThreadPoolExecutor(1) as beside:
-        judging = beside.submit(_judge, counted, selected, config)
-        learned = learn_pieces(selected.words, selected.counts, config)
-        held_out = judging.result()
-    tokens = "\n".join([*learned.tokens, ""])
-    files.publish_bytes(files.join(config.output, VOCABULARY_FILE), tokens.encode())
+        judging = beside.submit(_judge, counted, selected, config, old)
+        learned = learn_pieces(selected.words, selected.counts, config, old)
+        judged = judging.result()
+    if old and learned.reason_smaller:
+        raise UserError(
+            f"--extend {config.extend}: {learned.reason_smaller}; give at most that, or more --input"
+        )
+    _write(learned.tokens, run)
     facts = {
-        "lowercase": config.lowercase,
-        "strip_accents": config.strip_accents,
-        "suffix_indicator": config.suffix_indicator,
-        "size": len(learned.tokens),
+        **_facts(learned.tokens, config, old),
         "asked_size": config.vocab_size,
         "threshold": learned.threshold,
         "alphabet": len(learned.words.alphabet),
@@ -55,20 +68,49 @@ def learn_and_publish(counted: WordCounts, run: StageRun) -> None:
         "distinct_words_cut": learned.words.words_cut,
         "words_cut": learned.words.occurrences_cut,
         "reason_smaller": learned.reason_smaller,
-        "held_out": held_out,
+        **judged,
     }
     megabytes = selected.totals["bytes_in"] / 1e6
     run.publish(selected.totals, facts, rates={"megabytes_per_second": megabytes})
 
 
-def _judge(counted: WordCounts, selected: WordCounts, config: VocabConfig) -> dict[str, Any] | None:
-    """Learns without the held-out sample and measures on it; None where nothing is held out."""
+def _write(tokens: Sequence[str], run: StageRun) -> None:
+    content = "\n".join([*tokens, ""])
+    files.publish_bytes(files.join(run.config.output, VOCABULARY_FILE), content.encode())
+
+
+def _facts(tokens: Sequence[str], config: VocabConfig, old: Vocabulary | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "lowercase": config.lowercase,
+        "strip_accents": config.strip_accents,
+        "suffix_indicator": config.suffix_indicator,
+        "size": len(tokens),
+    }
+    if old:
+        facts["preset"] = {"size": old.size, "fingerprint": old.fingerprint}
+        facts["new_pieces"] = config.extend
+    return facts
+
+
+def _judge(
+    counted: WordCounts, selected: WordCounts, config: VocabConfig, old: Vocabulary | None
+) -> dict[str, Any]:
+    """Learns without the held-out sample and measures on it; None where nothing is held out. With
+    ``old``, how that alone does stands beside it."""
     learning = selected.counts - selected.held_out
     rest, sampled = np.flatnonzero(learning), np.flatnonzero(counted.held_out)
     if not len(rest) or not len(sampled):
-        return None
-    learned = learn_pieces([selected.words[i] for i in rest.tolist()], learning[rest], config)
+        return {"held_out": None}
+    words = [selected.words[i] for i in rest.tolist()]
+    learned = learn_pieces(words, learning[rest], config, old)
     vocabulary = Vocabulary(tuple(learned.tokens), config.suffix_indicator)
+    before = {"held_out_before": _measure(old, counted)} if old and config.extend else {}
+    return {**before, "held_out": _measure(vocabulary, counted)}
+
+
+def _measure(vocabulary: Vocabulary, counted: WordCounts) -> dict[str, Any]:
+    """How a vocabulary splits the words of the held-out sample."""
+    sampled = np.flatnonzero(counted.held_out)
     ids = WordIds(vocabulary)
     splits = [ids[counted.words[i]] for i in sampled.tolist()]
     counts = counted.held_out[sampled]
@@ -85,9 +127,12 @@ def _judge(counted: WordCounts, selected: WordCounts, config: VocabConfig) -> di
 
 
 def learn_pieces(
-    words: list[str], counts: NDArray[np.int64], config: VocabConfig
+    words: list[str],
+    counts: NDArray[np.int64],
+    config: VocabConfig,
+    old: Vocabulary | None = None,
 ) -> LearnedVocabulary:
-    """Runs the algorithm that the config names."""
+    """Runs the algorithm that the config names; with ``old``, learns pieces to extend that."""
     selected = select_words(
         words,
         counts,
@@ -96,6 +141,8 @@ def learn_pieces(
         max_token_length=config.max_token_length,
         max_unique_chars=config.max_unique_chars,
     )
+    if old is not None:
+        return learn_extension(selected, old, config.extend, config.num_iterations)
     common: dict[str, Any] = {
         "vocab_size": config.vocab_size,
         "reserved_tokens": config.reserved_tokens,
