@@ -19,6 +19,7 @@ from pipelines.records.output_folder import prepare_output
 from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.data.prefetch import Prefetcher
+from trainer.data.shard_check import ShardCheck
 from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import describe_devices, join_cluster
@@ -50,7 +51,8 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         if cluster.is_first:
             say("pretrain", text)
 
-    maker = plan.batch_maker(cluster)
+    check = ShardCheck()
+    maker = plan.batch_maker(cluster, check)
     tell(
         f"{rows:,} rows of {plan.datasets[0].seq_length} tokens, {steps:,} steps of "
         f"{config.batch_size} ({steps * config.batch_size / rows:.2f} epochs), vocabulary of "
@@ -111,11 +113,16 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     def seconds() -> float:
         return seconds_before + time.time() - started
 
+    def before_saving() -> None:
+        check.wait()  # What a damaged shard has taught is not kept.
+        if log:
+            log.publish()
+
     def save() -> None:
         record = {"seconds": seconds(), "window": meter.window, "config": deciding}
         state = train_step.state()
         if cluster.is_first:
-            checkpoints.save(done, state, record, before=log.publish if log else None)
+            checkpoints.save(done, state, record, before=before_saving)
 
     # ---------------------------------------------------------------------------------- Loop
     batches = Prefetcher(maker.train_batch, done, steps)
@@ -153,6 +160,10 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
                     log.write(line)
                     progress.report(line)
                 meter.restart()
+            if done == steps or stopping:
+                if waiting := check.unfinished():
+                    tell(f"waiting for the checksums of {waiting:,} shards")
+                check.wait()
             if done == steps or stopping or _is_due(done, config.checkpoint_every):
                 meter.settle()
                 save()
@@ -161,7 +172,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     except DivergedError:
         raise
     except UserError:
-        # For instance a shard that cannot be read: what has been learned so far is not lost.
+        # For instance a shard that is missing: what has been learned from others is not lost.
         meter.settle()
         save()
         raise
@@ -172,8 +183,11 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         if log and progress:
             progress.close()
             log.close()
-        checkpoints.wait()
-        stop.restore()
+        try:
+            checkpoints.wait()
+        finally:
+            check.stop()
+            stop.restore()
     cluster.wait_for_all("trained")
     if done < steps:
         say(

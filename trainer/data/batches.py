@@ -30,6 +30,7 @@ from trainer.data.fetch_ahead import FetchAhead
 from trainer.data.order import RowOrder, StepRows
 from trainer.data.row_reader import RowReader
 from trainer.data.shard_cache import ShardCache
+from trainer.data.shard_check import ShardCheck
 
 # Validation is the same rows with the same masks in every run, whatever its seed.
 VALIDATION_SEED = 0
@@ -72,6 +73,7 @@ class BatchMaker:
         mask: how to mask rows; examples are masked already. Its seed decides masks only.
         host, hosts: this host gets its part of every step.
         cache: where the shards of remote datasets come from.
+        check: compares local shards with their checksums; None: nobody does.
 
     Making a batch raises UserError for a shard that is missing or damaged (DamagedShardError), and
     for rows that do not fit their dataset's length or vocabulary; both name where.
@@ -86,6 +88,7 @@ class BatchMaker:
         host: int = 0,
         hosts: int = 1,
         cache: ShardCache | None = None,
+        check: ShardCheck | None = None,
     ):
         self._datasets, self._mask, self._cache = datasets, mask, cache
         self._host, self._hosts = host, hosts
@@ -96,7 +99,7 @@ class BatchMaker:
             batch_size=order.batch_size,
         )
         self._readers = {
-            split: [RowReader(dataset, split, cache) for dataset in datasets]
+            split: [RowReader(dataset, split, cache, check) for dataset in datasets]
             for split in (TRAIN, VALIDATION)
         }
         self._ahead = cache and FetchAhead(datasets, self._readers[TRAIN], cache, order)

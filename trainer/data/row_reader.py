@@ -11,6 +11,7 @@ from pipelines.records.ragged import Columns, concatenate_at
 from pipelines.records.shards import DamagedShardError, ShardReader
 from trainer.data.dataset import Dataset
 from trainer.data.shard_cache import ShardCache
+from trainer.data.shard_check import ShardCheck
 
 # Shards held open at a time: each is a file handle.
 _OPEN_SHARDS = 256
@@ -19,23 +20,33 @@ _OPEN_SHARDS = 256
 class RowReader:
     """Reads rows of one split of a dataset. Shards are opened when first needed.
 
-    ``cache``: where the shards of a remote dataset come from.
+    ``cache``: where the shards of a remote dataset come from; ``check``: compares local ones with
+    their checksums.
     """
 
-    def __init__(self, dataset: Dataset, split: str, cache: ShardCache | None = None):
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        cache: ShardCache | None = None,
+        check: ShardCheck | None = None,
+    ):
         self._dataset = dataset
         self._shards = dataset.shards(split)
         self._copies = dataset.copies(split)
         self._ends = np.cumsum(dataset.shard_rows(split), dtype=np.int64)
         self._cache = cache if dataset.is_remote else None
+        self._check = None if dataset.is_remote else check
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
 
     def read(self, rows: NDArray[np.int64], epochs: NDArray[np.int64]) -> Columns:
         """The rows (at least one) with the given numbers, in that order, as columns.
 
         Of examples, copy ``epoch`` modulo copies is read. Raises DamagedShardError (a UserError)
-        that names the shard if one is missing or damaged.
+        that names the shard if one is missing or damaged, be it one that was read before.
         """
+        if self._check:
+            self._check.raise_found()
         shard, record = self.locate(rows, epochs)
         order = np.lexsort((record, shard))
         numbers, starts = np.unique(shard[order], return_index=True)
@@ -84,6 +95,8 @@ class RowReader:
         path = self._dataset.path(shard)
         local = path if self._cache is None else self._cache.get(path, shard)
         reader = ShardReader(local, shard, manifest.schema, manifest.facts["format"], name=path)
+        if self._check:
+            self._check.begin(path, shard)
         self._open[number] = reader
         if len(self._open) > _OPEN_SHARDS:
             self._open.popitem(last=False)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
+from pipelines.records.shards import DamagedShardError
 from pipelines.storage import files
 from pipelines.storage.json_file import parse_json
 from trainer.run_folder import CHECKPOINTS
@@ -95,6 +96,8 @@ class Checkpoints:
                 np.savez(file, **{_RECORD: data}, **arrays)  # type: ignore[arg-type]
             self._last_good = step
             files.delete([self.path(old) for old in surplus])
+        except DamagedShardError:  # from ``before``: says it all
+            raise
         except (OSError, UserError) as error:
             reason = getattr(error, "strerror", None) or error
             good = f"the one of step {self._last_good} is good: " if self._last_good else ""

@@ -22,6 +22,7 @@ from trainer.data.dataset import TRAIN, Dataset, open_datasets
 from trainer.data.mixture import weigh_by_temperature
 from trainer.data.order import RowOrder
 from trainer.data.shard_cache import ShardCache, default_cache_folder
+from trainer.data.shard_check import ShardCheck
 from trainer.data.skipped_rows import fingerprint_rows, read_skipped_rows
 from trainer.pretraining.check_config import check_backend, check_data, learns_next_sentence
 from trainer.pretraining.cluster import Cluster, device_kind
@@ -104,8 +105,8 @@ class PretrainPlan:
         data = {"data": [dataset.folder for dataset in self.datasets]}
         return data | {flag: [path] for flag, path in named.items() if path}
 
-    def batch_maker(self, cluster: Cluster) -> BatchMaker:
-        """The batches of this process."""
+    def batch_maker(self, cluster: Cluster, check: ShardCheck | None = None) -> BatchMaker:
+        """The batches of this process; ``check`` as for ``BatchMaker``."""
         config, cache = self.config, None
         if any(dataset.is_remote for dataset in self.datasets):
             folder = config.cache_dir or default_cache_folder()
@@ -119,7 +120,13 @@ class PretrainPlan:
             window=config.shard_window,
         )
         return BatchMaker(
-            self.datasets, order, config, host=cluster.host, hosts=cluster.hosts, cache=cache
+            self.datasets,
+            order,
+            config,
+            host=cluster.host,
+            hosts=cluster.hosts,
+            cache=cache,
+            check=check,
         )
 
     def utilization(
