@@ -94,10 +94,12 @@ class StageRun:
         facts: Mapping[str, Any],
         reports: Iterable[Report] = (),
         rates: Mapping[str, float] | None = None,
+        listed: Sequence[str] = (),
     ) -> None:
         """Publishes run.json and, last, the manifest of counts that balance.
 
-        ``rates``: amounts of this run by the name of their rate, such as ``megabytes_per_second``.
+        rates: amounts of this run by the name of their rate, such as ``megabytes_per_second``.
+        listed: the files whose checksums go into SHA256SUMS.
         """
         written = [
             (report.split, report.shard, report.schema) for report in reports if report.shard
@@ -120,7 +122,12 @@ class StageRun:
         seconds = time.time() - self.started
         run = {name: round(amount / seconds, 2) for name, amount in (rates or {}).items()}
         finish_output(
-            self.config.output, manifest, self.inputs, {"seconds": round(seconds, 2), **run}
+            self.config.output,
+            manifest,
+            self.inputs,
+            {"seconds": round(seconds, 2), **run},
+            reads={flag: getattr(self.config, flag) for flag in self.reads},
+            listed=listed,
         )
 
 

@@ -18,6 +18,7 @@ from pipelines.command.options import CHOOSE, option
 from pipelines.command.run import RunOptions, say
 from pipelines.documents.labelled import Fields, describe_empty
 from pipelines.errors import UserError
+from pipelines.records.checksums import CHECKSUMS
 from pipelines.stage import StageRun
 from pipelines.storage import files
 from trainer.finetuning.encoded import describe_truncation, run_model
@@ -73,7 +74,7 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
     source = find_source(config.data, "data")
     inputs = {"preset": preset_fingerprint(config.preset), "data": source.fingerprint()}
     reads = {"preset": [preset_folder(config.preset)], "data": source.paths()}
-    run = StageRun("evaluate", config, inputs, reads, (_METRICS,))
+    run = StageRun("evaluate", config, inputs, reads, (_METRICS, CHECKSUMS))
     if config.output and run.is_finished(overwrite=options.overwrite):
         return None
     model, preprocessor, task = load_finetuned(config.preset)
@@ -96,7 +97,8 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
     if config.output:
         path = files.join(config.output, _METRICS)
         files.publish_bytes(path, (json.dumps(report, indent=1) + "\n").encode())
-        run.publish({"texts": len(data), "texts_truncated": truncated}, {"metrics": figures})
+        counts = {"texts": len(data), "texts_truncated": truncated}
+        run.publish(counts, {"metrics": figures}, listed=[_METRICS])
     print(tabulate(list(figures.items()), floatfmt=".4f", tablefmt="plain"))
     if task.classes:
         print(f"\n{describe_classes(report)}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from pipelines.command.options import CHOOSE, option
 from pipelines.command.run import RunOptions, say
 from pipelines.errors import UserError
+from pipelines.records.checksums import CHECKSUMS, names_below
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
 from pipelines.records.output_folder import finish_output, read_run
 from pipelines.storage import files
@@ -43,7 +44,16 @@ _PLAIN_HEAD_TOLERANCE = 1e-2
 
 # All that an export may hold: what is none of these was put there by somebody.
 _FILES = (
-    *(CARD, MANIFEST, RUN, TASK_FILE, "config.json", "metadata.json", "model.weights.h5"),
+    *(
+        CARD,
+        CHECKSUMS,
+        MANIFEST,
+        RUN,
+        TASK_FILE,
+        "config.json",
+        "metadata.json",
+        "model.weights.h5",
+    ),
     *("task.json", "task.weights.h5", "preprocessor.json", "tokenizer.json"),
     *("assets/tokenizer/vocabulary.txt", "vocab.txt", "tokenizer_config.json"),
     *("special_tokens_map.json", "model.safetensors"),
@@ -200,7 +210,7 @@ def _describe(
     differences: dict[str, float],
     usage: str,
 ) -> None:
-    """Writes the card, run.json and the manifest."""
+    """Writes the card, run.json, checksums and the manifest."""
     parameters = trained.task.count_params()
     card = write_card(
         manifest, read_run(run), parameters=parameters, differences=differences, usage=usage
@@ -210,7 +220,7 @@ def _describe(
     exported = Manifest("export", config={}, counts={"parameters": parameters}, facts=facts)
     command = shlex.join(["python", "-m", "trainer.export", *sys.argv[1:]])
     this_run = {"command": command, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    finish_output(path, exported, _inputs(manifest), this_run)
+    finish_output(path, exported, _inputs(manifest), this_run, listed=names_below(path))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from trainer.finetuning.output import (
     VALIDATION_TEXTS,
     FinishedRestarts,
     describe_runs,
+    list_made,
     publish_preset,
     remove_remains,
     write_epoch,
@@ -138,7 +139,8 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
         "examples_train_truncated": train.encoded.truncated,
         "examples_validation_truncated": validation.encoded.truncated,
     }
-    stage_run.publish(counts, {"classes": list(train.classes), "metrics": best.figures})
+    facts = {"classes": list(train.classes), "metrics": best.figures}
+    stage_run.publish(counts, facts, listed=list_made(output))
     _say(f"finished in {time.time() - started:,.1f} s: {config.output}")
     return report
 

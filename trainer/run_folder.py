@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.records.checksums import CHECKSUMS
 from pipelines.storage import files
 from pipelines.storage.json_file import read_json
 
@@ -23,7 +24,7 @@ WEIGHTS = "model.weights.h5"
 # Some masked rows, to try a model on.
 SAMPLE = "sample.npz"
 REPORT = "report.html"
-FILES = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT)
+FILES = (IDENTITY, METRICS, WEIGHTS, SAMPLE, REPORT, CHECKSUMS)
 
 
 def claim_folder(output: str, identity: Mapping[str, Any], *, overwrite: bool) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.records.checksums import write_checksums
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
 from pipelines.records.shards import SHARD_NAME
 from pipelines.storage import files
 from pipelines.storage.folder_lock import lock_folder
+from pipelines.storage.json_file import read_json
 from pipelines.storage.real_paths import refuse_overlap
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -68,8 +70,19 @@ def prepare_output(
     return False
 
 
-def finish_output(folder: str, manifest: Manifest, inputs: Any, run: Mapping[str, Any]) -> None:
+def finish_output(
+    folder: str,
+    manifest: Manifest,
+    inputs: Any,
+    run: Mapping[str, Any],
+    *,
+    reads: Mapping[str, Any] | None = None,
+    listed: Sequence[str] = (),
+) -> None:
     """Publishes ``run.json`` (this run: inputs, times, rates) and then the manifest.
+
+    reads: the paths that were read, by their flags, as they were given.
+    listed: the names of the files to list, with these two, in SHA256SUMS; none: there is no list.
 
     Removes the shards that an interrupted run with other options left in the folder.
     """
@@ -77,9 +90,12 @@ def finish_output(folder: str, manifest: Manifest, inputs: Any, run: Mapping[str
         "stage": manifest.stage,
         "config": dict(manifest.config),
         "inputs": inputs,
+        **({"reads": reads} if reads else {}),
         "run": run,
     }
     files.publish_bytes(files.join(folder, RUN), (json.dumps(record, indent=1) + "\n").encode())
+    if listed:
+        write_checksums(folder, {*listed, RUN}, {MANIFEST: manifest.fingerprint})
     files.publish_bytes(files.join(folder, MANIFEST), manifest.to_json())
     strays = _numbered_shards(folder) - {shard.name for shard in manifest.shards()}
     files.delete(files.join(folder, name) for name in sorted(strays))
@@ -87,7 +103,12 @@ def finish_output(folder: str, manifest: Manifest, inputs: Any, run: Mapping[str
 
 def read_run(folder: str) -> dict[str, Any]:
     """The times and rates of the run that made a finished output."""
-    return dict(json.loads(files.read_bytes(files.join(folder, RUN)))["run"])
+    return dict(read_record(folder)["run"])
+
+
+def read_record(folder: str) -> dict[str, Any]:
+    """What run.json says. Raises UserError if it is damaged, OSError if there is none."""
+    return read_json(files.join(folder, RUN))
 
 
 def _refuse_others(

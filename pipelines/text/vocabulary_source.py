@@ -29,7 +29,7 @@ def load_vocabulary(
 
     Normalisation: as given; else as the manifest beside it says; else, for a bare file, case is
     folded unless the vocabulary holds upper-case pieces, and accents are removed where case is.
-    Raises UserError for what does not exist, or contradicts the manifest.
+    Raises UserError for what does not exist, or is not what the manifest says.
     """
     folder = path if not is_vocabulary_file(path) else os.path.dirname(path)
     if folder == path:
@@ -37,7 +37,10 @@ def load_vocabulary(
         path = files.join(folder, VOCABULARY_FILE)
     vocabulary = read_vocabulary(path)
     if folder and files.exists(files.join(folder, MANIFEST)):
-        facts = read_manifest(folder, flag="vocab").facts
+        manifest = read_manifest(folder, flag="vocab")
+        if os.path.basename(path) == VOCABULARY_FILE:
+            check_vocabulary(folder, vocabulary, manifest)
+        facts = manifest.facts
         for name, asked in (("lowercase", lowercase), ("strip_accents", strip_accents)):
             learned_with = facts.get(name)
             if asked is not None and learned_with not in (None, asked):
@@ -80,11 +83,11 @@ def save_vocabulary(folder: str, vocabulary: Vocabulary) -> None:
 
 
 def check_vocabulary(folder: str, vocabulary: Vocabulary, manifest: Manifest) -> None:
-    """Raises UserError unless this is the vocabulary that the rows in ``folder`` were made with."""
-    expected = manifest.facts["vocabulary"]["fingerprint"]
-    if vocabulary.fingerprint != expected:
+    """Raises UserError unless this is the vocabulary that the manifest in ``folder`` names, if any."""
+    named = manifest.facts.get("vocabulary", {}).get("fingerprint", vocabulary.fingerprint)
+    if vocabulary.fingerprint != named:
         raise UserError(
-            f"{files.join(folder, VOCABULARY_FILE)}: not the vocabulary that the rows in {folder} "
-            f"were made with (SHA-256 {vocabulary.fingerprint[:12]}…, manifest {expected[:12]}…); "
-            "put the right file back or tokenize again"
+            f"{files.join(folder, VOCABULARY_FILE)}: not the vocabulary that {MANIFEST} beside it "
+            f"names (SHA-256 {vocabulary.fingerprint[:12]}…, manifest {named[:12]}…); put the right "
+            "file back, or make the output again"
         )

@@ -8,6 +8,7 @@ one, learned in the same way without the held-out sample, and on that sample.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -75,8 +76,11 @@ def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None
 
 
 def _write(tokens: Sequence[str], run: StageRun) -> None:
-    content = "\n".join([*tokens, ""])
-    files.publish_bytes(files.join(run.config.output, VOCABULARY_FILE), content.encode())
+    files.publish_bytes(files.join(run.config.output, VOCABULARY_FILE), _content(tokens))
+
+
+def _content(tokens: Sequence[str]) -> bytes:
+    return "\n".join([*tokens, ""]).encode()
 
 
 def _facts(tokens: Sequence[str], config: VocabConfig, old: Vocabulary | None) -> dict[str, Any]:
@@ -85,6 +89,10 @@ def _facts(tokens: Sequence[str], config: VocabConfig, old: Vocabulary | None) -
         "strip_accents": config.strip_accents,
         "suffix_indicator": config.suffix_indicator,
         "size": len(tokens),
+        "vocabulary": {
+            "fingerprint": hashlib.sha256(_content(tokens)).hexdigest(),
+            "size": len(tokens),
+        },
     }
     if old:
         facts["preset"] = {"size": old.size, "fingerprint": old.fingerprint}

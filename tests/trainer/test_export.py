@@ -19,6 +19,7 @@ keras = pytest.importorskip("keras")
 
 from pipelines.command.run import RunOptions  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
+from pipelines.inspect import InspectConfig, inspect  # noqa: E402
 from pipelines.records.manifest import read_manifest  # noqa: E402
 from trainer.export import ExportConfig, export  # noqa: E402
 from trainer.presets.trained_model import load_pretrained  # noqa: E402
@@ -134,6 +135,41 @@ def test_transformers_loads_the_directory_with_the_same_outputs(exported, expect
     encoded = np.load(tmp_path / "outputs.npy")
     np.testing.assert_allclose(encoded[used], outputs["sequence_output"][used], atol=1e-5)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), outputs["head"], atol=1e-4)
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["output", "hf_output"])
+def test_a_changed_file_is_named_by_every_loader(exported, kind, tmp_path):
+    from trainer.models.bert_backbone import BertBackbone
+    from trainer.models.bert_masked_lm import BertMaskedLM
+    from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
+    from trainer.tokenizers.bert_tokenizer import BertTokenizer
+
+    folder = Path(shutil.copytree(getattr(exported, kind), tmp_path / "moved"))
+    classes = (BertBackbone, BertMaskedLM, BertMaskedLMPreprocessor, BertTokenizer)
+    for cls in classes:
+        cls.from_preset(str(folder))
+    inspect(InspectConfig(data=str(folder)), RunOptions())
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    for name in sorted({*names} - {"SHA256SUMS"}):
+        flip_a_bit(folder / name)
+        for cls in classes:
+            with pytest.raises(UserError, match=f"{name} is not the file of .* delete "):
+                cls.from_preset(str(folder))
+        if name != "manifest.json":
+            with pytest.raises(UserError, match=f"{name} is not the file of"):
+                inspect(InspectConfig(data=str(folder)), RunOptions())
+        flip_a_bit(folder / name)
+    (folder / "README.md").write_text("mine")
+    with pytest.raises(UserError, match=r"README\.md is not listed .* delete .*SHA256SUMS"):
+        BertMaskedLM.from_preset(str(folder))
+    (folder / "SHA256SUMS").unlink()
+    BertMaskedLM.from_preset(str(folder))
 
 
 def test_the_card_says_what_was_done(exported, run):
@@ -257,5 +293,8 @@ def test_unfinished_and_damaged_runs(make_rows, run, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(run, damaged)
     (damaged / "model.weights.h5").write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"model\.weights\.h5 is not the file of SHA256SUMS"):
+        export(ExportConfig(run=str(damaged), output=str(tmp_path / "y")), RunOptions())
+    (damaged / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match=r"damaged \(.*its last checkpoint"):
         export(ExportConfig(run=str(damaged), output=str(tmp_path / "y")), RunOptions())

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pipelines.command.run import RunOptions
 from pipelines.documents.labelled import LabelledText
 from pipelines.errors import UserError
+from pipelines.inspect import InspectConfig, inspect
 from pipelines.keyed_random import below, fold, purpose_key
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.finetune import FinetuneConfig, finetune
@@ -148,6 +149,34 @@ def test_an_interrupted_run_starts_again_and_gives_the_same(
     for name in ("metrics.json", "history.jsonl", "manifest.json"):
         assert (again / name).read_bytes() == (run / name).read_bytes()
     assert not (again / ".incomplete-0-preset").exists()
+
+
+def test_a_fine_tuned_preset_with_a_changed_file_is_refused(
+    run: Path, config: FinetuneConfig, folder: Path
+) -> None:
+    changed = folder / "changed"
+    shutil.copytree(run, changed)
+    inspect(InspectConfig(data=str(changed)), RunOptions())
+    for name in ("task.weights.h5", "bertmill_task.json", "metadata.json"):
+        path = changed / "preset" / name
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        problem = f"preset/{name} is not the file of SHA256SUMS"
+        for preset in (str(changed), str(changed / "preset")):
+            with pytest.raises(UserError, match=problem):
+                evaluate(EvaluateConfig(preset=preset, data=config.validation), RunOptions())
+            with pytest.raises(UserError, match=problem):
+                predict(PredictConfig(preset=preset, texts=("good",)), RunOptions())
+            with pytest.raises(UserError, match=problem):
+                finetune(replace(config, preset=preset, output=str(folder / "no")), RunOptions())
+            with pytest.raises(UserError, match=problem):
+                inspect(InspectConfig(data=preset), RunOptions())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    (changed / "metrics.json").write_text("{}")
+    with pytest.raises(UserError, match=r"metrics\.json is not the file of SHA256SUMS"):
+        inspect(InspectConfig(data=str(changed)), RunOptions())
 
 
 def test_evaluate_gives_the_figures_of_fine_tuning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,20 +255,52 @@ def test_finished_runs_are_recognised(whole, run, make_rows, tmp_path):
     assert "learning_rate was 0.01, now 0.02" in run(check=2, **options | {"learning_rate": 0.02})
 
 
-def test_a_shard_damaged_in_mid_run_is_named_and_nothing_is_lost(run, tmp_path, make_rows):
-    import shutil
-
+def test_a_shard_that_cannot_be_opened_is_named_and_nothing_is_lost(run, tmp_path, make_rows):
     data, output = tmp_path / "rows", tmp_path / "run"
     shutil.copytree(make_rows(), data)
     shard = next(data.glob("train-00002*"))
     content = shard.read_bytes()
     options = {"data": data, "output": output, "steps": 40, **_TINY}
-    shard.write_bytes(content[: len(content) // 2] + bytes(64) + content[len(content) // 2 + 64 :])
+    shard.write_bytes(content[:-64])
     message = run(check=2, **options)
     assert shard.name in message
     assert "Traceback" not in message
     done = read_lines(output)[-1]["step"] if read_lines(output) else 0
     assert Checkpoints(str(output), keep=2).steps()[-1] >= done
+    shard.write_bytes(content)
+    run(**options)
+    assert [line["step"] for line in read_lines(output)] == list(range(1, 41))
+
+
+def swap_two_records(path):
+    """Two records of one length change places: to who reads rows all is as it should be."""
+    content, start = path.read_bytes(), 0
+    places: dict[int, int] = {}
+    while True:
+        size = 16 + int.from_bytes(content[start : start + 8], "little")
+        first, one = places.setdefault(size, start), content[start : start + size]
+        other = content[first : first + size]
+        if one != other:
+            break
+        start += size
+    between = content[first + size : start]
+    path.write_bytes(content[:first] + one + between + other + content[start + size :])
+
+
+def test_nothing_is_kept_of_a_shard_that_is_not_the_manifests(run, tmp_path, make_rows):
+    data, output = tmp_path / "rows", tmp_path / "run"
+    shutil.copytree(make_rows(format="tfrecord"), data)
+    options = {"data": data, "output": output, "steps": 40, **_TINY, "checkpoint_every": 1}
+    shard = next(data.glob("train-00002*"))
+    content = shard.read_bytes()
+    swap_two_records(shard)
+    message = run(check=2, **options)
+    (line,) = [line for line in message.splitlines() if shard.name in line]
+    assert "does not match the checksum in its manifest" in line
+    assert f"python -m pipelines.inspect --data {data} --repair" in line
+    assert "Traceback" not in message
+    # Of 50 rows, all shards are opened in the first step or two.
+    assert Checkpoints(str(output), keep=2).steps() in ([], [1])
     shard.write_bytes(content)
     run(**options)
     assert [line["step"] for line in read_lines(output)] == list(range(1, 41))
@@ -321,6 +354,11 @@ def test_an_initial_run_of_another_kind_is_refused(whole, make_rows, tmp_path):
     check(data=make_rows(), **options)
     with pytest.raises(UserError, match=r"has hidden_dim 16, this run 32; give --hidden_dim 16"):
         check(data=make_rows(), **options | {"hidden_dim": 32})
+    changed = tmp_path / "changed"
+    shutil.copytree(whole[0], changed)
+    (changed / "model.weights.h5").write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"model\.weights\.h5 is not the file of SHA256SUMS"):
+        check(data=make_rows(), **options | {"initial_run": changed})
     words = [f"v{i}" for i in range(115)]
     other = make_rows(vocabulary=Vocabulary((*SPECIAL_TOKENS, *words)))
     with pytest.raises(UserError, match="was trained with another vocabulary"):

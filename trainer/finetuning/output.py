@@ -18,6 +18,7 @@ import numpy as np
 from tabulate import tabulate
 
 from pipelines.documents.labelled import Fields, LabelledText
+from pipelines.records.checksums import CHECKSUMS, names_below, write_checksums
 from pipelines.storage import files
 from pipelines.storage.replace_folder import publish_folder
 from trainer.finetuning.config import FinetuneConfig
@@ -27,7 +28,7 @@ from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE, FinetunedTask
 
 METRICS, RUNS, HISTORY = "metrics.json", "runs.json", "history.jsonl"
 VALIDATION_TEXTS = "validation.jsonl"
-FILES = (METRICS, RUNS, HISTORY, VALIDATION_TEXTS)
+FILES = (METRICS, RUNS, HISTORY, VALIDATION_TEXTS, CHECKSUMS)
 _RESTARTS = "restarts.unfinished"
 
 
@@ -105,13 +106,14 @@ def describe_runs(
 
 
 def publish_preset(output: Path, classifier: Any, preprocessor: Any, task: FinetunedTask) -> None:
-    """Saves the preset, with the names of its classes, and shows it only when it is whole."""
+    """Saves the preset, with the names of its classes and checksums, and shows it when it is whole."""
     classifier.preprocessor = preprocessor
     classifier.compile()  # A preset has no optimizer state.
     text = json.dumps(dataclasses.asdict(task), indent=1, ensure_ascii=False) + "\n"
     with publish_folder(str(output / PRESET_FOLDER)) as temporary:
         classifier.save_to_preset(temporary)
         Path(temporary, TASK_FILE).write_text(text, "utf-8")
+        write_checksums(temporary, names_below(temporary))
 
 
 def write_validation(path: Path, examples: Sequence[LabelledText], fields: Fields) -> None:
@@ -123,6 +125,12 @@ def write_validation(path: Path, examples: Sequence[LabelledText], fields: Field
             row[fields.text_pair_field] = example.pair
         lines.append(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     files.publish_bytes(str(path), "".join(lines).encode("utf-8", "replace"))
+
+
+def list_made(output: Path) -> list[str]:
+    """The files of a finished run, by their names in its folder; what others put there is not listed."""
+    preset = f"{PRESET_FOLDER}/"
+    return [n for n in names_below(str(output)) if n in FILES or n.startswith(preset)]
 
 
 def remove_remains(output: Path) -> None:

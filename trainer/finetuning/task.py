@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.records.checksums import CHECKSUMS, check_folder, sha256_of
 from pipelines.records.manifest import MANIFEST
-from pipelines.records.shards import file_sha256
 from pipelines.storage import files
 from pipelines.storage.json_file import read_json
 
+# Of a preset's files, those that tell when it was saved.
+_DATED = ("metadata.json", CHECKSUMS)
 PRESET_FOLDER = "preset"
 TASK_FILE = "bertmill_task.json"
 _AGAIN = "fine-tune again with --overwrite"
@@ -56,6 +58,7 @@ def load_finetuned(preset: str) -> tuple[Any, Any, FinetunedTask]:
         raise UserError(
             f"--preset: {preset} {problem} (no {TASK_FILE}); name an output of trainer.finetune"
         )
+    check_folder(folder)
     task = read_task(path)
     classifier = BertTextClassifier.from_preset(folder)
     if classifier.preprocessor is None or classifier.num_classes != max(1, len(task.classes)):
@@ -116,7 +119,7 @@ def first_token_classifier(classifier: Any) -> Any:
 
 def fingerprints(infos: Sequence[files.FileInfo]) -> list[list[Any]]:
     """[size, SHA-256] of files: what identifies them in whatever folder they are."""
-    return [[info.size, file_sha256(info.path)] for info in infos]
+    return [[info.size, sha256_of(info.path)] for info in infos]
 
 
 def preset_fingerprint(preset: str) -> Any:
@@ -124,5 +127,5 @@ def preset_fingerprint(preset: str) -> Any:
     folder = preset_folder(preset)
     if not os.path.isdir(folder):
         return preset
-    kept = [f for f in files.match([folder], "preset") if not f.path.endswith("metadata.json")]
+    kept = [f for f in files.match([folder], "preset") if os.path.basename(f.path) not in _DATED]
     return fingerprints(kept)

@@ -11,10 +11,20 @@ import os
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.records.checksums import check_folder
 from trainer.presets.builtin import BUILTIN_PRESETS, unknown_preset
 
 _KAGGLE = "kaggle://"
 _HUGGING_FACE = "hf://"
+
+
+def check_files(preset: str) -> None:
+    """Raises UserError where a file of a local preset is not as the checksums in it say, if any are.
+
+    What is downloaded is checked by those who download it.
+    """
+    if os.path.isdir(preset):
+        check_folder(os.fspath(preset))
 
 
 def fetch_file(preset: str, path: str) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
+from pipelines.records.checksums import checked_file
 from pipelines.records.manifest import MANIFEST, Manifest
 from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
@@ -73,10 +74,10 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         next_sentence=facts.get("next_sentence", False),
     )
     try:
-        with files.local_file(files.join(run, WEIGHTS)) as local:
+        with checked_file(run, WEIGHTS) as local:
             model.load_weights(local)
         with (
-            files.local_file(files.join(run, SAMPLE)) as local,
+            checked_file(run, SAMPLE) as local,
             np.load(local, allow_pickle=False) as stored,
         ):
             rows = dict(stored)
@@ -86,7 +87,7 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
             f"--run: {run} is damaged ({reason}); delete its {MANIFEST} and run trainer.pretrain "
             "again: it resumes at its last checkpoint"
         ) from None
-    with files.local_file(files.join(run, VOCABULARY_FILE)) as local:
+    with checked_file(run, VOCABULARY_FILE) as local:
         tokenizer = BertTokenizer(
             local, lowercase=facts["lowercase"], strip_accents=facts["strip_accents"]
         )

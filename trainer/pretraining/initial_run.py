@@ -7,12 +7,12 @@ learning rate. As in the authors' code the optimizer starts afresh, with a warm-
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.records.checksums import checked_file, sha256_of
 from pipelines.records.manifest import Manifest, read_manifest
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
@@ -77,9 +77,10 @@ def open_initial_run(
                 f"give --{name} {model[name]} or choose another run"
             )
     try:
-        weights = files.read_bytes(files.join(folder, WEIGHTS))
+        with checked_file(folder, WEIGHTS) as local:
+            fingerprint = sha256_of(local)
     except OSError as error:
         raise UserError(
             f"--initial_run: {folder} has no readable {WEIGHTS} ({error.strerror or error})"
         ) from None
-    return InitialRun(folder, manifest, hashlib.sha256(weights).hexdigest())
+    return InitialRun(folder, manifest, fingerprint)

@@ -11,12 +11,12 @@ import numpy as np
 from pipelines.records.manifest import Manifest
 from pipelines.records.output_folder import finish_output
 from pipelines.storage import files
-from pipelines.text.vocabulary_source import save_vocabulary
+from pipelines.text.vocabulary_source import VOCABULARY_FILE, save_vocabulary
 from trainer.data.batches import BatchMaker
 from trainer.pretraining.logs.metrics import read_metrics
 from trainer.pretraining.plan import PORTABLE_HEAD, PretrainPlan
 from trainer.report import write_report
-from trainer.run_folder import REPORT, SAMPLE, WEIGHTS
+from trainer.run_folder import IDENTITY, METRICS, REPORT, SAMPLE, WEIGHTS
 
 _SAMPLE_ROWS = 8
 # What the manifest holds of the data's facts, and of the last line of metrics.jsonl.
@@ -72,4 +72,7 @@ def publish_run(
         "backend": keras.config.backend(),
         "keras": keras.__version__,
     }
-    finish_output(output, Manifest("pretrain", plan.deciding(), counts, facts), {}, run)
+    manifest = Manifest("pretrain", plan.deciding(), counts, facts)
+    # Not the report: trainer.report writes it anew.
+    listed = (IDENTITY, METRICS, WEIGHTS, SAMPLE, VOCABULARY_FILE)
+    finish_output(output, manifest, {}, run, listed=listed)
