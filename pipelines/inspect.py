@@ -1,37 +1,60 @@
-"""``python -m pipelines.inspect``: what an output holds, how to parse it, and whether it is whole."""
+"""``python -m pipelines.inspect``: what an output holds, how to parse it, and whether it is whole.
+
+With ``--repair`` damaged shards are made again.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.command.options import CHOOSE, option
 from pipelines.command.run import RunOptions, run_command
 from pipelines.errors import UserError
+from pipelines.records.checksums import CHECKSUMS, find_damage, sha256_of
 from pipelines.records.codec import record_layout
-from pipelines.records.manifest import MANIFEST, Manifest, open_shard, read_manifest
+from pipelines.records.manifest import MANIFEST, RUN, Manifest, open_shard, read_manifest
 from pipelines.records.shards import ShardInfo, local_copy
 from pipelines.records.tf_example import parsing_schema
+from pipelines.repair import repair_shards
 from pipelines.stage import print_summary, row_ratios
 from pipelines.storage import files
-from pipelines.text.vocabulary_source import VOCABULARY_FILE, check_vocabulary, read_vocabulary
+from pipelines.text.vocabulary_source import VOCABULARY_FILE
+
+_REPAIR = "to make damaged shards again"
+_WHOLE = "all files are as they were written"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectConfig:
-    """Summarise the output of a stage, print how to parse its records, and verify every shard.
+    """Summarise an output, print how to parse its records, and verify every file of it.
 
     Example: --data runs/rows
     """
 
     data: str = option(group=CHOOSE, metavar="DIR")
-    """The output of a stage (rows, examples, …), local or gs://…."""
+    """The output of a stage (rows, examples, a preset …), local or gs://…."""
+
+    repair: bool = option(False, group=_REPAIR)
+    """Make damaged and missing shards of rows and examples again, bit for bit, from what the stage
+    read; all else stays as it is."""
+
+    input: tuple[str, ...] = option((), group=_REPAIR, metavar="PATH")
+    """Where the input of the stage is now; default: where it was, as run.json says. The vocabulary is
+    the output's own."""
 
 
 def inspect(config: InspectConfig, options: RunOptions) -> None:
-    """Runs the command. Raises UserError for a shard that is not as its manifest says."""
+    """Runs the command. Raises UserError for a file that is not as it was written."""
     folder = config.data
+    if config.input and not config.repair:
+        raise UserError("--input: is what to repair from; add --repair")
+    if _is_listed_alone(folder):
+        _report([*find_damage(folder, whole=True)])
+        print(_WHOLE)
+        return
     manifest = read_manifest(folder, flag="data")
     totals = {
         split: f"{manifest.rows(split):,} records in {len(shards):,} shards, "
@@ -43,8 +66,26 @@ def inspect(config: InspectConfig, options: RunOptions) -> None:
         print_summary(row_ratios(manifest))
     if manifest.schema:
         print(f"\n{describe_records(manifest)}\n")
-    verify_vocabulary(folder, manifest)
-    verify_shards(folder, manifest)
+    # An export holds nothing else; in the folder of a run there may be more.
+    problems = [
+        *_damaged_vocabulary(folder, manifest),
+        *find_damage(folder, whole=manifest.stage == "export"),
+    ]
+    damaged = dict(_damaged_shards(folder, manifest))
+    if config.repair and damaged and not problems:
+        shards = [shard for shard in manifest.shards() if shard.name in damaged]
+        repair_shards(folder, manifest, shards, config.input)
+        print(f"made again: {', '.join(damaged)}")
+        damaged.clear()
+    _report([*problems, *damaged.items()])
+    count = len(manifest.shards())
+    print(f"all {count:,} shards are as {files.join(folder, MANIFEST)} says" if count else _WHOLE)
+
+
+def _is_listed_alone(folder: str) -> bool:
+    """True for a preset that is a part of an output, or a copy: it has checksums and no manifest."""
+    there = [files.exists(files.join(folder, name)) for name in (CHECKSUMS, MANIFEST, RUN)]
+    return there == [True, False, False]
 
 
 def describe_records(manifest: Manifest) -> str:
@@ -59,44 +100,32 @@ def describe_records(manifest: Manifest) -> str:
     return record_layout(manifest.schema)
 
 
-def verify_vocabulary(folder: str, manifest: Manifest) -> None:
-    """Checks vocab.txt, where the stage writes one, against what the manifest says of it.
-
-    Raises UserError if it is missing or another.
-    """
+def _damaged_vocabulary(folder: str, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """(name, what is wrong) of vocab.txt, where it is not what the manifest says."""
     path = files.join(folder, VOCABULARY_FILE)
     if manifest.stage not in ("vocab", "tokenize", "mask", "pretrain"):
         return
+    named = manifest.facts.get("vocabulary", {}).get("fingerprint")
     if not files.exists(path):
-        raise UserError(f"{path} is missing; put it back or make the output again (--overwrite)")
-    if manifest.stage != "vocab":
-        check_vocabulary(folder, read_vocabulary(path), manifest)
+        problem = "is missing"
+    elif named and sha256_of(path) != named:
+        problem = "is not the vocabulary that its manifest names"
+    else:
         return
-    size, pieces = manifest.facts["size"], files.read_bytes(path).count(b"\n")
-    if pieces != size:
-        raise UserError(
-            f"{path} has {pieces:,} pieces, its manifest says {size:,}; put the right file back or "
-            "make the output again (--overwrite)"
-        )
+    yield (
+        VOCABULARY_FILE,
+        f"{path} {problem}; put it back or make the output again (--overwrite)",
+    )
 
 
-def verify_shards(folder: str, manifest: Manifest) -> None:
-    """Checks size, checksum, record count and every record of every shard.
-
-    Prints each damaged shard to standard error. Raises UserError if there is one.
-    """
-    shards = manifest.shards()
-    problems: list[str] = []
-    for shard in shards:
+def _damaged_shards(folder: str, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """(name, what is wrong) of each shard whose size, checksum, record count or any record is not as
+    the manifest says."""
+    for shard in manifest.shards():
         try:
             _read_all(folder, manifest, shard)
         except UserError as error:
-            problems.append(str(error))
-            print(f"BAD  {shard.name}: {error}", file=sys.stderr)
-    if problems:
-        more = f" (and {len(problems) - 1} more, see above)" if len(problems) > 1 else ""
-        raise UserError(f"{problems[0]}{more}")
-    print(f"all {len(shards):,} shards are as {files.join(folder, MANIFEST)} says")
+            yield shard.name, str(error)
 
 
 def _read_all(folder: str, manifest: Manifest, shard: ShardInfo) -> None:
@@ -105,6 +134,15 @@ def _read_all(folder: str, manifest: Manifest, shard: ShardInfo) -> None:
             return
     with open_shard(folder, manifest, shard) as reader:
         deque(reader.in_order(), maxlen=0)
+
+
+def _report(problems: Sequence[tuple[str, str]]) -> None:
+    """Prints each damaged file to standard error. Raises UserError if there is one."""
+    for name, problem in problems:
+        print(f"BAD  {name}: {problem}", file=sys.stderr)
+    if problems:
+        more = f" (and {len(problems) - 1} more, see above)" if len(problems) > 1 else ""
+        raise UserError(f"{problems[0][1]}{more}")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ _BEAM_GLUE = {
     "pipelines.vocab.count_words",
     "pipelines.vocab.pipeline",
     "pipelines.tokenize.pipeline",
+    "pipelines.tokenize.rebuild",
     "pipelines.tokenize.transforms",
     "pipelines.mask.pipeline",
+    "pipelines.mask.rebuild",
 }
 
 

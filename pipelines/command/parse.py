@@ -13,7 +13,7 @@ import dataclasses
 import inspect
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
@@ -93,6 +93,26 @@ def parse_command(
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(config_class)}
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return config_class(**values), options
+
+
+def config_again(
+    config_class: type[Config], stage: str, deciding: Mapping[str, Any], source: str, **paths: Any
+) -> Config:
+    """The config that a manifest holds of a stage (``deciding_fields``), with other ``paths``.
+
+    Raises UserError, which names ``source``, for what is no config of this version.
+    """
+    arguments = []
+    for name, value in {**deciding, **paths}.items():
+        if value is not None:
+            many = isinstance(value, tuple)
+            arguments += [f"--{name}", *value] if many else [f"--{name}={value}"]
+    try:
+        if unknown := deciding.keys() - {field.name for field in dataclasses.fields(config_class)}:
+            raise UserError(f"unknown field {min(unknown)}")
+        return parse_command(config_class, stage, f"pipelines.{stage}", arguments)[0]
+    except UserError as error:
+        raise UserError(f"{source}: its config is none of this version ({error})") from None
 
 
 def _usage(module: str, actions: Sequence[argparse.Action]) -> str:

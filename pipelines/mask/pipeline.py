@@ -27,12 +27,7 @@ from pipelines.records.shards import ShardInfo, shard_name, write_shard
 from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.vocabulary_source import (
-    VOCABULARY_FILE,
-    check_vocabulary,
-    load_vocabulary,
-    save_vocabulary,
-)
+from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 
 # Rows masked at a time: bounds a worker's memory, and changes nothing else.
 _BLOCK_ROWS = 8192
@@ -112,7 +107,6 @@ def mask(config: MaskStageConfig, options: RunOptions) -> None:
     config.check()
     rows = read_manifest(config.input, ("tokenize",))
     vocabulary = load_vocabulary(config.input).vocabulary
-    check_vocabulary(config.input, vocabulary, rows)
     config.check_masking(
         vocabulary_size=vocabulary.size,
         mask_token_id=vocabulary.mask_id,

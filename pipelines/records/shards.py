@@ -43,8 +43,10 @@ class DamagedShardError(UserError):
 
 def damaged_shard(path: str, problem: str) -> DamagedShardError:
     """The error that says what is wrong with a shard."""
+    folder = path.rpartition("/")[0] or "."
     return DamagedShardError(
-        f"shard {path} {problem}; make it again (rerun its stage with --overwrite)"
+        f"shard {path} {problem}; make it again: "
+        f"python -m pipelines.inspect --data {folder} --repair"
     )
 
 

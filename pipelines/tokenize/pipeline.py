@@ -122,28 +122,13 @@ def _run_pipeline(
     # Workers on this machine share its disk, next to the output: no shuffle in memory.
     folder = files.temporary_folder(config.output) if runs_here(beam_args) else None
     shards = [shard.name for shard in plan_shards(config)]
-    # An empty table for every shard: one without documents is written too.
-    seeds = [(key, empty_table(config, vocabulary)) for key in range(len(shards))]
-    tokenize_blocks = TokenizeBlocks(config, vocabulary.fingerprint, folder)
-    write_shards = WriteShard(config, vocabulary.fingerprint, apart=folder is not None)
     ids = {name: getattr(vocabulary, name) for name in _SPECIAL_IDS}
     facts = {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size, **ids}
     publish = partial(_publish, run=run, vocabulary=facts, ranges=len(documents.ranges))
 
     def build(pipeline: beam.Pipeline) -> None:
-        tokenized = (
-            pipeline
-            | documents
-            | "Tokenize" >> beam.ParDo(tokenize_blocks).with_outputs("reports", main="tables")
-        )
-        written = (
-            (tokenized.tables, pipeline | "Keys" >> beam.Create(seeds))
-            | "All" >> beam.Flatten()
-            | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
-            | "ByShard" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(write_shards)
-        )
-        (tokenized.reports, written) | "Reports" >> beam.Flatten() | Finish(publish)
+        reports = write_shards(pipeline, documents, config, vocabulary, folder, range(len(shards)))
+        _ = reports | Finish(publish)
 
     def progress() -> str:
         return f"tokenize: {shards_written(config.output, shards) or 'reading and tokenizing'}"
@@ -153,6 +138,35 @@ def _run_pipeline(
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_shards(
+    pipeline: beam.Pipeline,
+    documents: ReadDocuments,
+    config: TokenizeConfig,
+    vocabulary: Vocabulary,
+    folder: str | None,
+    keys: Sequence[int],
+) -> beam.PCollection[Report]:
+    """The pipeline from documents to the shards with these keys, in ``config.output``, and what it
+    reports. ``folder`` as for ``TokenizeBlocks``."""
+    # An empty table for every shard: one without documents is written too.
+    seeds = [(key, empty_table(config, vocabulary)) for key in keys]
+    tokenize_blocks = TokenizeBlocks(config, vocabulary.fingerprint, folder, frozenset(keys))
+    to_files = WriteShard(config, vocabulary.fingerprint, apart=folder is not None)
+    tokenized = (
+        pipeline
+        | documents
+        | "Tokenize" >> beam.ParDo(tokenize_blocks).with_outputs("reports", main="tables")
+    )
+    written = (
+        (tokenized.tables, pipeline | "Keys" >> beam.Create(seeds))
+        | "All" >> beam.Flatten()
+        | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
+        | "ByShard" >> beam.GroupByKey()
+        | "Write" >> beam.ParDo(to_files)
+    )
+    return (tokenized.reports, written) | "Reports" >> beam.Flatten()
 
 
 def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ranges: int) -> None:

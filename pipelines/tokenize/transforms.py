@@ -65,12 +65,16 @@ def _load_encoder(folder: str, fingerprint: str, lowercase: bool, strip_accents:
 class TokenizeBlocks(beam.DoFn):
     """Blocks -> (shard key, table of its documents) and, tagged 'reports', the counts.
 
-    Documents are held until there are enough to be worth cutting by shard. Where the workers share
-    this machine's disk, their tables go to ``folder``, and only the locations through Beam.
+    Documents are held until there are enough to be worth cutting by shard; those of other shards
+    than ``keys`` are left out. Where the workers share this machine's disk, their tables go to
+    ``folder``, and only the locations through Beam.
     """
 
-    def __init__(self, config: TokenizeConfig, fingerprint: str, folder: str | None):
+    def __init__(
+        self, config: TokenizeConfig, fingerprint: str, folder: str | None, keys: frozenset[int]
+    ):
         self._config, self._fingerprint, self._folder = config, fingerprint, folder
+        self._keys = keys
 
     def start_bundle(self) -> None:
         self._held: list[Columns] = []
@@ -109,6 +113,8 @@ class TokenizeBlocks(beam.DoFn):
         self._held, self._held_tokens = [], 0
         shards = assign_shards(held["doc_ids"], self._config)
         for key, documents in group_rows(shards):
+            if key not in self._keys:
+                continue
             table = take(held, documents)
             yield key, table if self._file is None else self._file.append(table)
 

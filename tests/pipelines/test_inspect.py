@@ -14,9 +14,12 @@ from pipelines.errors import UserError
 from pipelines.inspect import InspectConfig, describe_records, inspect
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
-from pipelines.records.manifest import read_manifest
+from pipelines.records.checksums import names_below, write_checksums
+from pipelines.records.manifest import Manifest, read_manifest
+from pipelines.records.output_folder import finish_output
 from pipelines.records.ragged import Ragged
 from pipelines.records.shards import ShardReader
+from pipelines.text.vocabulary_source import load_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
 
@@ -76,16 +79,39 @@ def test_names_every_damaged_shard(damaged_dir, capsys):
 
 
 def test_the_vocabulary_is_verified_too(damaged_dir, vocab_dir, tmp_path):
-    path = damaged_dir / "vocab.txt"
     shutil.copytree(vocab_dir, tmp_path / "vocab")
-    learned = tmp_path / "vocab" / "vocab.txt"
-    for file, problem in ((path, "not the vocabulary"), (learned, "301 pieces, its manifest says")):
-        file.write_bytes(file.read_bytes() + b"another\n")
-        with pytest.raises(UserError, match=problem):
+    inspect(InspectConfig(data=str(vocab_dir)), RunOptions())
+    for file in (damaged_dir / "vocab.txt", tmp_path / "vocab" / "vocab.txt"):
+        file.write_bytes(file.read_bytes().replace(b"##k", b"##K", 1))
+        with pytest.raises(UserError, match=r"vocab\.txt is not the vocabulary that its manifest"):
             inspect(InspectConfig(data=str(file.parent)), RunOptions())
+        with pytest.raises(UserError, match=r"vocab\.txt: not the vocabulary that manifest\.json"):
+            load_vocabulary(str(file.parent))
         file.unlink()
         with pytest.raises(UserError, match=r"vocab\.txt is missing; put it back"):
             inspect(InspectConfig(data=str(file.parent)), RunOptions())
+
+
+def test_files_with_checksums_are_verified(tmp_path, capsys):
+    """A preset, which has a manifest where it was exported, and none as a part of another output."""
+    (tmp_path / "assets").mkdir()
+    for name in ("config.json", "assets/vocabulary.txt"):
+        (tmp_path / name).write_text("x" * 100)
+    names = names_below(str(tmp_path))
+    write_checksums(str(tmp_path), names)
+    for _ in range(2):
+        inspect(InspectConfig(data=str(tmp_path)), RunOptions())
+        assert "all files are as they were written" in capsys.readouterr().out
+        for name in names:
+            _flip_a_bit(tmp_path / name)
+            with pytest.raises(UserError, match=f"{name} is not the file of SHA256SUMS"):
+                inspect(InspectConfig(data=str(tmp_path)), RunOptions())
+            _flip_a_bit(tmp_path / name)
+        (tmp_path / "new.json").write_text("{}")
+        with pytest.raises(UserError, match=r"new\.json is not listed"):
+            inspect(InspectConfig(data=str(tmp_path)), RunOptions())
+        (tmp_path / "new.json").unlink()
+        finish_output(str(tmp_path), Manifest("export", {}, {}), {}, {}, listed=names)
 
 
 @pytest.mark.parametrize("stage", ["documents", "pairs", "masked"])

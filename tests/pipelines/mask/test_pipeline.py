@@ -127,7 +127,7 @@ def test_rows_of_another_vocabulary_are_refused(tmp_path, rows_dir):
     tokens = (rows / "vocab.txt").read_text().split("\n")
     tokens[10], tokens[11] = tokens[11], tokens[10]
     (rows / "vocab.txt").write_text("\n".join(tokens))
-    with pytest.raises(UserError, match="not the vocabulary that the rows"):
+    with pytest.raises(UserError, match="not the vocabulary that manifest"):
         run(MaskStageConfig(input=str(rows), output=str(tmp_path / "out")))
 
 
