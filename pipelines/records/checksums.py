@@ -74,6 +74,14 @@ def check_folder(folder: str) -> None:
         raise UserError(problem)
 
 
+def check_files(folder: str, names: Iterable[str]) -> None:
+    """Raises UserError unless those of these files that are listed in a folder are as listed."""
+    listed = read_checksums(folder) or {}
+    for name in names:
+        if name in listed and (problem := _compare(folder, name, listed[name])):
+            raise UserError(problem)
+
+
 @contextmanager
 def checked_file(folder: str, name: str) -> Iterator[str]:
     """``files.local_file``, of the content that is listed. Raises UserError for another."""

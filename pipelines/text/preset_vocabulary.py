@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.records.checksums import check_files
 from pipelines.records.manifest import MANIFEST
 from pipelines.storage import files
 from pipelines.storage.json_file import read_json
@@ -20,6 +21,7 @@ from pipelines.text.vocabulary_source import (
 )
 
 _KERAS_HUB_FILE = "assets/tokenizer/vocabulary.txt"
+_READ = (_KERAS_HUB_FILE, VOCABULARY_FILE, "tokenizer.json", "tokenizer_config.json")
 # What downloads each kind of name.
 _DOWNLOADS = {
     "hf://": "hf download {name} --local-dir DIR",
@@ -30,7 +32,8 @@ _DOWNLOADS = {
 def load_preset_vocabulary(folder: str) -> VocabularySource:
     """Reads it from a folder, local or remote; that of a finished stage or run will do too.
 
-    Raises UserError for a name that is no folder, and for a folder without a vocabulary.
+    Raises UserError for a name that is no folder, for a folder without a vocabulary, and for files
+    that are not as the checksums beside them say.
     """
     for scheme, command in _DOWNLOADS.items():
         if folder.startswith(scheme):
@@ -38,6 +41,7 @@ def load_preset_vocabulary(folder: str) -> VocabularySource:
             raise UserError(
                 f"--from_preset {folder}: give a folder; this one can be had with: {how}"
             )
+    check_files(folder, _READ)
     tokenizer = _read(folder, "tokenizer.json")
     if "class_name" in tokenizer:
         vocabulary = read_vocabulary(files.join(folder, *_KERAS_HUB_FILE.split("/")))

@@ -18,7 +18,7 @@ _KAGGLE = "kaggle://"
 _HUGGING_FACE = "hf://"
 
 
-def check_files(preset: str) -> None:
+def check_preset(preset: str) -> None:
     """Raises UserError where a file of a local preset is not as the checksums in it say, if any are.
 
     What is downloaded is checked by those who download it.

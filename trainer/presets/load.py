@@ -18,7 +18,7 @@ from trainer.presets import huggingface
 from trainer.presets.builtin import BUILTIN_PRESETS
 from trainer.presets.check_arguments import check_size
 from trainer.presets.describe import CLASSES, class_and_arguments
-from trainer.presets.fetch import check_files, fetch_file, find_file
+from trainer.presets.fetch import check_preset, fetch_file, find_file
 from trainer.presets.huggingface_tokenizer import load_tokenizer_files
 from trainer.presets.weights import (
     check_vocabulary,
@@ -36,7 +36,7 @@ def load_model(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) 
 
     A task is the saved one if it is a ``cls``, else ``cls`` on the saved backbone.
     """
-    check_files(preset)
+    check_preset(preset)
     load = _load_task if issubclass(cls, Task) else _load_backbone
     return load(cls, preset, load_weights, **kwargs)
 
@@ -118,7 +118,7 @@ def _build(cls: Any, arguments: dict[str, Any], given: dict[str, Any], source: s
 
 def load_preprocessor(cls: Any, preset: str, **kwargs: Any) -> Any:
     """A preprocessor: the saved one if it is a ``cls``, else ``cls`` around the saved tokenizer."""
-    check_files(preset)
+    check_preset(preset)
     saved, arguments = _find(cls, preset, "preprocessor.json")
     cls = _concrete(saved or cls)
     arguments |= kwargs
@@ -129,7 +129,7 @@ def load_preprocessor(cls: Any, preset: str, **kwargs: Any) -> Any:
 
 def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
     """A tokenizer of class ``cls`` or a subclass with its vocabulary."""
-    check_files(preset)
+    check_preset(preset)
     if _is_huggingface(preset):
         return load_tokenizer_files(preset, **kwargs)
     saved, arguments = _read(cls, preset, "tokenizer.json")

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from pipelines.errors import UserError
+from pipelines.records.checksums import names_below, write_checksums
 from pipelines.text.preset_vocabulary import load_preset_vocabulary
 from pipelines.text.vocabulary import SPECIAL_TOKENS
 
@@ -62,4 +63,14 @@ def test_folders_without_one(tmp_path):
         load_preset_vocabulary("hf://org/bert")
     write(tmp_path, vocab_txt="a\nb\n")
     with pytest.raises(UserError, match=r"\[PAD\], .* not among its 2 pieces"):
+        load_preset_vocabulary(str(tmp_path))
+
+
+def test_a_file_that_was_changed_is_refused(tmp_path):
+    write(tmp_path, vocab_txt=_FILE, tokenizer_config_json={"do_lower_case": False})
+    write_checksums(str(tmp_path), names_below(str(tmp_path)))
+    (tmp_path / "README.md").write_text("of no use here")
+    assert load_preset_vocabulary(str(tmp_path)).lowercase is False
+    write(tmp_path, tokenizer_config_json={"do_lower_case": True})
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is not the file of SHA256SUMS"):
         load_preset_vocabulary(str(tmp_path))
