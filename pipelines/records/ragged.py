@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 _VALUES_AT_ONCE = 1 << 18
+# Lists that are longer on average are copied one by one, shorter ones by an index per value.
+_LONG_LIST = 512
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,10 @@ class Ragged:
             last = int(np.searchsorted(offsets, offsets[first] + _VALUES_AT_ONCE, "right")) - 1
             last = max(last, first + 1)
             start, stop = int(offsets[first]), int(offsets[last])
-            if last == first + 1:
-                values[start:stop] = self.values[start + shift[first] : stop + shift[first]]
+            if stop - start > _LONG_LIST * (last - first):
+                for k in range(first, last):
+                    begin, end = int(offsets[k]), int(offsets[k + 1])
+                    values[begin:end] = self.values[begin + shift[k] : end + shift[k]]
             else:
                 sources = np.repeat(shift[first:last], lengths[first:last])
                 sources += np.arange(start, stop)

@@ -48,9 +48,10 @@ def open_read(path: str) -> IO[bytes]:
     """
     if is_remote(path):
         return remote.open_read(path)
-    # Opening a pipe would wait for its other end.
+    # Opening a pipe would wait for its other end. Each read gives up Python's lock and waits for it
+    # again, so there are few of them.
     file = open(  # noqa: SIM115 - the caller closes it
-        path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        path, "rb", 1 << 20, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
     )
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

@@ -9,13 +9,13 @@ its like are plain text either way: a bracket, a word and a bracket.
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from pipelines.records.ragged import offsets_of
@@ -136,7 +136,7 @@ def _load_nanotoken(encoder: Encoder) -> Encode:
             "vocab": vocabulary.index,
         },
     }
-    tokenizer = WordPieceTokenizer.from_json(json.dumps(description, ensure_ascii=False))
+    tokenizer = WordPieceTokenizer.from_json(orjson.dumps(description).decode())
 
     def encode(documents: Sequence[bytes]) -> Ids:
         # Beam's workers are as many threads as there are cores: no more of them here.

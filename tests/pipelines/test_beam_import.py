@@ -11,8 +11,9 @@ _PROGRAM = """
 import sys
 from pipelines.beam_import import import_beam
 import_beam({arguments})
-print(*[name in sys.modules for name in ("apache_beam", "pandas", "pymongo")])
+print(*[name in sys.modules for name in ("apache_beam", "pandas", "pymongo", "apitools")])
 import pandas
+import google.cloud.storage
 pandas.DataFrame({{"a": [1]}})
 import apache_beam
 with apache_beam.Pipeline() as pipeline:
@@ -23,16 +24,17 @@ with apache_beam.Pipeline() as pipeline:
 @pytest.mark.parametrize(
     ("arguments", "loaded"),
     [
-        ([], "True False False"),
-        (["--runner=DirectRunner"], "True False False"),
-        (["--runner", "DirectRunner", "--direct_num_workers=2"], "True False False"),
-        (["--runner=DataflowRunner"], "True True True"),
-        (["--runner", "FlinkRunner"], "True True True"),
+        ([], "True False False False"),
+        (["--runner=DirectRunner"], "True False False False"),
+        (["--runner", "DirectRunner", "--direct_num_workers=2"], "True False False False"),
+        (["--runner=DataflowRunner"], "True True True True"),
+        (["--runner", "FlinkRunner"], "True True True True"),
     ],
 )
 def test_what_is_loaded(arguments, loaded):
     pytest.importorskip("pandas")
     pytest.importorskip("pymongo")
+    pytest.importorskip("google.cloud.storage")
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM.format(arguments=arguments)], capture_output=True, text=True
     )
