@@ -7,11 +7,32 @@ line), and how to fix it. Every command prints it without a traceback and exits 
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
+
+# Control characters, and lone surrogates, which no terminal can show.
+_STEERING = ("Cc", "Cs")
 
 
 class UserError(Exception):
-    """A problem that the user can fix: bad input, bad options, files that do not fit together."""
+    """A problem that the user can fix: bad input, bad options, files that do not fit together.
+
+    What its message quotes of names and files is shown as ``printable`` text on its one line.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message).replace("\n", " "))
+
+
+def printable(text: str) -> str:
+    """The text with its control characters, which could steer a terminal, as ``\\x1b``; ends of lines
+    and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(c)[1:-1] if c not in "\n\t" and unicodedata.category(c) in _STEERING else c
+        for c in text
+    )
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

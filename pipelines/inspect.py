@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.command.options import CHOOSE, option
-from pipelines.command.run import RunOptions, run_command
+from pipelines.command.run import RunOptions, run_command, show
 from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS, find_damage, sha256_of
 from pipelines.records.codec import record_layout
@@ -53,7 +53,7 @@ def inspect(config: InspectConfig, options: RunOptions) -> None:
         raise UserError("--input: is what to repair from; add --repair")
     if _is_listed_alone(folder):
         _report([*find_damage(folder, whole=True)])
-        print(_WHOLE)
+        show(_WHOLE)
         return
     manifest = read_manifest(folder, flag="data")
     totals = {
@@ -65,7 +65,7 @@ def inspect(config: InspectConfig, options: RunOptions) -> None:
     if manifest.stage == "tokenize":
         print_summary(row_ratios(manifest))
     if manifest.schema:
-        print(f"\n{describe_records(manifest)}\n")
+        show(f"\n{describe_records(manifest)}\n")
     # An export holds nothing else; in the folder of a run there may be more.
     problems = [
         *_damaged_vocabulary(folder, manifest),
@@ -75,11 +75,11 @@ def inspect(config: InspectConfig, options: RunOptions) -> None:
     if config.repair and damaged and not problems:
         shards = [shard for shard in manifest.shards() if shard.name in damaged]
         repair_shards(folder, manifest, shards, config.input)
-        print(f"made again: {', '.join(damaged)}")
+        show(f"made again: {', '.join(damaged)}")
         damaged.clear()
     _report([*problems, *damaged.items()])
     count = len(manifest.shards())
-    print(f"all {count:,} shards are as {files.join(folder, MANIFEST)} says" if count else _WHOLE)
+    show(f"all {count:,} shards are as {files.join(folder, MANIFEST)} says" if count else _WHOLE)
 
 
 def _is_listed_alone(folder: str) -> bool:

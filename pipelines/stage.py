@@ -17,7 +17,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pipelines.command.options import deciding_fields
-from pipelines.command.run import RunOptions, say
+from pipelines.command.run import RunOptions, say, show
 from pipelines.records.codec import Schema
 from pipelines.records.manifest import Manifest, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output, read_run
@@ -169,7 +169,7 @@ def print_plan(plan: Plan, options: RunOptions) -> None:
     take ``START_SECONDS`` each to start. The price is of a worker for an hour, in any currency.
     """
     for path in plan.writes:
-        print(f"would write {path}")
+        show(f"would write {path}")
     if plan.core_seconds is None:
         return
     from pipelines.beam_runner import count_workers
@@ -200,11 +200,11 @@ def add_counts(reports: Iterable[Report]) -> Counter[str]:
 def row_ratios(manifest: Manifest) -> dict[str, str]:
     """How full packed rows are, and what a token takes on disk."""
     counts, length = manifest.counts, manifest.facts["seq_length"]
-    tokens = counts["tokens_out"] + counts["special_tokens"]
+    tokens = counts.get("tokens_out", 0) + counts.get("special_tokens", 0)
     size = sum(shard.bytes for shard in manifest.shards())
     return {
-        "fill": f"{tokens / (counts['rows'] * length):.2%}",
-        "bytes a token": f"{size / tokens:.3f}",
+        "fill": f"{tokens / max(1, counts['rows'] * length):.2%}",
+        "bytes a token": f"{size / max(1, tokens):.3f}",
     }
 
 
@@ -213,7 +213,7 @@ def print_summary(*groups: Mapping[str, Any]) -> None:
     rows = [
         line for group in groups for name, value in group.items() for line in _lines(name, value)
     ]
-    print(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right")))
+    show(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right")))
 
 
 def _lines(name: str, value: Any) -> list[list[str]]:

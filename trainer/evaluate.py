@@ -15,7 +15,7 @@ from typing import Any
 from tabulate import tabulate
 
 from pipelines.command.options import CHOOSE, option
-from pipelines.command.run import RunOptions, say
+from pipelines.command.run import RunOptions, say, show
 from pipelines.documents.labelled import Fields, describe_empty
 from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS
@@ -101,7 +101,7 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
         run.publish(counts, {"metrics": figures}, listed=[_METRICS])
     print(tabulate(list(figures.items()), floatfmt=".4f", tablefmt="plain"))
     if task.classes:
-        print(f"\n{describe_classes(report)}")
+        show(f"\n{describe_classes(report)}")
     return report
 
 

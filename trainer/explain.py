@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from pipelines.command.options import CHOOSE, option
-from pipelines.command.run import RunOptions, say
+from pipelines.command.run import RunOptions, say, show
 from pipelines.errors import UserError
 from pipelines.storage import files
 from trainer.pretraining.checkpoints import Checkpoints
@@ -103,7 +103,7 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
         replayed_loss=replayed,
         rows=[ExplainedRow(*pair) for pair in zip(rows, maker.find_origins(batch), strict=False)],
     )
-    print(explained.as_text())
+    show(explained.as_text())
     if config.output:
         page = render("explain.html.j2", explained=explained)
         files.publish_bytes(config.output, page.encode())

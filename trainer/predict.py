@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.command.options import CHOOSE, option
-from pipelines.command.run import RunOptions, say
+from pipelines.command.run import RunOptions, say, show
 from pipelines.documents.labelled import Fields, LabelledText, describe_empty, read_labelled
 from pipelines.errors import UserError
 from pipelines.storage import files
@@ -83,7 +83,8 @@ def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
     else:
         for prediction in predictions:
             shown = " ".join(prediction["text"].split())
-            print(_columns(task, prediction), shown[:100] + ("…" if len(shown) > 100 else ""))
+            more = "…" if len(shown) > 100 else ""
+            show(f"{_columns(task, prediction)} {shown[:100]}{more}")
     return predictions
 
 

@@ -18,7 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from pipelines.command.options import CHOOSE, option
-from pipelines.command.run import RunOptions, run_command
+from pipelines.command.run import RunOptions, run_command, show
 from pipelines.documents.blocks import content_id, read_blocks
 from pipelines.documents.config import CorpusConfig, describe_inputs, paths_read
 from pipelines.documents.formats import resolve_format
@@ -135,7 +135,7 @@ def make_task(config: DemoTaskConfig, options: RunOptions) -> None:
         ("train.jsonl", "validation.jsonl"),
     )
     if options.dry_run:
-        print(f"would write {files.join(config.output, 'train.jsonl')} and validation.jsonl")
+        show(f"would write {files.join(config.output, 'train.jsonl')} and validation.jsonl")
         return
     if run.is_finished(overwrite=options.overwrite):
         return

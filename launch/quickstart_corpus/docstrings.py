@@ -29,7 +29,7 @@ from launch.quickstart_corpus.docstring_sources import (
     read_docstrings,
 )
 from launch.quickstart_corpus.docstring_task import DocstringsConfig, choose
-from pipelines.command.run import RunOptions, run_command
+from pipelines.command.run import RunOptions, run_command, show
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, check_balance, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output
@@ -59,10 +59,8 @@ def make_docstrings(config: DocstringsConfig, options: RunOptions) -> None:
     sources = limit_sources(found, _PACKAGE_SOURCE_BYTES, config.seed)
     size = sum(source.size for source in sources) / 1e6
     if options.dry_run:
-        print(f"would read {len(sources):,} files ({size:.0f} MB) in {', '.join(folders)}")
-        print(
-            f"would write corpus, train, validation (.jsonl) and manifest.json to {config.output}"
-        )
+        show(f"would read {len(sources):,} files ({size:.0f} MB) in {', '.join(folders)}")
+        show(f"would write corpus, train, validation (.jsonl) and manifest.json to {config.output}")
         return
     if prepare_output(
         config.output,
@@ -72,7 +70,7 @@ def make_docstrings(config: DocstringsConfig, options: RunOptions) -> None:
         stage="docstrings",
         makes=("corpus.jsonl", "train.jsonl", "validation.jsonl"),
     ):
-        print(f"{config.output} is finished already: {_summary(read_manifest(config.output))}")
+        show(f"{config.output} is finished already: {_summary(read_manifest(config.output))}")
         return
     print(f"reading the docstrings of {len(sources):,} files ({size:.0f} MB)", flush=True)
     counts: Counter[str] = Counter(files_found=len(found))
@@ -110,7 +108,7 @@ def make_docstrings(config: DocstringsConfig, options: RunOptions) -> None:
     manifest = Manifest("docstrings", asked, dict(sorted(counts.items())), facts, (), shards)
     seconds = time.monotonic() - started
     finish_output(config.output, manifest, inputs, {"seconds": round(seconds, 1)})
-    print(f"{config.output}: {_summary(manifest)} ({seconds:.0f} s)")
+    show(f"{config.output}: {_summary(manifest)} ({seconds:.0f} s)")
 
 
 def _check(config: DocstringsConfig) -> None:

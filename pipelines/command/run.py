@@ -18,6 +18,8 @@ from pipelines.beam_import import import_beam
 from pipelines.command.config_file import dump_config
 from pipelines.command.known_errors import describe_error
 from pipelines.command.parse import RunOptions, parse_command
+from pipelines.errors import printable
+from pipelines.storage.scratch_folder import scratch_folder
 
 Config = TypeVar("Config", bound=Any)
 
@@ -51,7 +53,8 @@ def run_command(
             from pipelines.beam_runner import check_options
 
             check_options(options.beam_args)
-        main(config, options)
+        with scratch_folder():
+            main(config, options)
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,7 +70,12 @@ def run_command(
 
 def say(stage: str, text: str) -> None:
     """Prints a line about a stage's progress to standard error."""
-    print(f"{stage}: {text}", file=sys.stderr, flush=True)
+    print(printable(f"{stage}: {text}"), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Prints lines of what a command was asked for, which may quote any text, to standard output."""
+    print(printable(text))
 
 
 def _exit(status: int, module: str, line: str) -> None:

@@ -25,6 +25,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FORMATS = ("array_record", "tfrecord")
 # Of the facts that readers compute with: the least and the greatest value.
 _RANGES = {"seq_length": (1, 65535), "copies": (1, 65535)}
+# What readers ask of the facts of a stage, which may be older than they are.
+_OF_ROWS = {"format": str, "seq_length": int, "packing": str, "vocabulary": dict}
+_OF_TEXT = {"lowercase": bool, "strip_accents": bool}
+_FACTS: dict[str, dict[str, type]] = {
+    "vocab": {"size": int, **_OF_TEXT},
+    "tokenize": {**_OF_ROWS, **_OF_TEXT},
+    "mask": {**_OF_ROWS, **_OF_TEXT, "copies": int, "mask": dict},
+    "pretrain": {"model": dict, "vocabulary": dict, "seq_length": int, **_OF_TEXT},
+}
 # Which count is the number of records, by stage.
 _ROWS = {"tokenize": "rows", "mask": "examples"}
 
@@ -39,7 +48,7 @@ def check_manifest(data: dict[str, Any]) -> None:
     for name, count in data["counts"].items():
         _demand(_is_count(count), f"the count {name} is {count!r}")
     _check_schema(data["schema"])
-    _check_facts(data["facts"])
+    _check_facts(data["facts"], _FACTS.get(data["stage"], {}))
     records = 0
     for split, shards in data["splits"].items():
         _demand(
@@ -79,7 +88,12 @@ def _check_schema(schema: list[dict[str, Any]]) -> None:
         _demand(known and type(entry.get("ragged", False)) is bool, f"field {entry['name']!r}")
 
 
-def _check_facts(facts: dict[str, Any]) -> None:
+def _check_facts(facts: dict[str, Any], kinds: dict[str, type]) -> None:
+    for name, kind in kinds.items():
+        _demand(type(facts[name]) is kind, f"{name} is {str(facts[name])[:40]!r}")
+    if "mask" in kinds:
+        length = facts["mask"]["mask_selection_length"]
+        _demand(type(length) is int and 0 < length <= facts["seq_length"], f"masks are {length!r}")
     for name, (least, most) in _RANGES.items():
         value = facts.get(name, least)
         _demand(type(value) is int and least <= value <= most, f"{name} is {value!r}")

@@ -102,8 +102,13 @@ def finish_output(
 
 
 def read_run(folder: str) -> dict[str, Any]:
-    """The times and rates of the run that made a finished output."""
-    return dict(read_record(folder)["run"])
+    """The times and rates of the run that made a finished output; UserError where nothing says so."""
+    run = read_record(folder).get("run")
+    if not isinstance(run, dict):
+        raise UserError(
+            f"{files.join(folder, RUN)} is damaged; make the output again (--overwrite)"
+        )
+    return run
 
 
 def read_record(folder: str) -> dict[str, Any]:

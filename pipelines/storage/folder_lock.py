@@ -23,7 +23,7 @@ def lock_folder(folder: str) -> None:
         return
     import fcntl
 
-    path = os.path.join(os.path.realpath(folder), ".lock")
+    path = _path_of(folder)
     while path not in _held:
         descriptor = _open(path)
         try:
@@ -31,7 +31,7 @@ def lock_folder(folder: str) -> None:
             # Who held it deletes it at its end: then this is a lock of a file that nobody else sees.
             if _is_at(path, descriptor):
                 _held[path] = descriptor
-                atexit.register(Path(path).unlink, missing_ok=True)
+                atexit.register(_unlock, path, os.getpid())
         except BlockingIOError:
             raise UserError(
                 f"--output: another process is writing to {folder}; wait for it or choose another "
@@ -40,6 +40,20 @@ def lock_folder(folder: str) -> None:
         finally:
             if _held.get(path) != descriptor:
                 os.close(descriptor)
+
+
+def _path_of(folder: str) -> str:
+    return os.path.join(os.path.realpath(folder), ".lock")
+
+
+def _unlock(path: str, owner: int) -> None:
+    """Gives the lock back: its file goes first, so that nobody waits for one that is gone."""
+    if os.getpid() != owner:
+        return  # forked from the process that holds it
+    descriptor = _held.pop(path)
+    if _is_at(path, descriptor):
+        Path(path).unlink()
+    os.close(descriptor)
 
 
 def _open(path: str) -> int:

@@ -63,7 +63,7 @@ def recover_folder(folder: str) -> None:
     matches = map(pattern.fullmatch, os.listdir(parent) if os.path.isdir(parent) else ())
     for mark in sorted({match[1] for match in matches if match and match[2] == name}):
         temporary, old = (os.path.join(parent, f"{p}{mark}-{name}") for p in (TEMPORARY, _OLD))
-        if _is_held(temporary):
+        if is_held(temporary):
             continue
         if os.path.isdir(old) and not os.path.lexists(folder):
             os.rename(old, folder)
@@ -71,7 +71,7 @@ def recover_folder(folder: str) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _is_held(temporary: str) -> bool:
+def is_held(temporary: str) -> bool:
     """True while the process that fills the folder lives."""
     import fcntl
 

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,9 +16,13 @@ from typing import IO, Any
 import numpy as np
 from tabulate import tabulate
 
+from pipelines.command.run import show
 from pipelines.documents.labelled import Fields, LabelledText
+from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS, names_below, write_checksums
 from pipelines.storage import files
+from pipelines.storage.array_file import read_arrays
+from pipelines.storage.json_file import parse_json
 from pipelines.storage.replace_folder import publish_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.run import RunResult
@@ -63,13 +66,13 @@ class FinishedRestarts:
         """The result of a restart, or None where it is to be run."""
         path = self._folder / f"{restart}.npz"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                about = json.loads(str(arrays["about"]))
-                if about.pop("key") != self._key:
-                    return None
-                weights = [arrays[f"weight_{i}"] for i in range(len(arrays.files) - 2)]
-                return RunResult(**about, outputs=arrays["outputs"], weights=weights)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            arrays = read_arrays(str(path))
+            about = parse_json(str(arrays["about"]).encode(), str(path), "it is run again")
+            if about.pop("key") != self._key:
+                return None
+            weights = [arrays[f"weight_{i}"] for i in range(len(arrays) - 2)]
+            return RunResult(**about, outputs=arrays["outputs"], weights=weights)
+        except (UserError, OSError, ValueError, KeyError, TypeError):
             return None  # There is none, or it is damaged: running it again gives the same.
 
     def remove(self) -> None:
@@ -101,7 +104,7 @@ def describe_runs(
         rows = [[r["seed"], r["best_epoch"], *(f"{r[name]:.4f}" for name in names)] for r in runs]
         means = [f"{mean:.4f} ± {spread:.4f}" for mean, spread in spreads.values()]
         rows.append(["mean ± sd", "", *means])
-        print(tabulate(rows, ["seed", "epoch", *names], disable_numparse=True))
+        show(tabulate(rows, ["seed", "epoch", *names], disable_numparse=True))
     return described
 
 

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.checksums import checked_file
 from pipelines.records.manifest import MANIFEST, Manifest
 from pipelines.storage import files
+from pipelines.storage.array_file import read_arrays
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.finetuning.task import PRESET_FOLDER
+from trainer.models.sizes import count_weights
+from trainer.presets.check_arguments import check_arguments, check_size
 from trainer.pretraining.plan import PORTABLE_HEAD
 from trainer.run_folder import SAMPLE, WEIGHTS
 
@@ -65,24 +69,26 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
     from trainer.models.pretraining_model import PretrainingModel
+    from trainer.presets.weights import load_weights
     from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
     facts = manifest.facts
-    model = PretrainingModel(
-        BertBackbone(**facts["model"], dtype="float32"),
-        portable_head=facts.get("head") == PORTABLE_HEAD,
-        next_sentence=facts.get("next_sentence", False),
-    )
     try:
         with checked_file(run, WEIGHTS) as local:
-            model.load_weights(local)
-        with (
-            checked_file(run, SAMPLE) as local,
-            np.load(local, allow_pickle=False) as stored,
-        ):
-            rows = dict(stored)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+            source = files.join(run, MANIFEST)
+            check_arguments(BertBackbone, facts["model"], source)
+            check_size(count_weights(facts["model"]), local, source)
+            model = PretrainingModel(
+                BertBackbone(**facts["model"], dtype="float32"),
+                portable_head=facts.get("head") == PORTABLE_HEAD,
+                next_sentence=facts.get("next_sentence", False),
+            )
+            load_weights(model, local)
+        with checked_file(run, SAMPLE) as local:
+            rows = read_arrays(local)
+        _check_rows(rows, facts["model"])
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = one_line(error)[:300]
         raise UserError(
             f"--run: {run} is damaged ({reason}); delete its {MANIFEST} and run trainer.pretrain "
             "again: it resumes at its last checkpoint"
@@ -100,6 +106,27 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         **{name: masking[name] for name in rates if name in masking},
     )
     return TrainedModel(model.to_masked_lm(preprocessor), tokenizer, rows, model.next_sentence_head)
+
+
+def _check_rows(rows: dict[str, NDArray[Any]], model: dict[str, Any]) -> None:
+    """Raises ValueError unless they are masked rows that the model can take."""
+    tokens, masks = rows["token_ids"], rows["mask_positions"]
+    for name, values in rows.items():
+        shapes = (tokens.shape, masks.shape, tokens.shape[:1])
+        if values.dtype.kind not in "iufb" or values.shape not in shapes:
+            raise ValueError(f"{name} in {SAMPLE} does not fit the others")
+    for name, values, limit in (
+        ("token_ids", tokens, model["vocabulary_size"]),
+        ("mask_positions", masks, tokens.shape[-1]),
+    ):
+        if values.ndim != 2 or values.dtype.kind not in "iu" or not values.size:
+            raise ValueError(f"{name} in {SAMPLE} are no rows of numbers")
+        if values.min() < 0 or values.max() >= limit:
+            raise ValueError(f"{name} in {SAMPLE} are not below {limit:,}")
+    if rows["segment_ids"].shape != tokens.shape or rows["padding_mask"].shape != tokens.shape:
+        raise ValueError(f"the rows in {SAMPLE} are not of one length")
+    if tokens.shape[1] > model["max_sequence_length"] or len(masks) != len(tokens):
+        raise ValueError(f"the rows in {SAMPLE} are too long or too few")
 
 
 def load_finetuned_run(run: str) -> TrainedModel:

@@ -6,6 +6,8 @@ refused before Keras sees it.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,28 +15,30 @@ import keras
 from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
 
+# Keras nests layers in layers: ours are 6 deep.
+_MOST_LEVELS = 32
+
 
 def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:
     """The shapes of all arrays in a weights file by their path in it.
 
     Raises:
-        UserError: not an HDF5 file, or one that refers to other files.
+        UserError: not an HDF5 file, or one that refers to other files, goes round in circles, or
+            claims arrays that it does not hold.
     """
     import h5py
 
     shapes: dict[str, tuple[int, ...]] = {}
-    links: dict[str, Any] = {}
     try:
         with h5py.File(path, "r") as file:
-            file.visititems_links(links.__setitem__)
-            for name, link in links.items():
-                if not isinstance(link, h5py.HardLink):
-                    raise UserError(f"{path}: {name} is a link to elsewhere; refused")
-                item = file[name]
-                if isinstance(item, h5py.Dataset):
-                    if item.is_virtual or item.external:
-                        raise UserError(f"{path}: {name} keeps its data in another file; refused")
-                    shapes[name] = item.shape
+            for name, item in _items(file, path):
+                if not isinstance(item, h5py.Dataset):
+                    continue
+                if item.is_virtual or item.external:
+                    raise UserError(f"{path}: {name} keeps its data in another file; refused")
+                if item.nbytes > os.path.getsize(path):
+                    raise UserError(f"{path}: {name} claims more than the file holds; refused")
+                shapes[name] = item.shape
     except UserError:
         raise
     except Exception as error:  # what h5py raises for damaged files is of many classes
@@ -42,6 +46,29 @@ def check_weights_file(path: str) -> dict[str, tuple[int, ...]]:
             f"{path}: not a readable HDF5 file ({one_line(error)[:240]}); the preset is damaged"
         ) from None
     return shapes
+
+
+def _items(file: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """All groups and arrays of a file by their path in it. (h5py's own visits take hours for a path of
+    thousands of groups.)"""
+    import h5py
+
+    waiting = [("", file)]
+    seen = {h5py.h5o.get_info(file.id).addr}
+    while waiting:
+        inside, group = waiting.pop()
+        for key in group:
+            name = f"{inside}{key}"
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                raise UserError(f"{path}: {name} is a link to elsewhere; refused")
+            item = group[key]
+            place = h5py.h5o.get_info(item.id).addr
+            if place in seen or name.count("/") > _MOST_LEVELS:
+                raise UserError(f"{path}: {name} is nested too deeply, or in itself; refused")
+            seen.add(place)
+            yield name, item
+            if isinstance(item, h5py.Group):
+                waiting.append((f"{name}/", item))
 
 
 def check_vocabulary(backbone: Any, preprocessor: Any, preset: str) -> None:
@@ -70,6 +97,12 @@ def load_backbone_weights(backbone: Any, path: str) -> None:
                 f"it {expected}; the files belong to different presets"
             )
     _load(backbone, path, [])
+
+
+def load_weights(model: Any, path: str) -> None:
+    """Fills a model; a UserError where the file does not fit it."""
+    check_weights_file(path)
+    _load(model, path, [])
 
 
 def load_task_weights(task: Any, path: str) -> None:

@@ -9,7 +9,7 @@ training.
 from __future__ import annotations
 
 import json
-import os
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -23,11 +23,19 @@ from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
 from pipelines.records.shards import DamagedShardError
 from pipelines.storage import files
+from pipelines.storage.array_file import read_arrays
 from pipelines.storage.json_file import parse_json
+from trainer.pretraining.logs.meter import NEXT_SENTENCE_VALUES, STEP_VALUES
 from trainer.run_folder import CHECKPOINTS
 
 _NAME = re.compile(r"step-(\d{8,})\.npz")
 _RECORD = "record.json"
+# How many figures each step in a window has: none are there, or those of one kind of model.
+_FIGURES: tuple[set[int], ...] = (
+    set(),
+    {len(STEP_VALUES)},
+    {len(STEP_VALUES + NEXT_SENTENCE_VALUES)},
+)
 
 
 class DamagedCheckpointError(UserError):
@@ -130,19 +138,13 @@ class Checkpoints:
         path = self.path(step)
         with files.local_file(path) as local:
             try:
-                with np.load(local, allow_pickle=False) as stored:
-                    # We compress nothing: what is larger inside than outside is not from us.
-                    if sum(part.file_size for part in stored.zip.infolist()) > os.path.getsize(
-                        local
-                    ):
-                        raise ValueError("compressed")
-                    arrays = {name: stored[name] for name in stored.files}
+                arrays = read_arrays(local)
                 record = parse_json(arrays.pop(_RECORD).tobytes(), _RECORD, "it is not ours")
-            # What zipfile and numpy raise for damaged bytes has no end: NotImplementedError,
-            # RuntimeError, MemoryError, TokenError, struct.error, …
-            except Exception as error:
+                _check_state(arrays, record)
+            except (UserError, ValueError, KeyError) as error:
+                reason = one_line(error).removeprefix(f"{local} is damaged (").removesuffix(")")
                 raise DamagedCheckpointError(
-                    f"checkpoint {path} is damaged ({one_line(error)[:200]})"
+                    f"checkpoint {path} is damaged ({reason[:200]})"
                 ) from None
         return arrays, record
 
@@ -150,3 +152,25 @@ class Checkpoints:
         """Removes every checkpoint and the temporary files of interrupted writers."""
         files.delete([self.path(step) for step in self.steps()])
         files.delete_temporaries(self._folder)
+
+
+def _check_state(arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
+    """Raises ValueError for what no run has saved, though the file be whole."""
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+            raise ValueError(f"{name} holds what is no number")
+    window, seconds = record.get("window"), record.get("seconds")
+    if not isinstance(record.get("config"), dict) or not _are_numbers([seconds]):
+        raise ValueError(f"{_RECORD} lacks the config or the time of the run")
+    if (
+        not isinstance(window, list)
+        or not all(map(_are_numbers, window))
+        or {*map(len, window)} not in _FIGURES
+    ):
+        raise ValueError(f"the window in {_RECORD} does not hold the figures of steps")
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(value, float) and math.isfinite(value) for value in values
+    )

@@ -11,7 +11,14 @@ MADE = Manifest(
     stage="tokenize",
     config={"seed": 1},
     counts={"rows": 5},
-    facts={"seq_length": 8},
+    facts={
+        "format": "tfrecord",
+        "seq_length": 8,
+        "packing": "documents",
+        "lowercase": True,
+        "strip_accents": True,
+        "vocabulary": {"size": 9, "fingerprint": "0" * 64},
+    },
     schema=(Field("row_id", "uint64"), Field("token_ids", "uint16", True)),
     splits={"train": (ShardInfo(SHARD, 5, 100, "0" * 64),)},
 )

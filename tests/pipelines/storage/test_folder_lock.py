@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -47,3 +48,49 @@ def test_what_is_in_the_place_of_the_lock_stays_as_it_is(tmp_path):
         with pytest.raises(UserError, match=r"/\.lock .*; remove it or choose another folder"):
             lock_folder(str(place))
     assert precious.read_text() == "text"
+
+
+def take_turns(folder, turns, given, wrong):
+    """Takes the lock and gives it back until there were enough turns of all processes."""
+    mark = os.path.join(folder, "mark")
+    while given.value < turns:
+        try:
+            lock_folder(folder)
+        except UserError:
+            continue
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            # Without a lock of its own: with two at a time, some turns would be lost.
+            given.value += 1
+            os.unlink(mark)
+        except FileExistsError:
+            wrong.value += 1
+        folder_lock._unlock(folder_lock._path_of(folder), os.getpid())
+
+
+def test_no_two_processes_hold_it_in_ten_thousand_turns(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    given, wrong = fork.Value("q", 0, lock=False), fork.Value("q", 0, lock=False)
+    workers = [
+        fork.Process(target=take_turns, args=(str(tmp_path), 10_000, given, wrong))
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert wrong.value == 0
+    assert 10_000 <= given.value < 10_000 + len(workers)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forked_process_does_not_give_back_the_lock_of_its_parent(tmp_path):
+    lock_folder(str(tmp_path))
+    child = multiprocessing.get_context("fork").Process(
+        target=folder_lock._unlock, args=(str(tmp_path / ".lock"), os.getpid())
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert (tmp_path / ".lock").exists()

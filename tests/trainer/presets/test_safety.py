@@ -95,6 +95,27 @@ def test_links_out_of_the_weights_are_refused(preset: Path) -> None:
     assert "link" in _message(preset)
 
 
+def _in_itself(file: h5py.File) -> None:
+    file["layers/again"] = file["layers"]
+
+
+def _deep(file: h5py.File) -> None:
+    file.create_group("layers/" + "/".join(["g"] * 3000))
+
+
+def _claims(file: h5py.File) -> None:
+    file.create_dataset("layers/more", (1 << 40,), "f4", chunks=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [(_in_itself, "in itself"), (_deep, "deeply"), (_claims, "claims more")]
+)
+def test_weights_that_would_never_end(preset: Path, change: Callable, says: str) -> None:
+    with h5py.File(preset / "model.weights.h5", "a") as file:
+        change(file)
+    assert says in _message(preset)
+
+
 def test_weights_of_another_shape(preset: Path) -> None:
     _edit(preset / "config.json", lambda content: content["config"].update(vocabulary_size=9))
     message = _message(preset)

@@ -21,8 +21,11 @@ def make_arrays(step):
     }
 
 
-def save(checkpoints, step):
-    checkpoints.save(step, make_arrays(step), {"window": [[0.1, 1e-300]], "step": step})
+RECORD = {"window": [[0.1, 1e-300, 2.0, 3.0]], "seconds": 1.5, "config": {"seed": 0}}
+
+
+def save(checkpoints, step, record=RECORD, **arrays):
+    checkpoints.save(step, make_arrays(step) | arrays, record)
     checkpoints.wait()
 
 
@@ -34,7 +37,7 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
     step = found.newest()
     arrays, record = found.load(step)
     assert step == 7
-    assert record == {"window": [[0.1, 1e-300]], "step": 7}
+    assert record == RECORD
     assert arrays.keys() == make_arrays(7).keys()
     for name, values in make_arrays(7).items():
         assert arrays[name].dtype == values.dtype
@@ -105,6 +108,26 @@ def test_a_pickle_is_not_loaded(tmp_path):
     assert zipfile.is_zipfile(path)
     with pytest.raises(UserError, match="damaged"):
         checkpoints.load(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "arrays"),
+    [
+        ({}, {"model/0000/kernel": np.array([[1.0, np.nan]])}),
+        ({}, {"model/0000/kernel": np.array(["text"])}),
+        ({"config": None}, {}),
+        ({"seconds": "1"}, {}),
+        ({"window": [[0.1]]}, {}),
+        ({"window": [[0.1] * 4, [0.1] * 6]}, {}),
+        ({"window": [[0.1, 0.1, 0.1, float("nan")]]}, {}),
+    ],
+)
+def test_a_whole_one_that_no_run_has_saved_is_passed_over(tmp_path, capsys, change, arrays):
+    checkpoints = Checkpoints(str(tmp_path), keep=2)
+    save(checkpoints, 1)
+    save(checkpoints, 2, RECORD | change, **arrays)
+    assert checkpoints.newest() == 1
+    assert "step-00000002.npz is damaged (" in capsys.readouterr().err
 
 
 def npz(**members: bytes) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.storage import files
+from pipelines.storage.json_file import parse_json
 from trainer.pretraining.logs.event_log import encode_event, encode_header, prepare_event_file
 from trainer.pretraining.logs.growing_file import GrowingFile
 from trainer.run_folder import METRICS
@@ -56,12 +57,26 @@ class MetricsLog:
 
 
 def read_metrics(output: str) -> list[dict[str, Any]]:
-    """The objects of a run's metrics.jsonl; an incomplete last line is left out."""
+    """The objects of a run's metrics.jsonl; an incomplete last line is left out.
+
+    Raises UserError for a line that no run writes.
+    """
     path = files.join(output, METRICS)
     if not files.exists(path):
         return []
-    complete = files.read_bytes(path).decode().split("\n")[:-1]
-    return [json.loads(line) for line in complete]
+    complete = files.read_bytes(path).split(b"\n")[:-1]
+    return [_parse_line(line, f"{path}, line {number}") for number, line in enumerate(complete, 1)]
+
+
+def _parse_line(line: bytes, source: str) -> dict[str, Any]:
+    fix = "put the file back, or delete it: only what it says of the steps before is lost"
+    values = parse_json(line, source, fix)
+    if type(values.get("step")) is not int or "loss" not in values:
+        raise UserError(f"{source} is damaged: not a step's; {fix}")
+    for name, value in values.items():
+        if not isinstance(value, int | float) or abs(value) >= 1 << 63:
+            raise UserError(f"{source} is damaged: {name} is {str(value)[:40]!r}; {fix}")
+    return values
 
 
 def _encode_line(line: dict[str, Any]) -> bytes:
