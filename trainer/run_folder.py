@@ -68,6 +68,8 @@ def read_identity(output: str) -> dict[str, Any]:
         raise UserError(
             f"{output} holds no pretraining run: no {IDENTITY}; name the --output of one"
         ) from None
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; start the run over with --overwrite") from None
 

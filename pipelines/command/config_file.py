@@ -78,6 +78,8 @@ def _read_section(path: str, name: str) -> dict[str, Any]:
         content = yaml.safe_load(text)
     except OSError as error:
         raise UserError(f"--config: cannot read {path}: {error.strerror}") from None
+    except UserError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

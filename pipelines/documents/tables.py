@@ -152,6 +152,8 @@ def read_parquet(
                 for record in _decode_rows(batch, path, number):
                     number += 1
                     yield partial(_row_location, path, number), record
+        except UserError:
+            raise
         except (pa.ArrowException, ValueError, KeyError, OverflowError) as error:
             reason = (str(error) or type(error).__name__).split("\n")[0][:120]
             raise UserError(

@@ -55,7 +55,8 @@ class MaskConfig:
     ) -> None:
         """Raises UserError where masking is impossible, as such or with this vocabulary or length.
 
-        ``mask_token_id`` None: the vocabulary has no mask token. ``seq_length`` None: any length.
+        ``mask_token_id`` None: the vocabulary has no mask token. ``seq_length`` None: any length,
+        also of which nothing is to be predicted.
         """
         for name in ("mask_selection_rate", "mask_token_rate", "random_token_rate"):
             if not 0 <= getattr(self, name) <= 1:
@@ -69,8 +70,9 @@ class MaskConfig:
         if self.strategy not in STRATEGIES:
             raise UserError(f"strategy is {self.strategy!r}: choose one of {', '.join(STRATEGIES)}")
         length = self.mask_selection_length
-        if length is not None and length < 1:
-            raise UserError(f"mask_selection_length is {length}: it must be at least 1")
+        least = 0 if seq_length is None else 1
+        if length is not None and length < least:
+            raise UserError(f"mask_selection_length is {length}: it must be at least {least}")
         if length is not None and seq_length is not None and length > seq_length:
             raise UserError(
                 f"mask_selection_length is {length}, but a row has only {seq_length} tokens: "

@@ -90,6 +90,8 @@ def read_manifest(folder: str, stages: tuple[str, ...] = (), flag: str = "input"
             for split, shards in data["splits"].items()
         }
         manifest = Manifest(**data)
+    except UserError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         # What check_manifest finds is said in its words.
         said = " ".join(str(error).split())[:200]

@@ -114,7 +114,7 @@ def load_word_counts(path: str, origin: Mapping[str, Any]) -> WordCounts:
             raise ValueError(head["kind"])
         counted_from, totals = dict(head["origin"]), dict(head["totals"])
         number, checksum = int(head["words"]), head["sha256"]
-    except (UserError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise _damaged(path, "its first line is not that of a word-count file") from None
     if hashlib.sha256(body).hexdigest() != checksum:
         raise _damaged(path, "its words do not match their checksum")

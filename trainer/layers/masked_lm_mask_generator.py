@@ -18,7 +18,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import UserError
 from pipelines.keyed_random import fold, fold_scrambled, scramble
 from pipelines.mask.config import MaskConfig
 from pipelines.mask.mask_rows import mask_rows
@@ -65,7 +64,7 @@ class MaskedLMMaskGenerator(ConstructorArguments, PreprocessingLayer):
         seed: None: a new one for each layer (``keras.utils.set_random_seed`` decides it).
 
     Raises:
-        ValueError: arguments that are impossible, or ids outside the vocabulary.
+        UserError: arguments that are impossible, or ids outside the vocabulary.
     """
 
     def __init__(
@@ -96,12 +95,9 @@ class MaskedLMMaskGenerator(ConstructorArguments, PreprocessingLayer):
             random_token_rate=random_token_rate,
             seed=random.getrandbits(63) if seed is None else seed,
         )
-        try:
-            self._mask_config.check_masking(
-                vocabulary_size=vocabulary_size, mask_token_id=mask_token_id
-            )
-        except UserError as error:
-            raise ValueError(str(error)) from None
+        self._mask_config.check_masking(
+            vocabulary_size=vocabulary_size, mask_token_id=mask_token_id
+        )
         self._sightings = _Sightings()
 
     def call(self, inputs: Any) -> dict[str, Any]:
@@ -139,19 +135,16 @@ class MaskedLMMaskGenerator(ConstructorArguments, PreprocessingLayer):
                 padded[: len(row)] = row
         row_id = content_ids(ids, present)
         pieces = range(self.vocabulary_size)
-        try:
-            outputs, _ = mask_rows(
-                ids,
-                row_id,
-                config=self._mask_config,
-                vocabulary_size=self.vocabulary_size,
-                mask_token_id=self.mask_token_id,
-                unselectable_token_ids=[i for i in self.unselectable_token_ids if i in pieces],
-                padding_mask=present,
-                copy=self._sightings.count(row_id),
-            )
-        except UserError as error:
-            raise ValueError(str(error)) from None
+        outputs, _ = mask_rows(
+            ids,
+            row_id,
+            config=self._mask_config,
+            vocabulary_size=self.vocabulary_size,
+            mask_token_id=self.mask_token_id,
+            unselectable_token_ids=[i for i in self.unselectable_token_ids if i in pieces],
+            padding_mask=present,
+            copy=self._sightings.count(row_id),
+        )
         token_ids, *masks = (outputs[name] for name in _NAMES)
         if self.mask_selection_length is None:
             selected = np.count_nonzero(outputs["mask_weights"], axis=1)

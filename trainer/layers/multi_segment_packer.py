@@ -43,7 +43,10 @@ class MultiSegmentPacker(Packer):
             raise ValueError(f"truncate must be one of {', '.join(TRUNCATIONS)}, not {truncate!r}")
         self.truncate = truncate
         self._arguments["sep_value"] = sep_value
-        self.sep_value = self.end_value if sep_value is None else special_values(sep_value)
+        if sep_value is None:
+            self.sep_value = self.end_value
+        else:
+            self.sep_value = special_values(sep_value, "sep_value")
 
     def segments(self, inputs: Any) -> tuple[Any, ...]:
         """A tuple of segments, or one."""

@@ -32,8 +32,8 @@ class Packer(ConstructorArguments, PreprocessingLayer):
         self.pad_value = pad_value
         self.padding_side = padding_side
         self._arguments = {"start_value": start_value, "end_value": end_value}
-        self.start_value = special_values(start_value)
-        self.end_value = special_values(end_value)
+        self.start_value = special_values(start_value, "start_value")
+        self.end_value = special_values(end_value, "end_value")
         self.sep_value: list[Any] = []
 
     def call(
@@ -52,7 +52,8 @@ class Packer(ConstructorArguments, PreprocessingLayer):
             add_start_value, add_end_value: False to leave them out.
 
         Returns:
-            Arrays [batch, sequence_length] or [sequence_length]: of ids int32, of tokens strings.
+            Arrays [batch, sequence_length] or [sequence_length]: int32 of ids; of tokens, lists of
+            str in the place of arrays.
         """
         segments = self.segments(inputs)
         length = sequence_length or self.sequence_length
@@ -99,8 +100,12 @@ class Packer(ConstructorArguments, PreprocessingLayer):
         return super().get_config() | self._arguments
 
 
-def special_values(value: Any) -> list[Any]:
-    """One id or token, or several, or None, as a list."""
+def special_values(value: Any, name: str) -> list[Any]:
+    """One id or token, or several, or None, as a list; ValueError for anything else."""
     if value is None:
         return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    for each in values:
+        if not isinstance(each, (int, np.integer, str, bytes)):
+            raise ValueError(f"{name} must be an id or token or several of them, not {value!r}")
+    return values

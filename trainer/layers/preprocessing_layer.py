@@ -53,8 +53,8 @@ def map_rows(
         stateful: equal inputs may give other outputs.
 
     Returns:
-        The arrays or lists (or tensors and ragged tensors); of a single row that row, as an array
-        or, of strings, a list.
+        The arrays or, of rows of different lengths and of strings, lists (or tensors and ragged
+        tensors); of a single row that row.
     """
     in_graph = tracing_tensorflow()
     if texts:
@@ -68,14 +68,14 @@ def map_rows(
         results = _call_in_graph(function, rows, outputs, stateful)
         return results if batched[0] else [result[0] for result in results]
     results = list(function(*rows))
-    if batched[0]:
-        return results
-    return [
-        np.array(result[0], dtype)
-        if isinstance(result[0], list) and dtype != "string"
-        else result[0]
-        for result, (dtype, _) in zip(results, outputs, strict=True)
-    ]
+    if not batched[0]:
+        results = [
+            np.array(result[0], dtype)
+            if isinstance(result[0], list) and dtype != "string"
+            else result[0]
+            for result, (dtype, _) in zip(results, outputs, strict=True)
+        ]
+    return [_strings_as_lists(result) for result in results]
 
 
 def tracing_tensorflow() -> bool:
@@ -87,7 +87,8 @@ def tracing_tensorflow() -> bool:
 def texts_of(inputs: Any) -> tuple[list[Text], bool]:
     """A string or a batch of strings in any container, as (list of str or bytes, is it a batch).
 
-    Raises TypeError for anything that is not text, and for nested batches.
+    Raises ValueError for anything that is not text, and for nested batches: the rows of several
+    columns may be meant, or the columns themselves.
     """
     inputs = _as_python(inputs, (str, bytes, list, tuple))
     if isinstance(inputs, (str, bytes)):
@@ -95,7 +96,10 @@ def texts_of(inputs: Any) -> tuple[list[Text], bool]:
     texts = [_as_python(text, (str, bytes)) for text in inputs]
     for text in texts:
         if not isinstance(text, (str, bytes)):
-            raise TypeError(f"expected a string or a batch of strings, not one that holds {text!r}")
+            raise ValueError(
+                f"expected a string or a batch of strings, not one that holds {text!r}; "
+                "segments to join are a tuple of batches"
+            )
     return texts, True
 
 
@@ -108,7 +112,7 @@ def sequences_of(inputs: Any) -> tuple[Any, bool]:
         inputs = inputs.to_list()
     if not isinstance(inputs, (list, tuple)):
         array = np.asarray(inputs)
-        return (array, True) if array.ndim == 2 else (array[None], False)
+        return (array, True) if array.ndim == 2 else (array.reshape(1, -1), False)
     values = [_as_python(value, (str, bytes, int, list)) for value in inputs]
     batched = any(isinstance(value, list) for value in values)
     return (values, True) if batched else ([values], False)
@@ -117,6 +121,11 @@ def sequences_of(inputs: Any) -> tuple[Any, bool]:
 def _as_python(value: Any, kept: tuple[type, ...]) -> Any:
     """An array or an eager tensor of any backend as Python values."""
     return value if isinstance(value, kept) else np.asarray(value).tolist()
+
+
+def _strings_as_lists(result: Any) -> Any:
+    is_text = isinstance(result, np.ndarray) and result.dtype.kind == "U"
+    return result.tolist() if is_text else result
 
 
 def _texts_in_graph(inputs: Any) -> tuple[Any, bool]:
@@ -134,7 +143,7 @@ def _sequences_in_graph(inputs: Any) -> tuple[Any, bool]:
     if isinstance(inputs, tf.RaggedTensor):
         return inputs, True
     inputs = tf.convert_to_tensor(inputs)
-    return (inputs, True) if inputs.shape.rank == 2 else (inputs[None], False)
+    return (inputs, True) if inputs.shape.rank == 2 else (tf.reshape(inputs, [1, -1]), False)
 
 
 def _call_in_graph(

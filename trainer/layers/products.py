@@ -32,7 +32,7 @@ def einsum(equation: str, left: Any, right: Any) -> Any:
 
 def project(layer: Any, inputs: Any) -> Any:
     """``layer(inputs)`` of a ``Dense`` over [batch, sequence, features] or an ``EinsumDense``."""
-    if not is_jax_on_cpu():
+    if not is_jax_on_cpu() or layer.quantization_mode:  # whose kernel is not the factor itself
         return layer(inputs)
     is_dense = isinstance(layer, keras.layers.Dense)
     equation = "abc,cd->abd" if is_dense else layer.equation

@@ -108,6 +108,8 @@ def _build(cls: Any, arguments: dict[str, Any], given: dict[str, Any], source: s
     caller's; a UserError where the file's do not fit together."""
     try:
         return cls(**{**arguments, **given})
+    except UserError:
+        raise
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         if given:
             raise

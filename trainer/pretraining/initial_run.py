@@ -49,6 +49,8 @@ class InitialRun:
         try:
             with files.local_file(path) as local:
                 other.load_weights(local)
+        except UserError:
+            raise
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"--initial_run: {path} is damaged ({reason})") from None

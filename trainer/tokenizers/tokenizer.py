@@ -7,12 +7,13 @@ handled here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.layers.preprocessing_layer import PreprocessingLayer, Text, map_rows, sequences_of
+from trainer.layers.preprocessing_layer import PreprocessingLayer, map_rows, sequences_of
 from trainer.presets.builtin import BUILTIN_PRESETS
 
 
@@ -22,6 +23,7 @@ class Tokenizer(PreprocessingLayer):
     presets = BUILTIN_PRESETS
     _special_tokens: Mapping[str, str] = {}  # attribute to token; instances have their own
     sequence_length: int | None = None
+    split = True  # False: a row is a sequence of words, not a text
 
     def tokenize_texts(self, texts: Sequence[str | bytes]) -> list[list[Any]]:
         """The ids (or tokens) of each text."""
@@ -35,21 +37,25 @@ class Tokenizer(PreprocessingLayer):
         return self.tokenize(inputs)
 
     def tokenize(self, inputs: Any) -> Any:
-        """Tokenizes a string or a batch of strings.
+        """Tokenizes a string or a batch of strings; with ``split=False`` a sequence of words (or
+        one word) or a batch of them.
 
         Returns:
-            For one string, an int32 vector (a list of str with ``dtype="string"``). For a batch, a
-            list of lists, or int32[batch, sequence_length] where ``sequence_length`` is set. In
-            ``tf.data``: a tensor, or a ragged tensor for a batch.
+            For one row, an int32 vector. For a batch, a list of lists, or int32[batch,
+            sequence_length] where ``sequence_length`` is set. With ``dtype="string"`` lists of str.
+            In ``tf.data``: a tensor, or a ragged tensor for a batch.
         """
         length = self.sequence_length
         shape = None if length is None else (None, length)
         dtype = "string" if self._gives_text else "int32"
-        (ids,) = map_rows(self._tokenize, (inputs,), [(dtype, shape)], texts=True)
+        (ids,) = map_rows(self._tokenize, (inputs,), [(dtype, shape)], texts=self.split)
         return ids
 
-    def _tokenize(self, texts: list[Text]) -> list[Any]:
-        rows = self.tokenize_texts(texts)
+    def _tokenize(self, inputs: Sequence[Any]) -> list[Any]:
+        if self.split:
+            rows = self.tokenize_texts(inputs)
+        else:
+            rows = [list(chain.from_iterable(self.tokenize_texts(words))) for words in inputs]
         return [rows if self.sequence_length is None else self._dense(rows)]
 
     def detokenize(self, inputs: Any) -> Any:

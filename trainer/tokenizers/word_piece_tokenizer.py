@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from keras.src.saving.serialization_lib import in_safe_mode
 
 from pipelines.errors import UserError
 from pipelines.text.vocabulary import Vocabulary
@@ -29,7 +30,7 @@ class WordPieceTokenizer(Tokenizer):
         sequence_length: where given, outputs are dense, cut and padded with 0 to this length.
         lowercase: fold case.
         strip_accents: decompose (NFD) and drop combining marks.
-        split: split at white space and around punctuation; else each input is one word.
+        split: split at white space and around punctuation; else inputs are sequences of words.
         split_on_cjk: also put Chinese characters apart.
         suffix_indicator: what begins a piece that continues a word.
         oov_token: the piece for words that cannot be split; must be in the vocabulary.
@@ -56,6 +57,8 @@ class WordPieceTokenizer(Tokenizer):
         super().__init__(dtype=dtype, **kwargs)
         if self.compute_dtype != "string" and not str(self.compute_dtype).startswith("int"):
             raise ValueError(f"dtype must be an integer type or 'string', not {dtype!r}")
+        if oov_token is None:
+            raise ValueError("oov_token must be a piece of the vocabulary, not None")
         self.sequence_length = sequence_length
         self.lowercase = lowercase
         self.strip_accents = strip_accents
@@ -65,19 +68,30 @@ class WordPieceTokenizer(Tokenizer):
         self.oov_token = oov_token
         self.special_tokens_in_strings = special_tokens_in_strings
         self._extra_special_tokens = special_tokens
-        self._vocabulary: Vocabulary | None = None
+        self._vocabulary: Vocabulary | None
+        self._ids_of: Any
         self.set_vocabulary(vocabulary)
 
     # --- vocabulary
 
     def set_vocabulary(self, vocabulary: Any) -> None:
-        """Uses these pieces; UserError for a missing file or special token, or a repeated piece."""
+        """Uses these pieces.
+
+        Raises:
+            UserError: a missing file or special token, a repeated piece, or a path in the
+                configuration of a saved model, which could make any file of this machine be read.
+        """
+        self._vocabulary, self._ids_of = None, None
         if vocabulary is None:
-            self._vocabulary = None
             return
         required = [self.oov_token, *self.special_tokens]
         mark = self.suffix_indicator
         if isinstance(vocabulary, (str, os.PathLike)):
+            if in_safe_mode():
+                raise UserError(
+                    f"{os.fspath(vocabulary)}: a saved model names this vocabulary file outside of "
+                    "itself; pass safe_mode=False to load it if you trust who made it"
+                )
             self._vocabulary = Vocabulary.load(
                 os.fspath(vocabulary), required=required, suffix_indicator=mark, allow_blanks=True
             )

@@ -246,6 +246,13 @@ def test_mixed_precision_weights_in_tf_data():
     assert dataset.element_spec["mask_weights"].dtype == tf.bfloat16
 
 
+def test_none_to_predict():
+    masker = MaskedLMMaskGenerator(**BASIC, mask_selection_length=0)
+    outputs = masker([[5, 6, 7], [8]])
+    assert outputs["token_ids"] == [[5, 6, 7], [8]]
+    assert outputs["mask_positions"].shape == outputs["mask_weights"].shape == (2, 0)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -73,7 +73,10 @@ def test_start_end_packer_by_hand() -> None:
     assert tokens.tolist() == [[1, 5, 6, 7, 2, 0], [1, 8, 9, 10, 11, 2]]
     assert mask.tolist() == [[True] * 5 + [False], [True] * 6]
     words = StartEndPacker(5, start_value=["<a>", "<b>"], pad_value="<p>", padding_side="left")
-    assert words(["x", "y"]).tolist() == ["<p>", "<a>", "<b>", "x", "y"]
+    assert words(["x", "y"]) == ["<p>", "<a>", "<b>", "x", "y"]
+    assert words([["x"], []]) == [["<p>", "<p>", "<a>", "<b>", "x"], ["<p>"] * 3 + ["<a>", "<b>"]]
+    with pytest.raises(ValueError, match=r"end_value .* not 2.0"):
+        StartEndPacker(5, end_value=2.0)
     assert packer([5], add_end_value=False)[0].tolist() == [1, 5, 0, 0, 0, 0]
     copy = StartEndPacker.from_config(packer.get_config())
     assert copy([5, 6])[0].tolist() == packer([5, 6])[0].tolist()

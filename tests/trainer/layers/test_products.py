@@ -115,3 +115,15 @@ def test_a_layer_in_mixed_precision_is_that_layer_to_rounding() -> None:
     plain, mixed = (np.asarray(layer(inputs, attention_mask=mask), "float32") for layer in layers)
     assert 0 < np.abs(plain - mixed).max() < 0.1
     assert np.abs(plain - mixed).mean() < 0.01
+
+
+def test_a_quantized_layer_multiplies_its_own_way() -> None:
+    inputs = np.random.default_rng(3).normal(size=(2, 5, 16)).astype(np.float32)
+    for layer in (
+        keras.layers.Dense(24),
+        keras.layers.EinsumDense("abc,cde->abde", (None, 4, 6), bias_axes="de"),
+    ):
+        before = np.asarray(layer(inputs))
+        layer.quantize("int8")
+        np.testing.assert_array_equal(project(layer, inputs), layer(inputs))
+        np.testing.assert_allclose(project(layer, inputs), before, atol=0.05)

@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -70,8 +71,41 @@ def test_pieces_and_back_by_hand() -> None:
     assert WordPieceTokenizer(_VOCABULARY)("x" * 200).tolist() == [1]
     with pytest.raises(UserError, match=r"\[NOPE\] not among its .* pieces"):
         WordPieceTokenizer(_VOCABULARY, oov_token="[NOPE]")
+    with pytest.raises(ValueError, match="oov_token must be a piece"):
+        WordPieceTokenizer(_VOCABULARY, oov_token=None)
     with pytest.raises(ValueError, match="99 is not in"):
         tokenizer.id_to_token(99)
+
+
+def test_words_that_are_split_already() -> None:
+    tf = pytest.importorskip("tensorflow")
+    tokenizer = WordPieceTokenizer(_VOCABULARY, split=False)
+    assert tokenizer(["quick", "fox", "the fox"]).tolist() == [6, 7, 10, 1], "one row of words"
+    rows = [["quick", "fox"], ["the"], []]
+    assert tokenizer(rows) == [[6, 7, 10], [5], []]
+    assert tokenizer("quick").tolist() == [6, 7]
+    dataset = tf.data.Dataset.from_tensors(tf.ragged.constant(rows, dtype=tf.string))
+    assert next(iter(dataset.map(tokenizer))).to_list() == [[6, 7, 10], [5], []]
+    words = tf.data.Dataset.from_tensor_slices(["quick", "fox"])
+    assert [ids.tolist() for ids in words.map(tokenizer).as_numpy_iterator()] == [[6, 7], [10]]
+    dense = WordPieceTokenizer(_VOCABULARY, split=False, sequence_length=2, dtype="string")
+    assert dense(rows) == [["qu", "##ick"], ["the", ""], ["", ""]]
+
+
+def test_a_saved_model_cannot_have_any_file_read(tmp_path: Path) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(_VOCABULARY))
+    config = keras.saving.serialize_keras_object(BertTokenizer())
+    config["config"]["vocabulary"] = str(path)
+    with pytest.raises(TypeError, match=r"vocab.txt: a saved model names .* safe_mode=False"):
+        keras.saving.deserialize_keras_object(config)
+    trusted = keras.saving.deserialize_keras_object(config, safe_mode=False)
+    assert trusted.get_vocabulary() == _VOCABULARY
+
+
+def test_a_list_of_columns_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"holds \['the', 'fox'\]; segments to join are a tuple"):
+        BertTokenizer(_VOCABULARY)([["the", "fox"], ["fox", "the"]])
 
 
 def test_bert_tokenizer_gives_the_reference_ids(data_dir: Path) -> None:
