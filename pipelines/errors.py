@@ -17,9 +17,9 @@ _STEERING = ("Cc", "Cs")
 class UserError(ValueError):
     """A problem that the user can fix: bad input, bad options, files that do not fit together.
 
-    A ValueError, as users of the KerasNLP API expect: who catches those around code that may raise
-    this lets it through first.
-    What its message quotes of names and files is shown as ``printable`` text on its one line.
+    A ValueError, as users of the KerasNLP API expect: who catches those around what may raise this
+    lets it through first. What its message quotes of names and files is shown as ``printable`` text
+    on its one line.
     """
 
     def __init__(self, message: str) -> None:

@@ -73,6 +73,8 @@ def _recorded_sizes(folder: str) -> dict[str, int]:
     """The size in bytes of each input file, by its path, as run.json says."""
     try:
         return {str(path): int(size) for path, size, _ in read_record(folder)["inputs"]["files"]}
+    except UserError:
+        raise
     except (OSError, KeyError, TypeError, ValueError):
         raise UserError(
             f"--repair: {folder} does not say what it was made from; name the files with --input"

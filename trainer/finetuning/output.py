@@ -18,7 +18,6 @@ from tabulate import tabulate
 
 from pipelines.command.run import show
 from pipelines.documents.labelled import Fields, LabelledText
-from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS, names_below, write_checksums
 from pipelines.storage import files
 from pipelines.storage.array_file import read_arrays
@@ -72,7 +71,7 @@ class FinishedRestarts:
                 return None
             weights = [arrays[f"weight_{i}"] for i in range(len(arrays) - 2)]
             return RunResult(**about, outputs=arrays["outputs"], weights=weights)
-        except (UserError, OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None  # There is none, or it is damaged: running it again gives the same.
 
     def remove(self) -> None:

@@ -87,7 +87,7 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         with checked_file(run, SAMPLE) as local:
             rows = read_arrays(local)
         _check_rows(rows, facts["model"])
-    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = one_line(error)[:300]
         raise UserError(
             f"--run: {run} is damaged ({reason}); delete its {MANIFEST} and run trainer.pretrain "

@@ -141,7 +141,7 @@ class Checkpoints:
                 arrays = read_arrays(local)
                 record = parse_json(arrays.pop(_RECORD).tobytes(), _RECORD, "it is not ours")
                 _check_state(arrays, record)
-            except (UserError, ValueError, KeyError) as error:
+            except (ValueError, KeyError) as error:
                 reason = one_line(error).removeprefix(f"{local} is damaged (").removesuffix(")")
                 raise DamagedCheckpointError(
                     f"checkpoint {path} is damaged ({reason[:200]})"
