@@ -24,7 +24,7 @@ _KERAS_HUB_FILE = "assets/tokenizer/vocabulary.txt"
 _READ = (_KERAS_HUB_FILE, VOCABULARY_FILE, "tokenizer.json", "tokenizer_config.json")
 # What downloads each kind of name.
 _DOWNLOADS = {
-    "hf://": "hf download {name} --local-dir DIR",
+    "hf://": "huggingface_hub.snapshot_download('{name}')",
     "kaggle://": "kagglehub.model_download('{name}')",
 }
 
@@ -45,17 +45,17 @@ def load_preset_vocabulary(folder: str) -> VocabularySource:
     tokenizer = _read(folder, "tokenizer.json")
     if "class_name" in tokenizer:
         vocabulary = read_vocabulary(files.join(folder, *_KERAS_HUB_FILE.split("/")))
-        settings = tokenizer.get("config") or {}
-        return _with_settings(vocabulary, settings.get("lowercase", False), settings)
+        settings = _object(tokenizer.get("config"))
+        return _with_settings(vocabulary, settings.get("lowercase", False), settings, folder)
     path = files.join(folder, VOCABULARY_FILE)
     has_file = files.exists(path)
     if has_file and files.exists(files.join(folder, MANIFEST)):
         return load_vocabulary(path)
     vocabulary = read_vocabulary(path) if has_file else _vocabulary_within(tokenizer, folder)
-    normalizer = tokenizer.get("normalizer") or {}
+    normalizer = _object(tokenizer.get("normalizer"))
     settings = {**normalizer, **_read(folder, "tokenizer_config.json")}
     lowercase = settings.get("do_lower_case", normalizer.get("lowercase", True))
-    return _with_settings(vocabulary, lowercase, settings)
+    return _with_settings(vocabulary, lowercase, settings, folder)
 
 
 def _read(folder: str, name: str) -> dict[str, Any]:
@@ -63,20 +63,28 @@ def _read(folder: str, name: str) -> dict[str, Any]:
     return read_json(path) if files.exists(path) else {}
 
 
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _with_settings(
-    vocabulary: Vocabulary, lowercase: Any, settings: dict[str, Any]
+    vocabulary: Vocabulary, lowercase: Any, settings: dict[str, Any], folder: str
 ) -> VocabularySource:
     strip_accents = settings.get("strip_accents")
-    return VocabularySource(
-        vocabulary, bool(lowercase), bool(lowercase if strip_accents is None else strip_accents)
-    )
+    strip_accents = lowercase if strip_accents is None else strip_accents
+    if not isinstance(lowercase, bool) or not isinstance(strip_accents, bool):
+        raise UserError(
+            f"--from_preset: in {folder} lowercase is {lowercase!r} and strip_accents "
+            f"{strip_accents!r}, not true or false; get its files again"
+        )
+    return VocabularySource(vocabulary, lowercase, strip_accents)
 
 
 def _vocabulary_within(tokenizer: dict[str, Any], folder: str) -> Vocabulary:
     """The vocabulary that a tokenizer.json holds itself."""
-    model = tokenizer.get("model")
-    ids = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(ids, dict) or sorted(ids.values()) != list(range(len(ids))):
+    ids = _object(_object(tokenizer.get("model")).get("vocab"))
+    are_ids = all(type(i) is int for i in ids.values())
+    if not ids or not are_ids or sorted(ids.values()) != list(range(len(ids))):
         raise UserError(
             f"--from_preset: {folder} holds no WordPiece vocabulary: neither {VOCABULARY_FILE} nor "
             f"{_KERAS_HUB_FILE} nor a tokenizer.json with one"

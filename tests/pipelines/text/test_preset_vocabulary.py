@@ -59,8 +59,12 @@ def test_folders_without_one(tmp_path):
     write(tmp_path, tokenizer_json={"model": {"type": "BPE", "vocab": {"a": 3}}})
     with pytest.raises(UserError, match="holds no WordPiece vocabulary"):
         load_preset_vocabulary(str(tmp_path))
-    with pytest.raises(UserError, match="give a folder; .* hf download org/bert --local-dir DIR"):
+    with pytest.raises(UserError, match=r"give a folder; .*snapshot_download\('org/bert'\)"):
         load_preset_vocabulary("hf://org/bert")
+    write(tmp_path, tokenizer_json={"model": [], "normalizer": 3}, vocab_txt=_FILE)
+    write(tmp_path, tokenizer_config_json={"do_lower_case": "no"})
+    with pytest.raises(UserError, match="lowercase is 'no' and strip_accents 'no', not true or"):
+        load_preset_vocabulary(str(tmp_path))
     write(tmp_path, vocab_txt="a\nb\n")
     with pytest.raises(UserError, match=r"\[PAD\], .* not among its 2 pieces"):
         load_preset_vocabulary(str(tmp_path))
