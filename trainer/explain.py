@@ -73,8 +73,6 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
     maker = plan.batch_maker(cluster)
     batch = maker.train_batch(config.step - 1)
     logged = {line["step"]: line["loss"] for line in read_metrics(config.run)}
-    model, train_step, _ = plan.build(cluster)
-
     checkpoints = Checkpoints(config.run)
     starts = [0, *checkpoints.steps()]
     if config.replay:
@@ -83,6 +81,7 @@ def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
         _say(f"replaying steps {start + 1:,} to {config.step:,}")
     else:
         weights_of = start = min(starts, key=lambda step: (abs(step - config.step + 1), step))
+    model, train_step, _ = plan.build(cluster, begins=not start)
     if start:
         train_step.load(checkpoints.load(start)[0])
     for step in range(start, weights_of):

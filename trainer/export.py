@@ -33,7 +33,7 @@ from trainer.presets.trained_model import (
     load_finetuned_run,
     load_pretrained,
 )
-from trainer.pretraining.plan import PORTABLE_HEAD
+from trainer.pretraining.head import PORTABLE_HEAD
 from trainer.pretraining.startup import run_trainer_command
 
 CARD = "card.md"

@@ -42,10 +42,10 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     check_config(config)
 
     # ---------------------------------------------------------------------------------- Data
-    plan = plan_run(config)
+    plan = plan_run(config, None if options.overwrite else config.output)
     steps, rows = plan.steps, plan.rows
     cluster = join_cluster(config.model_parallel, distributed=config.distributed, seed=config.seed)
-    check_devices(config, cluster.devices)
+    check_devices(config, plan.dimensions, cluster.devices)
 
     def tell(text: str) -> None:
         if cluster.is_first:
@@ -91,11 +91,11 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     # --------------------------------------------------------------------------------- Model
     import keras
 
-    model, train_step, schedule = plan.build(cluster)
+    newest = cluster.agree(checkpoints.newest)
+    model, train_step, schedule = plan.build(cluster, begins=not newest)
 
     # -------------------------------------------------------------------------------- Resume
     done, seconds_before, window = 0, 0.0, []
-    newest = cluster.agree(checkpoints.newest)
     if newest:
         arrays, record = checkpoints.load(newest)
         check_same_run(config.output, record["config"], deciding)
@@ -103,6 +103,12 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         done, seconds_before, window = newest, record["seconds"], record["window"]
         del arrays
         tell(f"resuming after step {done:,}")
+    elif plan.initial:
+        fresh = plan.initial.describe_fresh(model)
+        tell(
+            f"beginning with the weights of {plan.initial.place}"
+            + (f", which has no {fresh}: random" if fresh else "")
+        )
     meter = Meter(window, cluster.hosts, config.steps_per_execution)
     log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None

@@ -53,7 +53,7 @@ def report(config: ReportConfig, options: RunOptions) -> None:
     if not done:
         raise UserError(f"--run: {config.run} has no checkpoint yet; wait for the first one")
     cluster = Cluster()
-    model, train_step, _ = plan.build(cluster)
+    model, train_step, _ = plan.build(cluster, begins=False)
     train_step.load(checkpoints.load(done)[0])
     train_step.update_model()
     path = config.output or files.join(config.run, REPORT)

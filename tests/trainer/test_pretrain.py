@@ -352,7 +352,7 @@ def test_impossible_options(make_rows, tmp_path, options, message):
 def test_an_initial_run_of_another_kind_is_refused(whole, make_rows, tmp_path):
     options = {"output": tmp_path / "run", "initial_run": whole[0], **_TINY}
     check(data=make_rows(), **options)
-    with pytest.raises(UserError, match=r"has hidden_dim 16, this run 32; give --hidden_dim 16"):
+    with pytest.raises(UserError, match=r"has hidden_dim 16, the options of this run say 32"):
         check(data=make_rows(), **options | {"hidden_dim": 32})
     changed = tmp_path / "changed"
     shutil.copytree(whole[0], changed)

@@ -90,7 +90,7 @@ class BatchMaker:
         cache: ShardCache | None = None,
         check: ShardCheck | None = None,
     ):
-        self._datasets, self._mask, self._cache = datasets, mask, cache
+        self.datasets, self._mask, self._cache = datasets, mask, cache
         self._host, self._hosts = host, hosts
         self._train_order = order
         self._validation_order = RowOrder(
@@ -117,7 +117,7 @@ class BatchMaker:
     @property
     def validation_steps(self) -> int:
         """How many batches hold all validation rows once."""
-        rows = sum(dataset.rows(VALIDATION) for dataset in self._datasets)
+        rows = sum(dataset.rows(VALIDATION) for dataset in self.datasets)
         return -(-rows // self._validation_order.batch_size)
 
     def validation_batch(self, step: int) -> Batch:
@@ -141,7 +141,7 @@ class BatchMaker:
         """Where each row of a training batch comes from."""
         origins: dict[int, RowOrigin] = {}
         for number, chosen in group_rows(batch.source):
-            dataset, reader = self._datasets[number], self._readers[TRAIN][number]
+            dataset, reader = self.datasets[number], self._readers[TRAIN][number]
             rows, epochs = batch.row[chosen], batch.epoch[chosen]
             shards, records = reader.locate(rows, epochs)
             owners = reader.read(rows, epochs)["doc_ids"]
@@ -162,7 +162,7 @@ class BatchMaker:
         epoch, source, row = rows
         arrays: dict[str, NDArray[Any]] = {}
         for number, chosen in group_rows(source):
-            dataset = self._datasets[number]
+            dataset = self.datasets[number]
             columns = self._readers[split][number].read(row[chosen], epoch[chosen])
             try:
                 inputs = self._inputs(dataset, columns, epoch[chosen], mask)

@@ -73,6 +73,8 @@ class PretrainingModel(keras.Model):
             there by about 1e-3 (see ``trainer.presets.huggingface``).
         next_sentence: also predict, from the pooled first position, whether a row's second segment
             follows the first (Devlin et al. 2018, section 3.1) or how the two are ordered.
+        head_options: arguments of ``MaskedLMHead`` that differ from KerasNLP's, for a head that was
+            trained elsewhere; not together with ``portable_head``.
         block_rows: rows of logits computed at a time on JAX; see ``sum_masked_lm_loss``.
     """
 
@@ -82,12 +84,14 @@ class PretrainingModel(keras.Model):
         block_rows: int | None = None,
         portable_head: bool = False,
         next_sentence: bool = False,
+        head_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.backbone = backbone
-        activation = gelu_sharp if portable_head else "gelu"
-        self.masked_lm_head = bert_masked_lm_head(backbone, intermediate_activation=activation)
+        self.head_options = head_options or None
+        portable = {"intermediate_activation": gelu_sharp} if portable_head else {}
+        self.masked_lm_head = bert_masked_lm_head(backbone, **portable, **(head_options or {}))
         self.block_rows = block_rows
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.next_sentence_head = None
@@ -163,7 +167,7 @@ class PretrainingModel(keras.Model):
         from trainer.models.bert_masked_lm import BertMaskedLM
 
         head = self.masked_lm_head
-        task = BertMaskedLM(self.backbone, preprocessor)
+        task = BertMaskedLM(self.backbone, preprocessor, self.head_options)
         task.masked_lm_head.set_weights(head.get_weights())
         if head.intermediate_activation is gelu_sharp:
             dense = task.masked_lm_head._intermediate_dense

@@ -19,7 +19,7 @@ from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.finetuning.task import PRESET_FOLDER
 from trainer.models.sizes import count_weights
 from trainer.presets.check_arguments import check_arguments, check_size
-from trainer.pretraining.plan import PORTABLE_HEAD
+from trainer.pretraining.head import head_arguments
 from trainer.run_folder import SAMPLE, WEIGHTS
 
 TOLERANCE = 1e-5
@@ -80,7 +80,7 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
             check_size(count_weights(facts["model"]), local, source)
             model = PretrainingModel(
                 BertBackbone(**facts["model"], dtype="float32"),
-                portable_head=facts.get("head") == PORTABLE_HEAD,
+                **head_arguments(facts.get("head")),
                 next_sentence=facts.get("next_sentence", False),
             )
             load_weights(model, local)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
@@ -53,9 +54,15 @@ def check_config(config: PretrainConfig) -> None:
             value = getattr(config, name)
             if value is not None and not is_possible(value):
                 raise UserError(f"--{name} {value}: {rule}")
-    if config.initial_run and config.initial_positions != "normal":
+    initial = [name for name in ("initial_run", "initial_preset") if getattr(config, name)]
+    if len(initial) > 1:
         raise UserError(
-            f"--initial_positions {config.initial_positions}: --initial_run brings its own; give "
+            f"--initial_run {config.initial_run} and --initial_preset {config.initial_preset}: a run "
+            "begins with one model; give one of them"
+        )
+    if initial and config.initial_positions != "normal":
+        raise UserError(
+            f"--initial_positions {config.initial_positions}: --{initial[0]} brings its own; give "
             "one of them"
         )
     if config.batch_size % config.grad_accumulation:
@@ -87,7 +94,7 @@ def check_backend(config: PretrainConfig, backend: str) -> None:
             )
 
 
-def check_devices(config: PretrainConfig, devices: int) -> None:
+def check_devices(config: PretrainConfig, dimensions: Mapping[str, Any], devices: int) -> None:
     """Raises UserError where so many devices cannot share the rows of a batch or the model."""
     parts = devices * config.grad_accumulation
     if config.batch_size % parts:
@@ -98,7 +105,6 @@ def check_devices(config: PretrainConfig, devices: int) -> None:
             f"--batch_size {config.batch_size}: cannot be shared evenly by {devices} devices"
             f"{accumulated}; give a multiple of {parts}"
         )
-    dimensions = config.dimensions()
     for name in ("num_heads", "intermediate_dim"):
         if dimensions[name] % config.model_parallel:
             raise UserError(

@@ -12,6 +12,7 @@ from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
 from trainer.models.sizes import dimensions_of
 
+_DEFAULT_MODEL = "bert_tiny"
 _DIMENSIONS = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 _ORDER = "data and its order"
 _MODEL = "model"
@@ -43,9 +44,9 @@ class PretrainConfig(MaskConfig):
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder of the run, local or gs://: checkpoints, metrics.jsonl, weights, report.html."""
 
-    model: str = _indirect("bert_tiny", CHOOSE)
-    """A size: bert_tiny, bert_mini, bert_small, bert_medium, bert_base or bert_large. Larger ones
-    learn more from each row and take longer."""
+    model: str | None = _indirect(None, CHOOSE)
+    """A size: bert_tiny (the default), bert_mini, bert_small, bert_medium, bert_base or bert_large.
+    Larger ones learn more from each row and take longer."""
 
     steps: int | None = _indirect(None, CHOOSE)
     """Training steps; default: as many as --epochs takes. More steps keep helping for long."""
@@ -90,8 +91,13 @@ class PretrainConfig(MaskConfig):
     """Size limit of --cache_dir in 1e9 bytes; the least recently used shards are deleted first."""
 
     initial_run: str | None = _indirect(None, _MODEL, "DIR")
-    """A finished run to take the initial weights from, for instance one with shorter rows (phases:
-    first 128 tokens, then 512); default: random weights."""
+    """A finished run to take the model and its initial weights from, for instance one with shorter
+    rows (phases: first 128 tokens, then 512); default: random weights."""
+
+    initial_preset: str | None = _indirect(None, _MODEL, "PRESET")
+    """A published BERT to go on from: a KerasHub or Hugging Face preset (folder or name). --data must
+    have its vocabulary, or one that extends it (pipelines.vocab --from_preset); see
+    docs/domain.md."""
 
     initial_positions: Literal["normal", "sinusoidal"] = _indirect("normal", _MODEL)
     """Initial position embeddings: random as all other weights (BERT), or sinusoidal, from which a
@@ -178,11 +184,17 @@ class PretrainConfig(MaskConfig):
     keep_checkpoints: int = _indirect(2, _LOGS)
     """How many of the newest checkpoints are kept; each is three times as large as the weights."""
 
-    def dimensions(self) -> dict[str, int]:
-        """num_layers, num_heads, hidden_dim and intermediate_dim of the model."""
-        given = {name: getattr(self, name) for name in _DIMENSIONS}
-        named: Any = dimensions_of(self.model)
-        return {**named, **{name: value for name, value in given.items() if value is not None}}
+    def given_dimensions(self) -> dict[str, int]:
+        """What options say of num_layers, num_heads, hidden_dim, intermediate_dim and
+        max_sequence_length."""
+        flags = {name: getattr(self, name) for name in (*_DIMENSIONS, "max_sequence_length")}
+        named: dict[str, int] = dimensions_of(self.model) if self.model else {}
+        return {**named, **{name: value for name, value in flags.items() if value is not None}}
+
+    def dimensions(self, longest: int = 1) -> dict[str, int]:
+        """The dimensions of a model from scratch, for rows of ``longest`` tokens."""
+        default = {**dimensions_of(_DEFAULT_MODEL), "max_sequence_length": max(512, longest)}
+        return {**default, **self.given_dimensions()}
 
     def folders(self) -> tuple[list[str], list[float] | None]:
         """The data folders and their weights (None: no weights given)."""

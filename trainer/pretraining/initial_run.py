@@ -2,87 +2,71 @@
 
 This is how sequence lengths come in phases (Devlin et al. 2018, appendix A.2: most steps with 128
 tokens, the last with 512): a run for each phase, each with its own data, steps, batch size and
-learning rate. As in the authors' code the optimizer starts afresh, with a warm-up of its own.
+learning rate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pipelines.errors import UserError
 from pipelines.records.checksums import checked_file, sha256_of
-from pipelines.records.manifest import Manifest, read_manifest
+from pipelines.records.manifest import read_manifest
 from pipelines.storage import files
-from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary_source import (
+    VOCABULARY_FILE,
+    VocabularySource,
+    check_vocabulary,
+    read_vocabulary,
+)
+from trainer.pretraining.head import head_arguments
+from trainer.pretraining.initial_model import NEXT_SENTENCE_HEAD, InitialModel
 from trainer.run_folder import WEIGHTS
 
-# What must be the same in both runs; dropout may change.
-_SAME = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 
+class InitialRun(InitialModel):
+    """A finished pretraining run; its fingerprint is the SHA-256 of the file of its weights."""
 
-@dataclass(frozen=True)
-class InitialRun:
-    """A finished pretraining run, its manifest, and the SHA-256 of its final weights."""
+    flag = "initial_run"
 
-    folder: str
-    manifest: Manifest
-    fingerprint: str
+    @classmethod
+    def open(cls, place: str) -> Self:
+        manifest = read_manifest(place, ("pretrain",), flag=cls.flag)
+        facts = manifest.facts
+        vocabulary = read_vocabulary(files.join(place, VOCABULARY_FILE))
+        check_vocabulary(place, vocabulary, manifest)
+        try:
+            with checked_file(place, WEIGHTS) as local:
+                fingerprint = sha256_of(local)
+        except OSError as error:
+            raise UserError(
+                f"--{cls.flag}: {place} has no readable {WEIGHTS} ({error.strerror or error})"
+            ) from None
+        return cls(
+            place,
+            facts["model"],
+            facts["head"],
+            fingerprint,
+            () if facts.get("next_sentence") else (NEXT_SENTENCE_HEAD,),
+            VocabularySource(vocabulary, facts["lowercase"], facts["strip_accents"]),
+        )
 
-    def load_into(self, model: Any) -> None:
-        """Gives a ``PretrainingModel`` the weights of the run, variable by variable.
-
-        A next-sentence head that the run did not have stays as it is. Raises UserError if the file
-        is damaged.
-        """
+    def read(self) -> Any:
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.pretraining_model import PretrainingModel
 
-        facts = self.manifest.facts
-        other = PretrainingModel(
-            BertBackbone(**facts["model"]),
-            portable_head=True,
-            next_sentence=facts.get("next_sentence", False),
+        model = PretrainingModel(
+            BertBackbone(**self.model),
+            **head_arguments(self.head),
+            next_sentence=NEXT_SENTENCE_HEAD not in self.missing,
         )
-        path = files.join(self.folder, WEIGHTS)
+        path = files.join(self.place, WEIGHTS)
         try:
             with files.local_file(path) as local:
-                other.load_weights(local)
+                model.load_weights(local)
         except UserError:
             raise
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"--initial_run: {path} is damaged ({reason})") from None
-        trained = {variable.path: variable for variable in other.trainable_variables}
-        for variable in model.trainable_variables:
-            if variable.path in trained:
-                variable.assign(trained[variable.path])
-
-
-def open_initial_run(
-    folder: str, dimensions: Mapping[str, Any], vocabulary: Vocabulary
-) -> InitialRun:
-    """Reads the run. Raises UserError if it is no finished pretraining run, or if a model of these
-    dimensions and this vocabulary cannot begin with its weights."""
-    manifest = read_manifest(folder, ("pretrain",), flag="initial_run")
-    if manifest.facts["vocabulary"]["fingerprint"] != vocabulary.fingerprint:
-        raise UserError(
-            f"--initial_run: {folder} was trained with another vocabulary than that of --data; "
-            "tokenize with its vocab.txt"
-        )
-    model = manifest.facts["model"]
-    for name in _SAME:
-        if model[name] != dimensions[name]:
-            raise UserError(
-                f"--initial_run: {folder} has {name} {model[name]}, this run {dimensions[name]}; "
-                f"give --{name} {model[name]} or choose another run"
-            )
-    try:
-        with checked_file(folder, WEIGHTS) as local:
-            fingerprint = sha256_of(local)
-    except OSError as error:
-        raise UserError(
-            f"--initial_run: {folder} has no readable {WEIGHTS} ({error.strerror or error})"
-        ) from None
-    return InitialRun(folder, manifest, fingerprint)
+            raise UserError(f"--{self.flag}: {path} is damaged ({reason})") from None
+        return model

@@ -8,6 +8,7 @@ embeddings from a normal distribution of standard deviation 0.02 cut at two stan
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,17 @@ _AMPLITUDE = 0.1
 _POSITIONS = "position_embedding/embeddings"
 
 
-def initialize_weights(model: Any, seed: int, *, sinusoidal_positions: bool = False) -> None:
+def initialize_weights(
+    model: Any, seed: int, *, sinusoidal_positions: bool = False, given: Collection[str] = ()
+) -> None:
     """Assigns all kernels and embedding tables of a model; biases and the like stay as built.
 
     ``sinusoidal_positions``: the position embeddings begin as sinusoids (Vaswani et al. 2017, section
-    3.5) and are trained like all else.
+    3.5) and are trained like all else. ``given``: the paths of variables that have their weights.
     """
     for variable in model.trainable_variables:
+        if variable.path in given:
+            continue
         if sinusoidal_positions and variable.path.endswith(_POSITIONS):
             variable.assign(_AMPLITUDE * make_sinusoids(*variable.shape))
         elif is_decayed(variable):

@@ -27,12 +27,11 @@ from trainer.data.skipped_rows import fingerprint_rows, read_skipped_rows
 from trainer.pretraining.check_config import check_backend, check_data, learns_next_sentence
 from trainer.pretraining.cluster import Cluster, device_kind
 from trainer.pretraining.config import PretrainConfig
+from trainer.pretraining.find_initial_model import find_initial_model
 from trainer.pretraining.flops import peak_tflops, training_flops, utilization
-from trainer.pretraining.initial_run import InitialRun, open_initial_run
+from trainer.pretraining.head import PORTABLE_HEAD, head_arguments
+from trainer.pretraining.initial_model import InitialModel
 from trainer.run_folder import describe_changes, read_identity
-
-# The masked-LM head that KerasHub and Hugging Face can both hold exactly; manifests name it.
-PORTABLE_HEAD = "portable"
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class PretrainPlan:
 
     ``weights``: the share of each of the ``datasets`` (None: one pool); ``skipped``: the rows of
     each that are never trained on (None: no list of them was given); ``rows``: how many training
-    rows are left; ``dimensions``: ``BertBackbone``'s arguments; ``initial``: the run whose weights
-    this one begins with; ``next_sentence``: rows have labels to learn from.
+    rows are left; ``dimensions``: ``BertBackbone``'s arguments; ``initial``: the model whose weights
+    the run begins with; ``next_sentence``: rows have labels to learn from.
     """
 
     config: PretrainConfig
@@ -51,7 +50,7 @@ class PretrainPlan:
     skipped: list[NDArray[np.int64]] | None
     rows: int
     dimensions: dict[str, Any]
-    initial: InitialRun | None
+    initial: InitialModel | None
     next_sentence: bool
 
     @property
@@ -65,6 +64,11 @@ class PretrainPlan:
         asked = self.config.warmup_steps
         return self.steps // 10 if asked is None else asked
 
+    @property
+    def head(self) -> Any:
+        """The masked-LM head, as identities and manifests call it."""
+        return self.initial.head if self.initial else PORTABLE_HEAD
+
     def deciding(self) -> dict[str, Any]:
         """All that decides the run's weights, as JSON."""
         config = self.config
@@ -75,7 +79,7 @@ class PretrainPlan:
             del deciding[name]
         deciding |= {
             "model": self.dimensions,
-            "head": PORTABLE_HEAD,
+            "head": self.head,
             "steps": self.steps,
             "warmup_steps": self.warmup_steps,
             "mask": None if self.datasets[0].is_masked else masking,
@@ -102,6 +106,8 @@ class PretrainPlan:
         """The paths that the run reads, by their flags."""
         config = self.config
         named = {"initial_run": config.initial_run, "skip_rows": config.skip_rows}
+        if os.path.exists(config.initial_preset or ""):
+            named["initial_preset"] = config.initial_preset
         data = {"data": [dataset.folder for dataset in self.datasets]}
         return data | {flag: [path] for flag, path in named.items() if path}
 
@@ -140,8 +146,11 @@ class PretrainPlan:
         devices = cluster.devices * self.config.model_parallel
         return utilization(rows_per_second, flops, peak and peak * devices)
 
-    def build(self, cluster: Cluster) -> tuple[Any, Any, Any]:
-        """The model with its initial weights, the training step, and the learning rate's schedule."""
+    def build(self, cluster: Cluster, *, begins: bool = True) -> tuple[Any, Any, Any]:
+        """The model, the training step, and the learning rate's schedule.
+
+        ``begins``: the model has its initial weights; else those of a checkpoint are to come.
+        """
         import keras
 
         from trainer.models.bert_backbone import BertBackbone
@@ -159,13 +168,14 @@ class PretrainPlan:
         model = PretrainingModel(
             backbone,
             block_rows=block_rows,
-            portable_head=True,
             next_sentence=self.next_sentence,
+            **head_arguments(self.head),
         )
-        sinusoidal = config.initial_positions == "sinusoidal"
-        initialize_weights(model, config.seed, sinusoidal_positions=sinusoidal)
-        if self.initial:
-            self.initial.load_into(model)
+        if begins:
+            vocabulary = self.datasets[0].vocabulary
+            given = self.initial.load_into(model, vocabulary) if self.initial else ()
+            sinusoidal = config.initial_positions == "sinusoidal"
+            initialize_weights(model, config.seed, sinusoidal_positions=sinusoidal, given=given)
         schedule = WarmupThenDecay(
             config.learning_rate, self.warmup_steps, self.steps, config.schedule
         )
@@ -192,8 +202,11 @@ class PretrainPlan:
         return model, train_step, schedule
 
 
-def plan_run(config: PretrainConfig) -> PretrainPlan:
-    """Opens the data and fits config and data together. Raises UserError where they do not fit."""
+def plan_run(config: PretrainConfig, run: str | None = None) -> PretrainPlan:
+    """Opens the data and fits config and data together. Raises UserError where they do not fit.
+
+    ``run``: the folder of the run, where it may have been begun already.
+    """
     check_backend(config, os.environ.setdefault("KERAS_BACKEND", "jax"))
     folders, weights = config.folders()
     datasets = open_datasets(folders)
@@ -204,19 +217,19 @@ def plan_run(config: PretrainConfig) -> PretrainPlan:
         rows = [count - len(left_out) for count, left_out in zip(rows, skipped, strict=True)]
     if config.temperature is not None:
         weights = weigh_by_temperature(rows, config.temperature)
-    vocabulary, seq_length = datasets[0].vocabulary, datasets[0].seq_length
-    dimensions: dict[str, Any] = {
-        "vocabulary_size": vocabulary.size,
-        **config.dimensions(),
-        "dropout": config.dropout,
-        "max_sequence_length": config.max_sequence_length or max(512, seq_length),
-        "num_segments": 2,
-    }
+    initial = find_initial_model(config, run)
+    if initial:
+        initial.check(config.given_dimensions(), datasets[0])
+        dimensions = initial.arguments(datasets[0])
+    else:
+        dimensions = {
+            "vocabulary_size": datasets[0].vocabulary.size,
+            **config.dimensions(datasets[0].seq_length),
+            "num_segments": 2,
+        }
+    dimensions["dropout"] = config.dropout
     if config.attention_dropout is not None:
         dimensions["attention_dropout"] = config.attention_dropout
-    initial = None
-    if config.initial_run:
-        initial = open_initial_run(config.initial_run, dimensions, vocabulary)
     return PretrainPlan(
         config=config,
         datasets=datasets,
@@ -236,7 +249,7 @@ def plan_again(run: str) -> PretrainPlan:
     known = {field.name for field in fields(PretrainConfig)}
     # Runs of earlier versions may name options that no longer exist.
     config = {name: value for name, value in identity["config"].items() if name in known}
-    plan = plan_run(PretrainConfig(**{**config, "data": tuple(config["data"])}))
+    plan = plan_run(PretrainConfig(**{**config, "data": tuple(config["data"])}), run)
     if changes := describe_changes(identity["deciding"], plan.deciding()):
         raise UserError(f"--run: {run} cannot be computed again: {changes}")
     return plan

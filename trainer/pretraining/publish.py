@@ -14,7 +14,7 @@ from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, save_vocabulary
 from trainer.data.batches import BatchMaker
 from trainer.pretraining.logs.metrics import read_metrics
-from trainer.pretraining.plan import PORTABLE_HEAD, PretrainPlan
+from trainer.pretraining.plan import PretrainPlan
 from trainer.report import write_report
 from trainer.run_folder import IDENTITY, METRICS, REPORT, SAMPLE, WEIGHTS
 
@@ -27,6 +27,7 @@ _METRICS = (
     "mean_accuracy",
     "validation_loss",
     "validation_accuracy",
+    "validation_bits_per_byte",
     "next_sentence_accuracy",
     "validation_next_sentence_accuracy",
 )
@@ -58,7 +59,7 @@ def publish_run(
     data_facts = plan.datasets[0].manifest.facts
     facts = {
         "model": plan.dimensions,
-        "head": PORTABLE_HEAD,
+        "head": plan.head,
         **({"next_sentence": True} if plan.next_sentence else {}),
         **{name: data_facts[name] for name in _FACTS},
         "metrics": {name: final[name] for name in _METRICS if name in final},

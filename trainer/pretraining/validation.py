@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from trainer.data.batches import BatchMaker
+from trainer.data.dataset import Dataset
 from trainer.data.prefetch import Prefetcher
 
 
@@ -24,4 +27,18 @@ def evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
     ):
         figures[f"{name}_loss"] = loss / max(weight, 1e-9)
         figures[f"{name}_accuracy"] = correct / max(weight, 1e-9)
-    return figures
+    return figures | bits_per_byte(figures["validation_loss"], maker.datasets)
+
+
+def bits_per_byte(loss: float, datasets: Sequence[Dataset]) -> dict[str, float]:
+    """The loss in bits for each byte of text instead of nats for each token, as if every token had
+    been masked; {} where the data does not say how many bytes it was made from.
+
+    Vocabularies that cut a text into more pieces have lower losses; this is comparable between runs on
+    the same input files, with the same masking.
+    """
+    counts = [dataset.manifest.counts for dataset in datasets]
+    if not all(count.get("bytes_in") and count.get("tokens_in") for count in counts):
+        return {}
+    tokens, size = (sum(count[name] for count in counts) for name in ("tokens_in", "bytes_in"))
+    return {"validation_bits_per_byte": loss * tokens / size / math.log(2)}

@@ -132,8 +132,8 @@ def test_token_outside_the_vocabulary(make_rows, tmp_path):
     folder = tmp_path / "rows"
     shutil.copytree(make_rows(), folder)
     maker = make_maker(folder)
-    small = maker._datasets[0].vocabulary.tokens[:50]
-    object.__setattr__(maker._datasets[0], "vocabulary", type(maker._datasets[0].vocabulary)(small))
+    small = maker.datasets[0].vocabulary.tokens[:50]
+    object.__setattr__(maker.datasets[0], "vocabulary", type(maker.datasets[0].vocabulary)(small))
     with pytest.raises(UserError, match="outside the vocabulary of 50 pieces"):
         maker.train_batch(0)
 

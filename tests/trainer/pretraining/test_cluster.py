@@ -150,7 +150,7 @@ def test_problems_are_one_line(make_rows, tmp_path):
     assert "Traceback" not in said
     config = PretrainConfig(data=("x",), output="y", num_heads=2, model_parallel=4, batch_size=8)
     with pytest.raises(Exception, match=r"--model_parallel 4: cannot share 2 \(num_heads\)"):
-        check_devices(config, 2)
+        check_devices(config, config.dimensions(), 2)
 
 
 def test_other_backends_take_one_device(monkeypatch):
