@@ -56,7 +56,7 @@ def load_fresh(
     """The preset as a classifier with a fresh last layer (and fresh weights, if so asked).
 
     It takes encoded texts. Raises UserError if the vocabulary or length of ``preprocessor``, which
-    encodes them, is more than the preset has.
+    encodes them, or the layers to freeze are more than the preset has.
     """
     import keras
 
@@ -77,7 +77,20 @@ def load_fresh(
             f"--seq_length {preprocessor.sequence_length}: the preset has {longest} positions; "
             "lower it"
         )
+    _freeze(backbone, config.frozen_layers)
     return BertTextClassifier(backbone, max(1, classes), preprocessor=None, **dropout)
+
+
+def _freeze(backbone: Any, layers: int) -> None:
+    """Makes the embeddings and the first layers, if any, keep their weights."""
+    if layers > backbone.num_layers:
+        raise UserError(
+            f"--frozen_layers {layers}: the preset has {backbone.num_layers} layers; lower it"
+        )
+    if layers:
+        above = {*backbone.transformer_layers[layers:], backbone.pooled_dense}
+        for layer in backbone.layers:
+            layer.trainable = layer in above
 
 
 class Finetuning:

@@ -247,6 +247,21 @@ def test_dropout_of_the_preset_can_be_replaced(config: FinetuneConfig) -> None:
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_frozen_layers_keep_the_weights_of_the_preset(config: FinetuneConfig) -> None:
+    from trainer.models.bert_backbone import BertBackbone
+
+    output = f"{config.output}_frozen"
+    changes = {"epochs": 1, "learning_rate": 0.01, "dtype": "mixed_bfloat16", "restarts": 2}
+    finetune(replace(config, **changes, frozen_layers=1, output=output), RunOptions())
+    before, after = (
+        {variable.path: np.asarray(variable) for variable in backbone.trainable_variables}
+        for backbone in map(BertBackbone.from_preset, (config.preset, f"{output}/preset"))
+    )
+    assert len(before) == len(after) > 20
+    changed = {path for path in before if not np.array_equal(before[path], after[path])}
+    assert changed == {"pooled_dense/kernel", "pooled_dense/bias"}
+
+
 def test_a_vocabulary_that_is_not_the_presets_is_refused(
     config: FinetuneConfig, tmp_path: Path
 ) -> None:
@@ -266,6 +281,7 @@ def test_a_vocabulary_that_is_not_the_presets_is_refused(
     [
         ({"restarts": 0}, "--restarts 0: must be at least 1"),
         ({"dropout": 1.0}, "--dropout 1.0: must be at least 0 and below 1"),
+        ({"frozen_layers": 2}, "--frozen_layers 2: the preset has 1 layers; lower it"),
         ({"early_stopping": -1}, "--early_stopping -1: must be at least 0"),
         ({"warmup_fraction": 1.5}, "--warmup_fraction 1.5: must be between 0 and 1"),
         (

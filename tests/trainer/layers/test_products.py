@@ -127,3 +127,12 @@ def test_a_quantized_layer_multiplies_its_own_way() -> None:
         layer.quantize("int8")
         np.testing.assert_array_equal(project(layer, inputs), layer(inputs))
         np.testing.assert_allclose(project(layer, inputs), before, atol=0.05)
+
+
+def test_a_layer_with_lora_multiplies_with_the_merged_kernel() -> None:
+    inputs = np.random.default_rng(4).normal(size=(2, 5, 16)).astype(np.float32)
+    for layer in (keras.layers.Dense(24), keras.layers.EinsumDense("abc,cde->abde", (None, 4, 6))):
+        before = np.asarray(layer(inputs))
+        layer.enable_lora(2, b_initializer="ones")
+        assert np.abs(np.asarray(project(layer, inputs)) - before).max() > 0.1
+        np.testing.assert_allclose(project(layer, inputs), layer(inputs), atol=1e-5)
