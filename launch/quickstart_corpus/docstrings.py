@@ -13,8 +13,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import multiprocessing
 import os
 import sysconfig
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -76,7 +78,7 @@ def make_docstrings(config: DocstringsConfig, options: RunOptions) -> None:
     counts: Counter[str] = Counter(files_found=len(found))
     docstrings: list[Docstring] = []
     counts["files_dropped_package_limit"] = len(found) - len(sources)
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=_end_with_parent) as pool:
         results = pool.map(read_docstrings, sources, chunksize=64)
         for result in tqdm(results, total=len(sources), unit=" files", disable=None):
             counts["files_read" if result else "files_dropped_not_python"] += 1
@@ -109,6 +111,18 @@ def make_docstrings(config: DocstringsConfig, options: RunOptions) -> None:
     seconds = time.monotonic() - started
     finish_output(config.output, manifest, inputs, {"seconds": round(seconds, 1)})
     show(f"{config.output}: {_summary(manifest)} ({seconds:.0f} s)")
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when the command is killed: it would wait for more work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _check(config: DocstringsConfig) -> None:

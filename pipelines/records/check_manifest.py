@@ -34,6 +34,8 @@ _FACTS: dict[str, dict[str, type]] = {
     "mask": {**_OF_ROWS, **_OF_TEXT, "copies": int, "mask": dict},
     "pretrain": {"model": dict, "vocabulary": dict, "seq_length": int, **_OF_TEXT},
 }
+# Of their records, and which of these are lists.
+_FIELDS = {"row_id": False, "token_ids": True, "segment_lengths": True}
 # Which count is the number of records, by stage.
 _ROWS = {"tokenize": "rows", "mask": "examples"}
 
@@ -47,7 +49,7 @@ def check_manifest(data: dict[str, Any]) -> None:
         _demand(type(data[name]) is kind, f"{name} is not of type {kind.__name__}")
     for name, count in data["counts"].items():
         _demand(_is_count(count), f"the count {name} is {count!r}")
-    _check_schema(data["schema"])
+    _check_schema(data["schema"], _FIELDS if data["stage"] in _ROWS else {})
     _check_facts(data["facts"], _FACTS.get(data["stage"], {}))
     records = 0
     for split, shards in data["splits"].items():
@@ -79,13 +81,17 @@ def _check_numbers(split: str, shards: list[dict[str, Any]]) -> None:
     _demand(whole, f"a shard of {split} is missing or listed twice")
 
 
-def _check_schema(schema: list[dict[str, Any]]) -> None:
+def _check_schema(schema: list[dict[str, Any]], ragged: dict[str, bool]) -> None:
     names = [entry["name"] for entry in schema]
     _demand(all(type(name) is str for name in names), "a field of the schema has no name")
     _demand(len(set(names)) == len(names), "a field of the schema is listed twice")
+    missing = ragged.keys() - set(names)
+    _demand(not missing or not schema, f"its records have no {', '.join(sorted(missing))}")
     for entry in schema:
         known = _DTYPE.fullmatch(entry["dtype"]) is not None
-        _demand(known and type(entry.get("ragged", False)) is bool, f"field {entry['name']!r}")
+        is_ragged = entry.get("ragged", False)
+        fits = type(is_ragged) is bool and is_ragged is ragged.get(entry["name"], is_ragged)
+        _demand(known and fits, f"field {entry['name']!r}")
 
 
 def _check_facts(facts: dict[str, Any], kinds: dict[str, type]) -> None:

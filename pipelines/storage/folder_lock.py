@@ -31,7 +31,7 @@ def lock_folder(folder: str) -> None:
             # Who held it deletes it at its end: then this is a lock of a file that nobody else sees.
             if _is_at(path, descriptor):
                 _held[path] = descriptor
-                atexit.register(_unlock, path, os.getpid())
+                atexit.register(_unlock, path)
         except BlockingIOError:
             raise UserError(
                 f"--output: another process is writing to {folder}; wait for it or choose another "
@@ -46,14 +46,22 @@ def _path_of(folder: str) -> str:
     return os.path.join(os.path.realpath(folder), ".lock")
 
 
-def _unlock(path: str, owner: int) -> None:
+def _unlock(path: str) -> None:
     """Gives the lock back: its file goes first, so that nobody waits for one that is gone."""
-    if os.getpid() != owner:
-        return  # forked from the process that holds it
-    descriptor = _held.pop(path)
-    if _is_at(path, descriptor):
-        Path(path).unlink()
-    os.close(descriptor)
+    descriptor = _held.pop(path, None)
+    if descriptor is not None:
+        if _is_at(path, descriptor):
+            Path(path).unlink()
+        os.close(descriptor)
+
+
+def _leave_to_parent() -> None:
+    """In a forked process, which would hold the locks beyond the end of the one that took them."""
+    while _held:
+        os.close(_held.popitem()[1])
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _open(path: str) -> int:

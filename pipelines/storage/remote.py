@@ -10,16 +10,21 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from pipelines.errors import UserError
 
 _BLOCK = 8 << 20
+_GOOGLE = "https://storage.googleapis.com"
+_CONNECT_SECONDS = 10
 _CHECK_NAMES = "check the bucket's name and your credentials"
 _CHECK_NET = "check the network"
 # The stores' libraries share no class of errors, but all speak HTTP.
@@ -144,6 +149,18 @@ def _call(path: str, method: str, *args: Any, **options: Any) -> Any:
         raise
 
 
+def _check_answers(store: str) -> None:
+    """Raises UserError where nobody answers, which gcsfs would go on trying for minutes."""
+    url = urlsplit(store)
+    if url.scheme in getproxies():
+        return
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        socket.create_connection((url.hostname or "", port), _CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{store} cannot be reached ({error}); {_CHECK_NET}") from None
+
+
 @lru_cache(maxsize=8)
 def _connect(scheme: str, process: int, emulator: str) -> Any:
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
@@ -151,6 +168,7 @@ def _connect(scheme: str, process: int, emulator: str) -> Any:
         # gcsfs would print a traceback for what we say in one line.
         logging.getLogger("gcsfs").setLevel(logging.CRITICAL + 1)
         options["requests_timeout"] = 60
+        _check_answers(emulator or _GOOGLE)
         if emulator:
             # Its probe for storage layouts asks the real service, and waits for a minute.
             os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")

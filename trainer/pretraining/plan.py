@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.command.options import deciding_fields
+from pipelines.command.stored_config import restore_config
 from pipelines.errors import UserError
+from pipelines.storage import files
 from trainer.data.batches import Batch, BatchMaker
 from trainer.data.dataset import TRAIN, Dataset, open_datasets
 from trainer.data.mixture import weigh_by_temperature
@@ -24,14 +26,19 @@ from trainer.data.order import RowOrder
 from trainer.data.shard_cache import ShardCache, default_cache_folder
 from trainer.data.shard_check import ShardCheck
 from trainer.data.skipped_rows import fingerprint_rows, read_skipped_rows
-from trainer.pretraining.check_config import check_backend, check_data, learns_next_sentence
+from trainer.pretraining.check_config import (
+    check_backend,
+    check_config,
+    check_data,
+    learns_next_sentence,
+)
 from trainer.pretraining.cluster import Cluster, device_kind
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.find_initial_model import find_initial_model
 from trainer.pretraining.flops import peak_tflops, training_flops, utilization
 from trainer.pretraining.head import PORTABLE_HEAD, head_arguments
 from trainer.pretraining.initial_model import InitialModel
-from trainer.run_folder import describe_changes, read_identity
+from trainer.run_folder import IDENTITY, describe_changes, read_identity
 
 
 @dataclass(frozen=True)
@@ -245,11 +252,10 @@ def plan_run(config: PretrainConfig, run: str | None = None) -> PretrainPlan:
 def plan_again(run: str) -> PretrainPlan:
     """The plan that the run was made by. Raises UserError if its data is no longer the same."""
     identity = read_identity(run)
-    os.environ.setdefault("KERAS_BACKEND", identity["deciding"]["backend"])
-    known = {field.name for field in fields(PretrainConfig)}
-    # Runs of earlier versions may name options that no longer exist.
-    config = {name: value for name, value in identity["config"].items() if name in known}
-    plan = plan_run(PretrainConfig(**{**config, "data": tuple(config["data"])}), run)
+    os.environ.setdefault("KERAS_BACKEND", str(identity["deciding"].get("backend")))
+    config = restore_config(PretrainConfig, identity["config"], files.join(run, IDENTITY))
+    check_config(config)
+    plan = plan_run(config, run)
     if changes := describe_changes(identity["deciding"], plan.deciding()):
         raise UserError(f"--run: {run} cannot be computed again: {changes}")
     return plan

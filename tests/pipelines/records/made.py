@@ -19,6 +19,10 @@ MADE = Manifest(
         "strip_accents": True,
         "vocabulary": {"size": 9, "fingerprint": "0" * 64},
     },
-    schema=(Field("row_id", "uint64"), Field("token_ids", "uint16", True)),
+    schema=(
+        Field("row_id", "uint64"),
+        Field("token_ids", "uint16", True),
+        Field("segment_lengths", "uint16", True),
+    ),
     splits={"train": (ShardInfo(SHARD, 5, 100, "0" * 64),)},
 )

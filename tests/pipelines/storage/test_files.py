@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 
 import pytest
@@ -83,3 +84,12 @@ def test_what_has_no_end_is_not_opened(tmp_path):
         files.make_folder(str(tmp_path / ("x" * 300)))
     with pytest.raises(UserError, match="output folder .*cannot be made"):
         files.make_folder("")
+
+
+def test_a_store_that_nobody_answers_for_is_told_at_once(monkeypatch):
+    pytest.importorskip("gcsfs")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(UserError, match="gs://bucket/x: http://127.* cannot be reached"):
+            files.match(["gs://bucket/x"])

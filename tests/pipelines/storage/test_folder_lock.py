@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -65,7 +67,7 @@ def take_turns(folder, turns, given, wrong):
             os.unlink(mark)
         except FileExistsError:
             wrong.value += 1
-        folder_lock._unlock(folder_lock._path_of(folder), os.getpid())
+        folder_lock._unlock(folder_lock._path_of(folder))
 
 
 def test_no_two_processes_hold_it_in_ten_thousand_turns(tmp_path):
@@ -85,12 +87,23 @@ def test_no_two_processes_hold_it_in_ten_thousand_turns(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_forked_process_does_not_give_back_the_lock_of_its_parent(tmp_path):
-    lock_folder(str(tmp_path))
-    child = multiprocessing.get_context("fork").Process(
-        target=folder_lock._unlock, args=(str(tmp_path / ".lock"), os.getpid())
-    )
+def hold_and_fork(folder, pipe):
+    lock_folder(folder)
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
     child.start()
-    child.join()
-    assert child.exitcode == 0
-    assert (tmp_path / ".lock").exists()
+    pipe.send(child.pid)
+    time.sleep(600)
+
+
+def test_the_forked_child_of_a_killed_process_does_not_hold_its_lock(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    reader, writer = fork.Pipe()
+    holder = fork.Process(target=hold_and_fork, args=(str(tmp_path), writer))
+    holder.start()
+    child = reader.recv()
+    with pytest.raises(UserError, match="another process is writing"):
+        lock_folder(str(tmp_path))
+    holder.kill()
+    holder.join()
+    lock_folder(str(tmp_path))
+    os.kill(child, signal.SIGKILL)
