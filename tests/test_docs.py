@@ -36,7 +36,7 @@ def _flags_of(stage: str) -> set[str]:
 
 
 # Benchmarks, workflows and scripts have options of their own.
-_OWN = ("tests/benchmarks/", "tests/conformance/", "tests/workflows/", "launch/")
+_OWN = ("tests/benchmarks/", "tests/conformance/", "tests/fuzz/", "tests/workflows/", "launch/")
 _SCRIPTS = [n for n in _TRACKED if n.startswith(_OWN)]
 _ALL_FLAGS = {
     flag

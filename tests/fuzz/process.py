@@ -1,0 +1,82 @@
+"""Trying many inputs in a process of their own, which may be ended or stopped by one of them."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import resource
+import tempfile
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from tests.fuzz.target import RIGHT, Outcome, Target, try_input
+
+_HANG_SECONDS = 60
+_MEMORY = 4 << 30
+
+
+def all_targets(work: Path) -> list[Target]:
+    """What is fuzzed; ``work`` is an empty folder that must stay as long as they are."""
+    from tests.fuzz import commands, documents, presets, records, runs
+
+    modules = (documents, records, commands, presets)
+    return [target for module in modules for target in module.targets()] + runs.targets(work)
+
+
+def run_until_it_dies(seed: int, numbers: range, work: Path) -> list[Outcome]:
+    """The outcomes of inputs tried in a process of their own, up to one that ends or stops it."""
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(writer, seed, numbers, str(work)))
+    process.start()
+    writer.close()
+    outcomes: list[Outcome] = []
+    try:
+        # The first has to wait until everything is made.
+        while reader.poll(_HANG_SECONDS if outcomes else 20 * _HANG_SECONDS):
+            outcome = reader.recv()
+            outcomes.append(outcome)
+            if outcome.kind not in RIGHT:
+                print(
+                    f"{outcome.number}: {outcome.target}: {outcome.kind}: {outcome.message}",
+                    flush=True,
+                )
+        ended = "hang"
+    except EOFError:
+        process.join()
+        ended = (
+            f"crash: the process ended with status {process.exitcode}" if process.exitcode else ""
+        )
+    process.kill()
+    process.join()
+    if ended:
+        number = outcomes[-1].number + 1 if outcomes else numbers[0]
+        kind, _, message = ended.partition(": ")
+        print(f"{number}: {ended}", flush=True)
+        outcomes.append(Outcome(number, "", kind, message))
+    return outcomes
+
+
+def _work(writer: Connection, seed: int, numbers: range, work: str) -> None:
+    """The process that tries inputs."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    from trainer.pretraining.startup import without_tensorflow
+
+    # Beside those of an earlier process that died.
+    folder = Path(tempfile.mkdtemp(dir=work))
+    tempfile.tempdir = str(folder)
+    targets = without_tensorflow(all_targets)(folder / "made")
+    faulthandler.enable()
+    limit = _virtual_memory() + _MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    for number in numbers:
+        # Where a hang is; what ends the process says so too.
+        faulthandler.dump_traceback_later(_HANG_SECONDS * 0.8)
+        writer.send(try_input(seed, number, targets, folder / "tried"))
+
+
+def _virtual_memory() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
