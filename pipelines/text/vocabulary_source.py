@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
 from pipelines.storage import files
+from pipelines.text import bert_characters
 from pipelines.text.vocabulary import Vocabulary
 
 VOCABULARY_FILE = "vocab.txt"
@@ -15,11 +17,12 @@ VOCABULARY_FILE = "vocab.txt"
 
 @dataclass(frozen=True)
 class VocabularySource:
-    """A vocabulary and how text is normalised for it."""
+    """A vocabulary and how text is normalised for it; ``note`` says why, where that may surprise."""
 
     vocabulary: Vocabulary
     lowercase: bool
     strip_accents: bool
+    note: str = ""
 
 
 def load_vocabulary(
@@ -28,7 +31,8 @@ def load_vocabulary(
     """Loads a vocabulary from its file or from the folder of a finished stage.
 
     Normalisation: as given; else as the manifest beside it says; else, for a bare file, case is
-    folded unless the vocabulary holds upper-case pieces, and accents are removed where case is.
+    folded unless the vocabulary holds upper-case pieces, and accents are removed where case is,
+    unless it holds pieces with accents, which no word would ever match then.
     Raises UserError for what does not exist, or is not what the manifest says.
     """
     folder = path if not is_vocabulary_file(path) else os.path.dirname(path)
@@ -56,13 +60,24 @@ def load_vocabulary(
                 f"--vocab: {path} was learned with suffix_indicator {mark!r}, but in BERT's "
                 "vocabularies '##' continues a word; learn one with --suffix_indicator '##'"
             )
+    pieces = [token for token in vocabulary.tokens if not token.startswith("[")]
     if lowercase is None:
-        lowercase = not any(
-            token != token.lower() for token in vocabulary.tokens if not token.startswith("[")
-        )
+        lowercase = not any(token != token.lower() for token in pieces)
+    note = ""
     if strip_accents is None:
-        strip_accents = lowercase
-    return VocabularySource(vocabulary, lowercase, strip_accents)
+        accented = _find_accented(pieces) if lowercase else None
+        strip_accents = lowercase and accented is None
+        note = f": the piece {accented!r} would be lost" if accented else ""
+    return VocabularySource(vocabulary, lowercase, strip_accents, note)
+
+
+def _find_accented(pieces: Iterable[str]) -> str | None:
+    """The first piece that stripping accents would change."""
+    decompositions, marks = bert_characters.decompositions(), bert_characters.marks()
+    for piece in pieces:
+        if not piece.isascii() and any(ord(c) in decompositions or marks[ord(c)] for c in piece):
+            return piece
+    return None
 
 
 def read_vocabulary(path: str) -> Vocabulary:

@@ -40,7 +40,8 @@ class TokenizeConfig(CorpusConfig):
     upper-case pieces."""
 
     strip_accents: bool | None = option(None, group=TEXT)
-    """Remove accents; default: as the vocabulary's manifest says, else the same as lowercase."""
+    """Remove accents; default: as the vocabulary's manifest says, else the same as lowercase,
+    unless the vocabulary has accented pieces."""
 
     seq_length: int = option(512, group=CHOOSE)
     """Tokens in a row, [CLS] and [SEP] included. 128 trains several times as fast as 512; give 512

@@ -71,7 +71,8 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         run,
         options,
         reads=f"{len(matched)} files, {size / 1e6:,.1f} MB; vocabulary of {vocabulary.size:,} "
-        f"(lowercase {config.lowercase}, strip_accents {config.strip_accents})",
+        f"(lowercase {config.lowercase}, strip_accents {config.strip_accents}"
+        f"{source.note})",
         plan=lambda: _plan(matched, config, vocabulary),
         work=lambda: _run_pipeline(run, documents, vocabulary, options.beam_args),
         ratios=lambda manifest: row_ratios(manifest) | {"label": manifest.facts.get("labels")},

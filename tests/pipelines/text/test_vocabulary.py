@@ -11,6 +11,9 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pipelines.text.vocabulary_source import load_vocabulary
+from pipelines.text.wordpiece import WordIds
+from pipelines.text.words import split_words
 
 PIECES = [*SPECIAL_TOKENS, "un", "##aff", "##able", "##", "\u2028"]
 
@@ -116,3 +119,27 @@ def test_published_vocabularies_load(data_dir: Path, name: str, size: int) -> No
     assert vocabulary.size == size
     assert vocabulary.decode([vocabulary.mask_id, vocabulary.pad_id]) == ["[MASK]", "[PAD]"]
     assert vocabulary.fingerprint == hashlib.sha256(path.read_bytes()).hexdigest()
+    source = load_vocabulary(str(path))
+    assert source.strip_accents == source.lowercase == ("uncased" in name)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("한국어 텍스트 good", "한국어 텍 ##스트 good"),
+        ("がぎ", "が ##ぎ"),
+        ("हिन्दी", "हिन्दी"),
+        ("мой", "мой"),
+        ("ÉTÉS", "été ##s"),
+    ],
+)
+def test_accented_pieces_of_a_bare_file_are_found(tmp_path: Path, text: str, pieces: str) -> None:
+    content = "\n".join([*SPECIAL_TOKENS, *pieces.split()]).encode()
+    source = load_vocabulary(str(write(tmp_path, content)))
+    assert (source.lowercase, source.strip_accents) == (True, False)
+    assert "would be lost" in source.note
+    words = split_words(text, lowercase=True, strip_accents=False)
+    ids = WordIds(source.vocabulary)
+    found = source.vocabulary.decode([i for word in words for i in ids[word]])
+    assert found == pieces.split()
+    assert load_vocabulary(str(tmp_path / "vocab.txt"), strip_accents=True).strip_accents
