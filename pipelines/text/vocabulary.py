@@ -24,7 +24,7 @@ from pipelines.storage import files
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _MOST_BYTES = 256 << 20
-_BLANKS = " \t\n\r\v\f"  # not all that str.strip takes: BERT's Chinese one has the piece U+2028
+BLANKS = " \t\n\r\v\f"  # not all that str.strip takes: BERT's Chinese one has the piece U+2028
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         seen: dict[str, int] = {}
         for line, token in enumerate(self.tokens, 1):
-            bare = token.strip(_BLANKS)
+            bare = token.strip(BLANKS)
             if not token or (token != bare and not self.allow_blanks):
                 what = f"{token!r} has blanks around it" if bare else "no piece here"
                 raise UserError(f"{self.source}, line {line}: {what}; write one piece on each line")
@@ -99,18 +99,7 @@ class Vocabulary:
           UserError: the content is not UTF-8, is empty, repeats a piece, has a blank line or lacks
             a piece of ``required``. The message names the source and the line.
         """
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise UserError(
-                f"{source}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; "
-                "save the file as UTF-8"
-            ) from None
-        lines = text.removeprefix("\ufeff").split("\n")
-        if not lines[-1]:
-            lines.pop()  # what follows the last line's end is not a line
-        tokens = tuple(line.removesuffix("\r") for line in lines)
+        tokens = tuple(read_lines(content, source))
         vocabulary = cls(tokens, suffix_indicator, source, allow_blanks)
         vocabulary.require(required)
         return vocabulary
@@ -192,3 +181,19 @@ class Vocabulary:
         if wrong:
             raise IndexError(f"id {wrong[0]} is not in [0, {self.size:,})")
         return [self.tokens[i] for i in map(int, ids)]
+
+
+def read_lines(content: bytes, source: str) -> list[str]:
+    """The lines of a vocab.txt. Raises UserError, which names ``source``, for other than UTF-8."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{source}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; "
+            "save the file as UTF-8"
+        ) from None
+    lines = text.removeprefix("\ufeff").split("\n")
+    if not lines[-1]:
+        lines.pop()  # what follows the last line's end is not a line
+    return [line.removesuffix("\r") for line in lines]

@@ -10,12 +10,12 @@ from typing import Any
 
 import keras
 
-# KerasNLP has none of these: left out where unset, so that what it knows is all there is.
-_LEFT_OUT_WHERE_UNSET = ("attention_dropout", "exact_gelu", "head_options")
-
 
 class ConstructorArguments:
     """Mixin, before a Keras class: ``get_config`` and ``from_config`` hold the arguments."""
+
+    # KerasNLP has none of these: left out where unset, so that what it knows is all there is.
+    _left_out_where_unset: tuple[str, ...] = ("attention_dropout", "exact_gelu", "head_options")
 
     def get_config(self) -> dict[str, Any]:
         """The arguments as JSON-able values."""
@@ -27,7 +27,7 @@ class ConstructorArguments:
                     if name in config or not is_option or not hasattr(self, name):
                         continue
                     value = getattr(self, name)
-                    if name not in _LEFT_OUT_WHERE_UNSET or value != parameter.default:
+                    if name not in self._left_out_where_unset or value != parameter.default:
                         config[name] = _serialized(value)
         return config
 

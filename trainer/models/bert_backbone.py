@@ -21,8 +21,6 @@ from trainer.layers.segment_embedding import Embedding as SegmentEmbedding
 from trainer.layers.transformer_encoder import TransformerEncoder
 from trainer.models.backbone import Backbone
 
-_LAYER_NORM_EPSILON = 1e-12
-
 
 def bert_kernel_initializer(stddev: float = 0.02) -> keras.initializers.Initializer:
     """BERT's initial weights: a normal distribution cut at two standard deviations."""
@@ -47,6 +45,8 @@ class BertBackbone(Backbone):
             KerasNLP's tanh approximation.
         attention_dropout: rate for attention probabilities, if not ``dropout``; 0 lets training use
             the fused kernels of TPUs and GPUs.
+        layer_norm_epsilon: added to the variance in every normalisation. KerasHub knows only BERT's
+            1e-12 and refuses a preset of another.
 
     Inputs, a dict of int[batch, sequence]: ``token_ids``, ``segment_ids``, ``padding_mask`` (nonzero
     = a token) and, for packed rows only, ``document_ids`` (1, 2, … for consecutive documents of the
@@ -56,6 +56,7 @@ class BertBackbone(Backbone):
     """
 
     cls_token_index = 0
+    _left_out_where_unset = (*Backbone._left_out_where_unset, "layer_norm_epsilon")
     rematerializes = False  # True: ``encode_at`` saves memory, see trainer.layers.rematerialize
 
     def __init__(
@@ -71,6 +72,7 @@ class BertBackbone(Backbone):
         dtype: Any = None,
         exact_gelu: bool = False,
         attention_dropout: float | None = None,
+        layer_norm_epsilon: float = 1e-12,
         **kwargs: Any,
     ) -> None:
         self.token_embedding = ReversibleEmbedding(
@@ -95,7 +97,7 @@ class BertBackbone(Backbone):
         )
         self.embeddings_add = keras.layers.Add(dtype=dtype, name="embeddings_add")
         self.embeddings_layer_norm = keras.layers.LayerNormalization(
-            axis=-1, epsilon=_LAYER_NORM_EPSILON, dtype=dtype, name="embeddings_layer_norm"
+            axis=-1, epsilon=layer_norm_epsilon, dtype=dtype, name="embeddings_layer_norm"
         )
         self.embeddings_dropout = Dropout(dropout, dtype=dtype, name="embeddings_dropout")
         self.transformer_layers = [
@@ -105,7 +107,7 @@ class BertBackbone(Backbone):
                 activation="gelu" if exact_gelu else gelu_approximate,
                 dropout=dropout,
                 attention_dropout=attention_dropout,
-                layer_norm_epsilon=_LAYER_NORM_EPSILON,
+                layer_norm_epsilon=layer_norm_epsilon,
                 kernel_initializer=bert_kernel_initializer(),
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
@@ -135,6 +137,7 @@ class BertBackbone(Backbone):
         self.num_segments = num_segments
         self.exact_gelu = exact_gelu
         self.attention_dropout = attention_dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         # The functional signature stays KerasNLP's three inputs; document_ids travels beside it.

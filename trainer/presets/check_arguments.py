@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.errors import UserError
@@ -26,11 +26,11 @@ def check_arguments(cls: Any, arguments: Mapping[str, Any], source: str) -> None
             )
 
 
-def check_size(count: int, weights: str, source: str) -> None:
-    """Raises UserError for a model of more weights than their file can hold, before it is built."""
-    if count > os.path.getsize(weights):
+def check_size(count: int, weights: Sequence[str], source: str) -> None:
+    """Raises UserError for a model of more weights than their files hold, before it is built."""
+    if count > sum(map(os.path.getsize, weights)):
         raise UserError(
-            f"{source}: describes a model of {count:,} weights, which {weights} does not hold; the "
+            f"{source}: describes a model of {count:,} weights, which {weights[0]} does not hold; the "
             "files belong to different presets"
         )
 

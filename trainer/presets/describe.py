@@ -57,13 +57,21 @@ def describe(model: Any) -> dict[str, Any]:
         config["config_file"] = (
             "tokenizer.json" if name.endswith("Tokenizer") else "preprocessor.json"
         )
+    module, package = f"keras_hub.src.models.bert.{_module_of(name)}", "keras_hub"
+    if "layer_norm_epsilon" in config:
+        # KerasHub would compute with another one and say nothing. A class of ours it refuses.
+        module, package = f"trainer.models.{_module_of(name)}", "bertmill"
     described = {
-        "module": f"keras_hub.src.models.bert.{CLASSES[name].__module__.split('.')[-1]}",
+        "module": module,
         "class_name": name,
         "config": config,
-        "registered_name": f"keras_hub>{name}",
+        "registered_name": f"{package}>{name}",
     }
     return described | {"bertmill": own} if own else described
+
+
+def _module_of(name: str) -> str:
+    return CLASSES[name].__module__.split(".")[-1]
 
 
 def class_and_arguments(described: dict[str, Any], source: str) -> tuple[Any, dict[str, Any]]:

@@ -9,21 +9,22 @@ about 1e-3. Encoders, classifiers, imported heads, and heads trained with
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.storage.json_file import read_json
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_masked_lm import BertMaskedLM
 from trainer.models.bert_text_classifier import BertTextClassifier
-from trainer.presets.check_arguments import check_arguments
-from trainer.presets.fetch import fetch_file
+from trainer.presets.huggingface_config import describe_model, read_config
+from trainer.presets.huggingface_files import as_float32, read_tensors
 from trainer.presets.huggingface_tokenizer import save_tokenizer_files
-from trainer.presets.huggingface_weights import Tensor, head_tensors, read_safetensors, tensors_of
+from trainer.presets.huggingface_weights import Tensor, head_tensors, tensors_of
 from trainer.presets.json_files import write_json
 
 _ARCHITECTURES: dict[Any, str] = {
@@ -31,41 +32,12 @@ _ARCHITECTURES: dict[Any, str] = {
     BertMaskedLM: "BertForMaskedLM",
     BertTextClassifier: "BertForSequenceClassification",
 }
-# Their config.json in its order; a file may leave out what is not None here.
-_CONFIG: dict[str, Any] = {
-    "architectures": None,
-    "model_type": "bert",
-    "vocab_size": None,
-    "hidden_size": None,
-    "num_hidden_layers": None,
-    "num_attention_heads": None,
-    "intermediate_size": None,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "initializer_range": 0.02,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
-    "position_embedding_type": "absolute",
-    "tie_word_embeddings": True,
-    "use_cache": True,
-    "torch_dtype": "float32",
-}
-# Their keys -> our arguments.
-_ARGUMENTS = {
-    "vocab_size": "vocabulary_size",
-    "hidden_size": "hidden_dim",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "intermediate_dim",
-    "hidden_dropout_prob": "dropout",
-    "max_position_embeddings": "max_sequence_length",
-    "type_vocab_size": "num_segments",
-}
-_TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 _HEADS = ("cls.", "classifier.")
+_POOLER, _MASKED_LM = "pooler.", "cls.predictions."
+_DECODER = "cls.predictions.decoder.weight"
+_EMBEDDING = "embeddings.word_embeddings.weight"
+# One bias, which is stored under either name or under both.
+_BIAS, _DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 
 def save_huggingface(
@@ -98,104 +70,64 @@ def save_huggingface(
     save_file(tensors, weights, metadata={"format": "pt"})
     # safetensors makes a file for its owner alone; presets are for sharing.
     os.chmod(weights, 0o644)
-    config = _config_of(model, architecture, tokenizer)
+    config = describe_model(model, architecture, tokenizer)
     write_json(directory, "config.json", config, indent=2)
     if tokenizer is not None:
         save_tokenizer_files(tokenizer, config["max_position_embeddings"], directory)
 
 
-def backbone_arguments(preset: str) -> dict[str, Any]:
-    """``BertBackbone``'s arguments for the encoder of a Hugging Face directory or handle."""
-    config, source = _read_config(preset), f"{preset}/config.json"
-    for key in _ARGUMENTS:
-        if config[key] is None:
-            raise UserError(f"{source}: {key!r} is missing; the directory is damaged")
-    if config["hidden_act"] not in ("gelu", *_TANH_GELUS):
+def load_backbone_weights(backbone: BertBackbone, preset: str, uses_pooler: bool = True) -> None:
+    """Fills a backbone; a pooler that the directory does not have stays random, and that is said."""
+    table, tensors = tensors_of(backbone), read_tensors(preset)
+    if not any(name.startswith(_POOLER) for name in tensors):
+        table = {n: tensor for n, tensor in table.items() if not n.startswith(_POOLER)}
+        if uses_pooler:
+            logging.getLogger(__name__).warning(
+                "preset %r holds no pooler: pooled_output is random until it is trained", preset
+            )
+    _assign(table, tensors, preset)
+
+
+def load_head_weights(task: Any, preset: str) -> bool:
+    """Fills a task's head; False where the directory has none of its kind."""
+    table, tensors = head_tensors(task), read_tensors(preset)
+    if isinstance(task, BertTextClassifier):
+        # Heads over each token, for instance, have tensors of the same names.
+        architectures = read_config(preset)["architectures"]
+        if architectures and _ARCHITECTURES[BertTextClassifier] not in str(architectures):
+            return False
+        table |= {n: t for n, t in tensors_of(task.backbone).items() if n.startswith(_POOLER)}
+    elif any(name.startswith(_MASKED_LM) for name in tensors):
+        _check_decoder(tensors, preset)
+    if not head_tensors(task).keys() & tensors.keys():
+        return False
+    _assign(table, tensors, preset)
+    return True
+
+
+def _check_decoder(tensors: dict[str, NDArray[Any]], preset: str) -> None:
+    """Leaves one name of the bias. Raises UserError where the decoder is not the word embedding."""
+    decoder, tied = tensors.get(_DECODER), read_config(preset)["tie_word_embeddings"]
+    if decoder is not None:
+        tied = np.array_equal(decoder, tensors[_EMBEDDING])
+    if not tied:
         raise UserError(
-            f"{source}: hidden_act {config['hidden_act']!r} is not a GELU, which BERT needs here"
+            f"{preset}: its masked-LM head has a decoder of its own ({_DECODER}), which here is "
+            "always the word embedding; its encoder loads as BertBackbone"
         )
-    position = config["position_embedding_type"]
-    if position != "absolute":
-        raise UserError(f"{source}: position_embedding_type {position!r} is not supported")
-    arguments = {ours: config[theirs] for theirs, ours in _ARGUMENTS.items()}
-    check_arguments(BertBackbone, arguments, source)
-    return {**arguments, "exact_gelu": config["hidden_act"] == "gelu"}
+    bias = tensors.get(_DECODER_BIAS)
+    if bias is not None and not np.array_equal(tensors.setdefault(_BIAS, bias), bias):
+        raise UserError(f"{preset}: {_BIAS} and {_DECODER_BIAS} differ; keep the right one")
 
 
-def task_arguments(cls: Any, preset: str) -> dict[str, Any]:
-    """The arguments of a head of class ``cls`` that a Hugging Face directory decides."""
-    config = _read_config(preset)
-    if not issubclass(cls, BertMaskedLM):
-        labels = config.get("id2label")
-        count = len(labels) if labels and isinstance(labels, dict) else config.get("num_labels", 2)
-        check_arguments(cls, {"num_classes": count}, f"{preset}/config.json")
-        return {"num_classes": count}
-    options = {"layer_norm_epsilon": config["layer_norm_eps"]}
-    if config["hidden_act"] != "gelu":
-        options["intermediate_activation"] = "gelu_approximate"
-    return {"head_options": options}
-
-
-def load_backbone_weights(backbone: BertBackbone, preset: str) -> None:
-    """Fills a backbone; a masked LM's has no pooler, which then stays fresh."""
-    _assign(tensors_of(backbone), _read_tensors(preset), preset, optional="pooler.")
-
-
-def load_head_weights(task: Any, preset: str) -> None:
-    """Fills a task's head where the directory has one of its kind."""
-    table, tensors = head_tensors(task), _read_tensors(preset)
-    if table.keys() & tensors.keys():
-        _assign(table, tensors, preset)
-
-
-def _config_of(model: Any, architecture: str, tokenizer: Any) -> dict[str, Any]:
-    backbone = getattr(model, "backbone", model)
-    config = {
-        **_CONFIG,
-        "architectures": [architecture],
-        **{theirs: getattr(backbone, ours) for theirs, ours in _ARGUMENTS.items()},
-        "hidden_act": "gelu" if backbone.exact_gelu else "gelu_new",
-        "attention_probs_dropout_prob": backbone.dropout,
-        "pad_token_id": 0 if tokenizer is None else tokenizer.pad_token_id,
-    }
-    if isinstance(model, BertTextClassifier):
-        config |= {
-            "id2label": {str(i): f"LABEL_{i}" for i in range(model.num_classes)},
-            "label2id": {f"LABEL_{i}": i for i in range(model.num_classes)},
-            "classifier_dropout": model.dropout,
-            "problem_type": "single_label_classification",
-        }
-    return config
-
-
-def _read_config(preset: str) -> dict[str, Any]:
-    config = read_json(fetch_file(preset, "config.json"))
-    if config.get("model_type") != "bert":
-        raise UserError(
-            f"{preset}/config.json: model_type {config.get('model_type')!r} is not 'bert'"
-        )
-    return {**_CONFIG, **config}
-
-
-def _read_tensors(preset: str) -> dict[str, NDArray]:
-    return read_safetensors(fetch_file(preset, "model.safetensors"))
-
-
-def _assign(
-    table: dict[str, Tensor],
-    tensors: dict[str, NDArray],
-    preset: str,
-    optional: str | None = None,
-) -> None:
+def _assign(table: dict[str, Tensor], tensors: Mapping[str, NDArray[Any]], preset: str) -> None:
     source = f"{preset}/model.safetensors"
     for name, ours in table.items():
         theirs = tensors.get(name)
         if theirs is None:
-            if optional and name.startswith(optional):
-                continue
             raise UserError(f"{source}: {name} is missing; the file is damaged")
         if theirs.shape != ours.shape:
             raise UserError(
                 f"{source}: {name} has shape {theirs.shape}, not {ours.shape} as config.json says"
             )
-        ours.assign(np.asarray(theirs, np.float32))
+        ours.assign(as_float32(theirs, name, source))

@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pipelines.errors import UserError
-from pipelines.storage.json_file import read_json
 from pipelines.text.words import MAX_WORD_CHARACTERS
-from trainer.presets.check_arguments import check_arguments
-from trainer.presets.fetch import fetch_file, find_file
 from trainer.presets.json_files import write_json
-from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
 _ROLES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_TOKENS = {role: f"[{role[:-6].upper()}]" for role in _ROLES}
+TOKENS = {role: f"[{role[:-6].upper()}]" for role in _ROLES}
 
 
 def save_tokenizer_files(tokenizer: Any, max_length: int, directory: str) -> None:
@@ -23,7 +18,7 @@ def save_tokenizer_files(tokenizer: Any, max_length: int, directory: str) -> Non
     with open(os.path.join(directory, "vocab.txt"), "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{token}\n" for token in vocabulary)
     settings = {
-        **_TOKENS,
+        **TOKENS,
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": tokenizer.lowercase,
         "do_basic_tokenize": True,
@@ -33,26 +28,17 @@ def save_tokenizer_files(tokenizer: Any, max_length: int, directory: str) -> Non
         "clean_up_tokenization_spaces": False,
     }
     for name, content in (
-        ("special_tokens_map.json", _TOKENS),
+        ("special_tokens_map.json", TOKENS),
         ("tokenizer_config.json", settings),
         ("tokenizer.json", _fast_tokenizer(tokenizer, vocabulary)),
     ):
         write_json(directory, name, content, indent=2, ensure_ascii=False)
 
 
-def load_tokenizer_files(preset: str, **kwargs: Any) -> Any:
-    """A BertTokenizer from a Hugging Face directory or handle: vocab.txt and its settings."""
-    path = find_file(preset, "tokenizer_config.json")
-    config = read_json(path) if path else {}
-    if not config.get("tokenize_chinese_chars", True):
-        raise UserError(f"{path}: tokenize_chinese_chars=false is not supported")
-    arguments = {
-        "lowercase": config.get("do_lower_case", True),
-        "strip_accents": config.get("strip_accents"),
-    }
-    check_arguments(BertTokenizer, arguments, str(path))
-    arguments |= kwargs
-    return BertTokenizer(**arguments, vocabulary=fetch_file(preset, "vocab.txt"))
+def _added(tokenizer: Any) -> list[str]:
+    """Tokens beside BERT's own that are recognised in text."""
+    is_looked_for = tokenizer.special_tokens_in_strings
+    return tokenizer.get_config()["special_tokens"] or [] if is_looked_for else []
 
 
 def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
@@ -79,7 +65,7 @@ def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
                 "normalized": False,
                 "special": True,
             }
-            for token in sorted(_TOKENS.values(), key=lambda token: ids[token])
+            for token in sorted({*TOKENS.values(), *_added(tokenizer)}, key=ids.__getitem__)
         ],
         "normalizer": {
             "type": "BertNormalizer",

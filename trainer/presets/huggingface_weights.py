@@ -14,9 +14,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
-
 
 @dataclass(frozen=True)
 class Tensor:
@@ -83,21 +80,6 @@ def head_tensors(model: Any, next_sentence_head: Any = None) -> dict[str, Tensor
     if next_sentence_head is not None:
         table |= _dense("cls.seq_relationship", next_sentence_head)
     return table
-
-
-def read_safetensors(path: str) -> dict[str, NDArray]:
-    """The tensors of a safetensors file by their names of today and without "bert."."""
-    from safetensors import safe_open
-
-    tensors: dict[str, NDArray] = {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                current = name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
-                tensors[current.replace("LayerNorm.beta", "LayerNorm.bias")] = file.get_tensor(name)
-    except Exception as error:  # of many classes, where a file is damaged
-        raise UserError(f"{path}: not readable as safetensors ({one_line(error)[:240]})") from None
-    return tensors
 
 
 def _plain(variable: Any) -> Tensor:

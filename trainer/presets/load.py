@@ -5,6 +5,7 @@ A built-in name needs the network only for weights and vocabulary, not for the a
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pipelines.command.known_errors import one_line
@@ -19,7 +20,9 @@ from trainer.presets.builtin import BUILTIN_PRESETS
 from trainer.presets.check_arguments import check_size
 from trainer.presets.describe import CLASSES, class_and_arguments
 from trainer.presets.fetch import check_preset, fetch_file, find_file
-from trainer.presets.huggingface_tokenizer import load_tokenizer_files
+from trainer.presets.huggingface_config import backbone_arguments, task_arguments
+from trainer.presets.huggingface_files import weights_files
+from trainer.presets.huggingface_tokenizer_loader import load_tokenizer_files
 from trainer.presets.weights import (
     check_vocabulary,
     check_weights_file,
@@ -28,7 +31,6 @@ from trainer.presets.weights import (
 )
 
 _VOCABULARY = "assets/tokenizer/vocabulary.txt"
-_THEIR_WEIGHTS = "model.safetensors"
 
 
 def load_model(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) -> Any:
@@ -41,25 +43,29 @@ def load_model(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) 
     return load(cls, preset, load_weights, **kwargs)
 
 
-def _load_backbone(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
+def _load_backbone(
+    cls: Any, preset: str, load_weights: bool, uses_pooler: bool = True, **kwargs: Any
+) -> Any:
     from_huggingface = _is_huggingface(preset)
     if from_huggingface:
-        saved, arguments = BertBackbone, huggingface.backbone_arguments(preset)
+        saved, arguments = BertBackbone, backbone_arguments(preset)
     elif preset in BUILTIN_PRESETS:
         saved, arguments = BertBackbone, BUILTIN_PRESETS[preset]["config"]
     else:
         saved, arguments = _read(cls, preset, "config.json")
-    weights = ""
+    weights: list[str] = []
+    if load_weights and from_huggingface:
+        weights = weights_files(preset)
+    elif load_weights:
+        weights = [fetch_file(preset, "model.weights.h5")]
+        check_weights_file(weights[0])
     if load_weights:
-        weights = fetch_file(preset, _THEIR_WEIGHTS if from_huggingface else "model.weights.h5")
-        if not from_huggingface:
-            check_weights_file(weights)
         check_size(count_weights(arguments), weights, f"{preset}/config.json")
     backbone = _build(saved, arguments, kwargs, f"{preset}/config.json")
     if load_weights and from_huggingface:
-        huggingface.load_backbone_weights(backbone, preset)
+        huggingface.load_backbone_weights(backbone, preset, uses_pooler)
     elif load_weights:
-        load_backbone_weights(backbone, weights)
+        load_backbone_weights(backbone, weights[0])
     return backbone
 
 
@@ -67,7 +73,7 @@ def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
     from_huggingface = _is_huggingface(preset)
     saved, arguments = None, dict[str, Any]()
     if from_huggingface:
-        arguments = huggingface.task_arguments(_concrete(cls), preset)
+        arguments = task_arguments(_concrete(cls), preset)
     elif preset not in BUILTIN_PRESETS:  # they hold no task
         saved, arguments = _find(cls, preset, "task.json")
     cls = _concrete(saved or cls)
@@ -76,7 +82,9 @@ def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
     arguments = {k: v for k, v in arguments.items() if k not in ("backbone", "preprocessor")}
     arguments |= kwargs
     if "backbone" not in arguments:
-        arguments["backbone"] = _load_backbone(cls.backbone_cls, preset, load_weights, **dtype)
+        uses_pooler = issubclass(cls, BertTextClassifier)
+        backbone = _load_backbone(cls.backbone_cls, preset, load_weights, uses_pooler, **dtype)
+        arguments["backbone"] = backbone
     if "preprocessor" not in arguments and had_preprocessor:
         preprocessor = load_preprocessor(cls.preprocessor_cls, preset)
         # A preset of another task has no length for this one, and the default may be too long.
@@ -86,21 +94,29 @@ def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
         arguments["preprocessor"] = preprocessor
     check_vocabulary(arguments["backbone"], arguments.get("preprocessor"), preset)
     if "num_classes" not in arguments and issubclass(cls, BertTextClassifier):
-        raise UserError(
-            f"preset {preset!r} holds no classifier; pass num_classes= to put one on it"
-        )
-    weights = ""
+        raise _no_classifier(preset)
+    source = f"{preset}/{'config' if from_huggingface else 'task'}.json"
+    weights: list[str] = []
     if load_weights and "num_classes" not in kwargs and (saved or from_huggingface):
         # Without these the head would be a random one, and the task another.
-        weights = fetch_file(preset, _THEIR_WEIGHTS if from_huggingface else "task.weights.h5")
+        own = not from_huggingface
+        weights = [fetch_file(preset, "task.weights.h5")] if own else weights_files(preset)
         count = arguments.get("num_classes", 0) * arguments["backbone"].hidden_dim
-        check_size(count, weights, f"{preset}/task.json")
-    task = _build(cls, arguments, kwargs, f"{preset}/task.json")
-    if weights and from_huggingface:
-        huggingface.load_head_weights(task, preset)
-    elif weights:
-        load_task_weights(task, weights)
+        check_size(count, weights, source)
+    task = _build(cls, arguments, kwargs, source)
+    if weights and not from_huggingface:
+        load_task_weights(task, weights[0])
+    elif load_weights and not (weights and huggingface.load_head_weights(task, preset)):
+        if weights and issubclass(cls, BertTextClassifier):
+            raise _no_classifier(preset)
+        logging.getLogger(__name__).warning(
+            "the head of this %s is new, its weights random until it is trained", cls.__name__
+        )
     return task
+
+
+def _no_classifier(preset: str) -> UserError:
+    return UserError(f"preset {preset!r} holds no classifier; pass num_classes= to put one on it")
 
 
 def _build(cls: Any, arguments: dict[str, Any], given: dict[str, Any], source: str) -> Any:

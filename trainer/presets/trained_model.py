@@ -77,7 +77,7 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         with checked_file(run, WEIGHTS) as local:
             source = files.join(run, MANIFEST)
             check_arguments(BertBackbone, facts["model"], source)
-            check_size(count_weights(facts["model"]), local, source)
+            check_size(count_weights(facts["model"]), [local], source)
             model = PretrainingModel(
                 BertBackbone(**facts["model"], dtype="float32"),
                 **head_arguments(facts.get("head")),

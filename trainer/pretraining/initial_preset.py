@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Self
 
-import numpy as np
-
 from pipelines.errors import UserError
 from pipelines.records.checksums import sha256_of
 from pipelines.records.manifest import MANIFEST
@@ -67,8 +65,8 @@ class InitialPreset(InitialModel):
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.bert_masked_lm import BertMaskedLM
         from trainer.models.pretraining_model import PretrainingModel
-        from trainer.presets.fetch import fetch_file
-        from trainer.presets.huggingface_weights import head_tensors, read_safetensors
+        from trainer.presets.huggingface_files import as_float32, read_tensors
+        from trainer.presets.huggingface_weights import head_tensors
 
         task = None
         if MASKED_LM_HEAD in self.missing:
@@ -85,9 +83,9 @@ class InitialPreset(InitialModel):
                 dense = model.masked_lm_head._intermediate_dense
                 dense.set_weights([weight / SHARPNESS for weight in dense.get_weights()])
         if pairs:
-            tensors = read_safetensors(fetch_file(self.place, "model.safetensors"))
+            tensors = read_tensors(self.place)
             for name, ours in head_tensors(None, model.next_sentence_head).items():
-                ours.assign(np.asarray(tensors[name], np.float32))
+                ours.assign(as_float32(tensors[name], name, self.place))
         return model
 
 
@@ -107,19 +105,18 @@ def _read_theirs(place: str) -> _Parts:
     """Of a Hugging Face directory: ``BertBackbone``'s arguments, the head's options, what is missing,
     and the files of the weights."""
     from trainer.models.bert_masked_lm import BertMaskedLM
-    from trainer.presets.fetch import fetch_file
-    from trainer.presets.huggingface import backbone_arguments, task_arguments
-    from trainer.presets.huggingface_weights import read_safetensors
+    from trainer.presets.huggingface_config import backbone_arguments, task_arguments
+    from trainer.presets.huggingface_files import read_tensors, weights_files
 
-    path = fetch_file(place, "model.safetensors")
-    names = list(read_safetensors(path))
+    paths = weights_files(place)
+    names = list(read_tensors(place))
     missing = tuple(
         part
         for part, theirs in _THEIR_PARTS.items()
         if not any(name.startswith(theirs) for name in names)
     )
     options = task_arguments(BertMaskedLM, place)["head_options"]
-    return backbone_arguments(place), options, missing, [path]
+    return backbone_arguments(place), options, missing, paths
 
 
 def _read_ours(place: str) -> _Parts:

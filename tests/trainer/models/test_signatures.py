@@ -24,7 +24,7 @@ _METHODS = (*_METHODS, "tokenize", "detokenize")
 # config_file tells KerasHub's loader where to look, max_shard_size splits weights above 10 GB.
 _LEFT_OUT = {"self", "args", "kwargs", "config_file", "max_shard_size", "training"}
 _OURS = {"strip_accents", "seed", "exact_gelu", "head_options", "shuffle", "positions"}
-_OURS |= {"attention_dropout", "document_ids"}
+_OURS |= {"attention_dropout", "document_ids", "layer_norm_epsilon"}
 
 
 def _arguments(function: Any) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Runs ``transformers_parity.py`` in a process of its own.
+"""Runs the files ``transformers_….py`` in a process of their own.
 
 PyTorch cannot be imported into a process that holds TensorFlow on every platform.
 """
@@ -20,9 +20,9 @@ def test_transformers_parity() -> None:
     for package in ("torch", "transformers", "jax"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    file = Path(__file__).with_name("transformers_parity.py")
+    files = map(str, sorted(Path(__file__).parent.glob("transformers_*.py")))
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files],
         cwd=_ROOT,
         env=os.environ
         | {

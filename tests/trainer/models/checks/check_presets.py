@@ -146,3 +146,16 @@ def check_pretrained_masked_lm_to_keras_hub(folder):
         np.testing.assert_allclose(loss, ops.convert_to_numpy(expected), rtol=1e-5)
         task.save_to_preset(str(folder / str(portable)))
         _assert_same(task, _load(_keras_hub(), "masked_lm", folder / str(portable)))
+
+
+def check_another_epsilon_is_refused_by_keras_hub(folder):
+    """Whose model would compute with 1e-12 and say nothing."""
+    backbone = trainer.models.BertBackbone(8, 1, 1, 4, 4, layer_norm_epsilon=0.01)
+    backbone.save_to_preset(str(folder))
+    assert trainer.models.Backbone.from_preset(str(folder)).layer_norm_epsilon == 0.01
+    said = ""
+    try:
+        _keras_hub().models.Backbone.from_preset(str(folder))
+    except ValueError as error:
+        said = str(error)
+    assert "bertmill>BertBackbone" in said or "not a subclass" in said
