@@ -93,7 +93,7 @@ def _seal(path: Path) -> None:
     line, _, body = path.read_bytes().partition(b"\n")
     try:
         head = json.loads(line) | {"sha256": hashlib.sha256(body).hexdigest()}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return
     path.write_bytes(json.dumps(head).encode() + b"\n" + body)
 
