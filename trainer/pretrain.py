@@ -80,6 +80,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         if not finished:
             if options.overwrite:
                 checkpoints.delete_all()
+            checkpoints.delete_remains()
             identity = {"deciding": deciding, "config": asdict(config)}
             claim_folder(config.output, identity, overwrite=options.overwrite)
         return int(finished)

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain
+from pathlib import Path
 from typing import IO, cast
 
 from pipelines.records.codec import Schema
@@ -73,6 +74,8 @@ def _serve() -> None:
         try:
             outcome = write_records(path, unread, schema, format)
         except EOFError:
+            # The command was killed: what nobody will finish would stay for ever.
+            Path(path).unlink(missing_ok=True)
             raise
         except Exception as error:
             outcome = error

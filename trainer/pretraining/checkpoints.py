@@ -149,8 +149,11 @@ class Checkpoints:
         return arrays, record
 
     def delete_all(self) -> None:
-        """Removes every checkpoint and the temporary files of interrupted writers."""
+        """Removes every checkpoint."""
         files.delete([self.path(step) for step in self.steps()])
+
+    def delete_remains(self) -> None:
+        """Removes the temporary files of writers that were killed."""
         files.delete_temporaries(self._folder)
 
 

@@ -50,7 +50,9 @@ def test_only_the_newest_are_kept(tmp_path):
     for step in (5, 10, 100_000_000, 20):
         save(checkpoints, step)
     assert checkpoints.steps() == [20, 100_000_000]
+    (tmp_path / "checkpoints" / ".incomplete-abc-step-00000030.npz").touch()
     checkpoints.delete_all()
+    checkpoints.delete_remains()
     assert checkpoints.steps() == []
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
