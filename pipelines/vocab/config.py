@@ -31,7 +31,7 @@ class VocabConfig(CorpusConfig):
 
     input: tuple[str, ...] = option((), group=CHOOSE, decides=False, metavar="FILE")
     """Files, folders or glob patterns, local or on any filesystem of fsspec (gs://, s3:// …);
-    .gz, .bz2 and .zst are decompressed. Needed unless --from_preset is all."""
+    .gz, .bz2 and .zst are decompressed. Required unless --from_preset alone is wanted."""
 
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write (local or gs://…)."""

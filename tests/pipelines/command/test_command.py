@@ -187,16 +187,17 @@ def test_every_field_is_documented(capsys):
 
 def test_help_shows_first_what_must_be_chosen(capsys):
     with pytest.raises(SystemExit):
-        parse_command(VocabConfig, "vocab", "pipelines.vocab", ["--help"], beam=True)
+        parse_command(TokenizeConfig, "tokenize", "pipelines.tokenize", ["--help"], beam=True)
     text = capsys.readouterr().out
     assert text.startswith(
-        "usage: python -m pipelines.vocab --input FILE [FILE ...] --output DIR [options]\n"
+        "usage: python -m pipelines.tokenize --input FILE [FILE ...] --vocab PATH --output DIR "
+        "[options]\n"
     )
     headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
     assert headings[0] == "what you must choose"
     assert headings[-2:] == ["any command", "example"]
     assert "--lowercase [{true,false}]\n" in text
-    assert text.count("(required)") == 2
+    assert text.count("(required)") == 3
 
 
 # The fields that users and other programs rely on.
