@@ -45,9 +45,12 @@ _SLOWEST = (
     "tests/golden/test_golden.py",
     "tests/trainer/models/test_on_other_backends.py",
     "tests/trainer/test_pretrain.py",
+    "tests/workflows/test_workflows.py",
     "tests/trainer/finetuning/test_finetune_runs.py",
     "tests/trainer/pretraining/test_cluster.py",
     "tests/trainer/test_finetune.py",
+    "tests/trainer/pretraining/test_next_sentence.py",
+    "tests/trainer/test_export.py",
 )
 
 
