@@ -152,6 +152,9 @@ def read_parquet(
                 for record in _decode_rows(batch, path, number):
                     number += 1
                     yield partial(_row_location, path, number), record
+            if number != table.metadata.num_rows:
+                # Arrow believes the counts of the row groups, which may leave rows out.
+                raise ValueError(f"it counts {table.metadata.num_rows} rows, {number} are there")
         except UserError:
             raise
         except (pa.ArrowException, ValueError, KeyError, OverflowError) as error:

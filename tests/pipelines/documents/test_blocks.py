@@ -116,6 +116,17 @@ def test_parquet_with_two_columns_of_one_name(tmp_path):
     assert read_texts(path, text_field="body") == ["c"]
 
 
+def test_parquet_that_counts_more_rows_than_it_holds(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    pq.write_table(pa.table({"text": ["a"] * 5000}), path)
+    content, (counted, more) = path.read_bytes(), (b"\x90\x4e", b"\x92\x4e")  # 5,000 and 5,001
+    footer = content.index(counted, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+    path.write_bytes(content[:footer] + more + content[footer + 2 :])
+    assert pq.ParquetFile(path).metadata.num_rows == 5001
+    with pytest.raises(UserError, match="it counts 5001 rows, 5000 are there"):
+        read_texts(path)
+
+
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_tables_give_the_column_of_the_text(tmp_path, ending):
     compress = gzip.compress if ending else bytes
