@@ -298,3 +298,9 @@ def test_unfinished_and_damaged_runs(make_rows, run, tmp_path):
     (damaged / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match=r"damaged \(.*its last checkpoint"):
         export(ExportConfig(run=str(damaged), output=str(tmp_path / "y")), RunOptions())
+    shutil.copy(run / "model.weights.h5", damaged)
+    manifest = json.loads((damaged / "manifest.json").read_text())
+    manifest["config"]["mask"] = 3
+    (damaged / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"damaged \(.*its last checkpoint"):
+        export(ExportConfig(run=str(damaged), output=str(tmp_path / "y")), RunOptions())

@@ -87,6 +87,9 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         with checked_file(run, SAMPLE) as local:
             rows = read_arrays(local)
         _check_rows(rows, facts["model"])
+        masking = manifest.config["mask"] or {}
+        rates = ("mask_selection_rate", "mask_token_rate", "random_token_rate")
+        masking = {name: masking[name] for name in rates if name in masking}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = one_line(error)[:300]
         raise UserError(
@@ -97,13 +100,11 @@ def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
         tokenizer = BertTokenizer(
             local, lowercase=facts["lowercase"], strip_accents=facts["strip_accents"]
         )
-    masking = manifest.config["mask"] or {}
-    rates = ("mask_selection_rate", "mask_token_rate", "random_token_rate")
     preprocessor = BertMaskedLMPreprocessor(
         tokenizer,
         sequence_length=facts["seq_length"],
         mask_selection_length=rows["mask_positions"].shape[1],
-        **{name: masking[name] for name in rates if name in masking},
+        **masking,
     )
     return TrainedModel(model.to_masked_lm(preprocessor), tokenizer, rows, model.next_sentence_head)
 
