@@ -132,8 +132,8 @@ class PretrainPlan:
             batch_size=config.batch_size,
             window=config.shard_window,
         )
-        place = {"host": cluster.host, "hosts": cluster.hosts}
-        return BatchMaker(self.datasets, order, config, **place, cache=cache, check=check)
+        process = {"host": cluster.host, "hosts": cluster.hosts}
+        return BatchMaker(self.datasets, order, config, **process, cache=cache, check=check)
 
     def utilization(
         self, batch: Batch, rows_per_second: float, cluster: Cluster
