@@ -8,10 +8,7 @@ end-of-file.
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterable
@@ -20,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
+from pipelines.child_process import leave_interrupts_to_parent, start_child
 from pipelines.records.codec import Schema
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import ShardInfo, write_records
@@ -33,7 +31,7 @@ def write_records_apart(
     """Writes a record file in this thread's child process. Raises what the child would raise."""
     child = getattr(_threads, "child", None)
     if child is None or child.poll() is not None:
-        child = _threads.child = _start_child()
+        child = _threads.child = start_child("pipelines.records.writer_process")
     requests, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
     whole = False
     try:
@@ -53,15 +51,6 @@ def write_records_apart(
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
-
-
-def _start_child() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.records.writer_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-    )
 
 
 def _serve() -> None:
@@ -86,6 +75,6 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    leave_interrupts_to_parent()
     with suppress(EOFError):
         _serve()

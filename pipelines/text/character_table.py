@@ -30,7 +30,10 @@ class CharacterTable:
 
 @lru_cache(maxsize=4)
 def character_table(lowercase: bool, strip_accents: bool) -> CharacterTable:
-    """The table of one way of normalising, in which ideographs and punctuation are set apart."""
+    """The table of one way of normalising, in which ideographs and punctuation are set apart.
+
+    Line feeds stay; other white space becomes blanks.
+    """
     apart = bert_characters.apart()
     # What counts is what a character becomes: U+2260 without its accent is "=".
     changed = {
@@ -49,6 +52,7 @@ def character_table(lowercase: bool, strip_accents: bool) -> CharacterTable:
         lengths[code] = len(text)
     spaces = bert_characters.spaces()
     replacements[0, spaces], lengths[spaces] = ord(" "), 1
+    replacements[0, ord("\n")] = ord("\n")
     lengths[bert_characters.dropped()] = 0
     return CharacterTable(lengths, replacements)
 

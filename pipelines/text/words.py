@@ -33,7 +33,8 @@ def split_words(text: str, *, lowercase: bool, strip_accents: bool) -> list[str]
 
 
 def separate_words(text: str, *, lowercase: bool, strip_accents: bool) -> Iterator[str]:
-    """The words of a text in their order, with blanks between them, some thousands at a time."""
+    """The words of a text in their order, some thousands at a time, with blanks between them, and line
+    feeds where the text has them."""
     table = character_table(lowercase, strip_accents)
     for piece in _cut_at_blanks(text):
         codes = _code_points(piece)

@@ -22,26 +22,17 @@ from pipelines.documents.blocks import DocumentBlock
 from pipelines.documents.read_documents import check_reading
 from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.records.manifest import check_balance
+from pipelines.records.ragged import offsets_of
 from pipelines.stage import Report, add_counts
-from pipelines.text.words import MAX_WORD_CHARACTERS, separate_words
+from pipelines.text.words import MAX_WORD_CHARACTERS
 from pipelines.vocab.config import VocabConfig
+from pipelines.vocab.word_counter import WordCounter
 from pipelines.vocab.word_counts import WordCounts, add_words, cut_by_word, most_frequent
 
 # A worker hands its counts on when it holds this many distinct words.
 _FLUSH_WORDS = 2_000_000
 # The partition of what was read and left out, beside those of words.
 _REPORTS = -1
-
-
-def split_documents(texts: Iterable[str], config: VocabConfig) -> list[bytes]:
-    """The words of documents, none of which goes on in the next document.
-
-    They are counted as UTF-8, which splits faster than strings and takes less memory.
-    """
-    separated = separate_words(
-        "\n".join(texts), lowercase=bool(config.lowercase), strip_accents=bool(config.strip_accents)
-    )
-    return [word for piece in separated for word in piece.encode().split()]
 
 
 def _is_too_long(word: bytes) -> bool:
@@ -56,22 +47,20 @@ class _CountWords(beam.DoFn):
         self._config = config
 
     def start_bundle(self) -> None:
-        self._words: Counter[bytes] = Counter()
-        self._held_out: Counter[bytes] = Counter()
+        self._words, self._held_out = WordCounter(self._config), WordCounter(self._config)
 
     def process(self, element: DocumentBlock) -> Iterator[tuple[int, Any]]:
-        texts = element.texts()
-        words = split_documents(texts, self._config)
-        self._words.update(words)
         counts = Counter(element.counts)
-        counts.update(documents_out=len(texts), words_in=len(words))
+        counts.update(documents_out=len(element))
+        self._words.add(element.text, element.offsets)
         bits = fold(purpose_key(0, "held-out documents"), element.doc_ids)
-        chosen = np.flatnonzero(bernoulli(bits, self._config.held_out_fraction))
-        if len(chosen):
-            held_out = [texts[i] for i in chosen.tolist()]
-            self._held_out.update(split_documents(held_out, self._config))
-            size = sum(len(text.encode()) for text in held_out)
-            counts.update(documents_held_out=len(held_out), bytes_held_out=size)
+        chosen = np.flatnonzero(bernoulli(bits, self._config.held_out_fraction)).tolist()
+        if chosen:
+            ends = element.offsets.tolist()
+            texts = [element.text[ends[i] : ends[i + 1]] for i in chosen]
+            held_out = b"".join(texts)
+            self._held_out.add(held_out, offsets_of(np.array([*map(len, texts)])))
+            counts.update(documents_held_out=len(texts), bytes_held_out=len(held_out))
         yield _REPORTS, Report(counts)
         if len(self._words) > _FLUSH_WORDS:
             yield from self._cut()
@@ -80,12 +69,13 @@ class _CountWords(beam.DoFn):
         yield from map(GlobalWindows.windowed_value, self._cut())
 
     def _cut(self) -> Iterator[tuple[int, Any]]:
-        too_long = [word for word in self._words if _is_too_long(word)]
+        words = self._words.take()
+        counts = Counter(words_in=words.total())
+        too_long = [word for word in words if _is_too_long(word)]
         if too_long:
-            dropped = sum(self._words.pop(word) for word in too_long)
-            yield _REPORTS, Report(Counter(words_dropped_over_100_characters=dropped))
-        yield from cut_by_word(self._words, self._held_out).items()
-        self.start_bundle()
+            counts["words_dropped_over_100_characters"] = sum(map(words.pop, too_long))
+        yield _REPORTS, Report(counts)
+        yield from cut_by_word(words, self._held_out.take()).items()
 
 
 class _AddUp(beam.DoFn):

@@ -30,8 +30,9 @@ from pipelines.text.preset_vocabulary import load_preset_vocabulary
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.count_words import CountWords, gather_counts, split_documents
+from pipelines.vocab.count_words import CountWords, gather_counts
 from pipelines.vocab.publish import learn_and_publish, publish_preset
+from pipelines.vocab.word_counter import WordCounter
 from pipelines.vocab.word_counts import (
     WordCounts,
     is_word_counts,
@@ -147,15 +148,18 @@ def _plan(inputs: list[files.FileInfo], config: VocabConfig) -> Plan:
         return Plan(writes)
     began = time.thread_time()
     sample, scale = sample_input(inputs, config)
-    words = [word for block in sample for word in split_documents(block.texts(), config)]
+    counter = WordCounter(config)
+    for block in sample:
+        counter.add(block.text, block.offsets)
+    words = counter.take()
     size = sum(len(block.text) for block in sample)
     # Heaps' law: distinct words grow with about the square root of the text.
-    distinct = min(int(len(set(words)) * scale**0.5), config.max_input_tokens)
+    distinct = min(int(len(words) * scale**0.5), config.max_input_tokens)
     learning = 2 * distinct * _LEARNING_SECONDS
     amounts = {
         "text, MB": round(size * scale / 1e6, 1),
         "documents": round(sum(map(len, sample)) * scale),
-        "words": round(len(words) * scale),
+        "words": round(words.total() * scale),
         "distinct words": distinct,
     }
     return Plan(writes, amounts, (time.thread_time() - began) * scale + learning)

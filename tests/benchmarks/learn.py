@@ -33,8 +33,8 @@ from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.text.words import split_words
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.learn import learn_wordpiece
+from pipelines.vocab.learn_pieces import learn_pieces
 from pipelines.vocab.learn_tf_text import learn_tf_text
-from pipelines.vocab.publish import learn_pieces
 from pipelines.vocab.select_words import select_words
 
 RESERVED = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
