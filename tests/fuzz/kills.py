@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections import Counter
@@ -22,29 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.command_process import TINY, CommandProcess, flags_of
-from tests.golden.corpus import write_corpus
+from tests.fuzz.killed_stages import STAGES, StageStarter, stages_read
 
-_DOCUMENTS = "--input {corpus}/documents-*"
-_TOKENIZE = "--vocab {whole}/vocab/out --seq_length 64 --num_shards 3 --validation_fraction 0.1"
-_MODEL = " ".join(flags_of(**TINY | {"checkpoint_every": 5, "steps": 40, "eval_every": 20}))
-# Every stage reads what undisturbed runs of earlier ones wrote.
-STAGES = {
-    "vocab": f"pipelines.vocab {_DOCUMENTS} --vocab_size 500 --output {{place}}/out",
-    "tokenize": f"pipelines.tokenize {_DOCUMENTS} {_TOKENIZE} --output {{place}}/out",
-    "mask": "pipelines.mask --input {whole}/tokenize/out --copies 3 --output {place}/out",
-    "docstrings": "launch.quickstart_corpus.docstrings --folders {packages}/jinja2 "
-    "{packages}/yaml {packages}/tqdm "
-    "--labels 2 --train_per_label 4 --validation_per_label 2 --output {place}/out",
-    "pretrain": f"trainer.pretrain --data {{whole}}/tokenize/out {_MODEL} --output {{place}}/out",
-    "export": "trainer.export --run {whole}/pretrain/out --output {place}/out --hf_output {place}/hf",
-    "finetune": "trainer.finetune --preset {whole}/export/out --train {corpus}/labelled.jsonl "
-    "--seq_length 32 --epochs 1 --restarts 2 --batch_size 8 --output {place}/out",
-    "evaluate": "trainer.evaluate --preset {whole}/finetune/out --data {corpus}/labelled.jsonl "
-    "--output {place}/out",
-    "predict": "trainer.predict --preset {whole}/finetune/out --data {corpus}/labelled.jsonl "
-    "--output {place}/out/predictions.jsonl",
-}
 # What holds times, or comes from them.
 _OF_ONE_RUN = (
     *("run.json", "card.md", "metadata.json", "report.html", "identity.json", "SHA256SUMS"),
@@ -54,50 +34,77 @@ _OF_ONE_RUN = (
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="how many, over all stages")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first round")
     options = parser.parse_args()
-    faults, counts = 0, Counter[str]()
-    with tempfile.TemporaryDirectory(prefix="bertmill-kills-") as folder:
-        killer = Killer(Path(folder))
-        for stage in STAGES:
-            killer.run_undisturbed(stage)
-        number = 0
-        while counts.total() < options.kills:
-            stage = list(STAGES)[number % len(STAGES)]
-            kills, problem = killer.kill_and_repeat(stage, Random(f"{options.seed}/{number}"))
-            counts[stage] += kills
-            number += 1
-            if problem:
-                faults += 1
-                print(f"{number}: {stage}: {problem}", flush=True)
-    each = ", ".join(f"{stage} {count}" for stage, count in counts.items())
-    print(
-        f"{counts.total()} kills (seed {options.seed}: {each}): {faults} runs afterwards not right"
-    )
-    sys.exit(faults > 0)
+    # Told to stop, it says how far it came.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    tally = _Tally(options.seed)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bertmill-kills-") as folder:
+            _kill_all(Killer(Path(folder)), options, tally)
+    except KeyboardInterrupt:
+        print("stopped")
+    print(tally)
+    sys.exit(tally.faults > 0)
+
+
+def _kill_all(killer: Killer, options: argparse.Namespace, tally: _Tally) -> None:
+    for stage in options.stages:
+        killer.run_undisturbed(stage)
+        print(f"{stage}: {killer.seconds[stage]:.1f} s undisturbed", flush=True)
+    number = options.first
+    while tally.kills.total() < options.kills:
+        stage = options.stages[number % len(options.stages)]
+        kills, problem = killer.kill_and_repeat(stage, Random(f"{options.seed}/{number}"))
+        tally.kills[stage] += kills
+        if problem:
+            tally.faults += 1
+            print(f"round {number}: {stage}: {problem}", flush=True)
+        number += 1
+        print(tally, flush=True)
+
+
+class _Tally:
+    """What has been done so far."""
+
+    def __init__(self, seed: int):
+        self.kills = Counter[str]()
+        self.faults = 0
+        self._seed = seed
+        self._began = time.monotonic()
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{stage} {count}" for stage, count in self.kills.items())
+        return (
+            f"{self.kills.total()} kills in {time.monotonic() - self._began:.0f} s "
+            f"(seed {self._seed}: {each}): {self.faults} runs afterwards not right"
+        )
 
 
 class Killer:
     """Runs stages in ``folder``, undisturbed or killed and repeated."""
 
     def __init__(self, folder: Path):
+        self.seconds: dict[str, float] = {}
         self._folder = folder
+        self._stages = StageStarter(folder)
         self._expected: dict[str, dict[str, Any]] = {}
-        self._seconds: dict[str, float] = {}
-        write_corpus(folder / "corpus")
 
     def run_undisturbed(self, stage: str) -> None:
-        """The run that others must equal, and that later stages read."""
+        """The run that others must equal, after those that it reads."""
+        for name in stages_read(stage):
+            if name not in self._expected:
+                self.run_undisturbed(name)
         place = self._folder / "whole" / stage
         # The first finds nothing compiled; the second says how long others take.
         for _ in range(2):
             _remove(place)
             began = time.monotonic()
-            process = self._start(stage, place)
-            _, said = process.communicate(600)
-            if process.returncode:
-                raise RuntimeError(f"{stage}: exit status {process.returncode}: {said[-500:]}")
-            self._seconds[stage] = time.monotonic() - began
+            if problem := self._run(stage, place):
+                raise RuntimeError(f"{stage}: {problem}")
+            self.seconds[stage] = time.monotonic() - began
         self._expected[stage] = contents(place)
 
     def kill_and_repeat(self, stage: str, draw: Random) -> tuple[int, str]:
@@ -106,40 +113,29 @@ class Killer:
         _remove(place)
         kills = 0
         for _ in range(draw.choice((1, 1, 2))):
-            moment = draw.random() * self._seconds[stage]
-            with self._start(stage, place) as process:
+            moment = draw.random() * self.seconds[stage]
+            with self._stages.start(stage, place) as process:
                 try:
                     process.wait(moment)
-                except TimeoutError:
+                except (TimeoutError, subprocess.TimeoutExpired):
                     process.kill()
                     kills += 1
-        process = self._start(stage, place)
-        _, said = process.communicate(600)
-        if process.returncode:
-            return kills, f"exit status {process.returncode}: {said[-500:]}"
+        if problem := self._run(stage, place):
+            return kills, problem
         found, expected = contents(place), self._expected[stage]
         names = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
         return kills, f"differs: {', '.join(names)}" if names else ""
 
-    def _start(self, stage: str, place: Path) -> CommandProcess:
-        (place / "tmp").mkdir(parents=True, exist_ok=True)
-        module, *arguments = STAGES[stage].split()
-        places = {
-            "corpus": self._folder / "corpus",
-            "whole": self._folder / "whole",
-            "packages": sysconfig.get_path("purelib"),
-            "place": place,
-        }
-        compiled = {
-            "JAX_COMPILATION_CACHE_DIR": str(self._folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        }
-        given = [argument.format(**places) for argument in arguments]
-        return CommandProcess(
-            module, *given, environment={"TMPDIR": str(place / "tmp"), **compiled}
-        )
+    def _run(self, stage: str, place: Path) -> str:
+        """Runs the stage to its end; what went wrong."""
+        with self._stages.start(stage, place) as process:
+            try:
+                _, said = process.communicate(600)
+            except BaseException:
+                process.kill()
+                raise
+        status = process.returncode
+        return f"exit status {status}: {said[-500:]}" if status else ""
 
 
 def contents(place: Path) -> dict[str, Any]:
