@@ -117,15 +117,17 @@ def run_quietly(main: Callable[[Any, RunOptions], object], config: Any, **option
     complain_about(said.getvalue().replace("\n", "").replace("\r", ""))
 
 
-def run_line(module: str, arguments: list[str], main: Callable[..., object] | None = None) -> int:
-    """The exit status of a command line in this process, whose errors must be one line.
+def run_line(
+    module: str, arguments: list[str], main: Callable[..., object] | None = None
+) -> tuple[int, str]:
+    """The exit status of a command line in this process, whose errors must be one line, and its output.
 
     ``main``: what the command does, by default nothing.
     """
     config_module, name, options = _COMMANDS[module]
     config_class = getattr(importlib.import_module(config_module), name)
-    said, status = io.StringIO(), 0
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    shown, said, status = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(said):
         try:
             run_command(
                 config_class,
@@ -145,7 +147,7 @@ def run_line(module: str, arguments: list[str], main: Callable[..., object] | No
         if not line.startswith(f"{module}: ") or "Traceback" in text:
             raise RuntimeError(f"not one line: {text[-300:]}")
         complain_about(line)
-    return status
+    return status, shown.getvalue()
 
 
 def _read_yaml(module: str) -> Callable[[Path, Draw], object]:

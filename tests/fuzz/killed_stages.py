@@ -45,6 +45,11 @@ class StageStarter:
     def __init__(self, folder: Path):
         self._folder = folder
         write_corpus(folder / "corpus")
+        # Here, because the process that others are forked from imports JAX, which reads them then.
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
     def start(self, stage: str, place: Path) -> CommandProcess | ScriptProcess:
         """The stage's command, which writes to ``place`` and keeps temporary files in its ``tmp``."""
@@ -55,13 +60,7 @@ class StageStarter:
             "packages": sysconfig.get_path("purelib"),
             "place": place,
         }
-        environment = {
-            "TMPDIR": str(place / "tmp"),
-            "JAX_COMPILATION_CACHE_DIR": str(self._folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        }
+        environment = {"TMPDIR": str(place / "tmp")}
         module, *arguments = (word.format(**places) for word in STAGES[stage].split())
         if module.endswith(".sh"):
             _make_checkout(place)

@@ -7,8 +7,6 @@ leave nothing else: neither beside them nor in the folder for temporary files.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -21,14 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
-
+from tests.fuzz.contents import contents
 from tests.fuzz.killed_stages import STAGES, StageStarter, stages_read
-
-# What holds times, or comes from them.
-_OF_ONE_RUN = (
-    *("run.json", "card.md", "metadata.json", "report.html", "identity.json", "SHA256SUMS"),
-)
 
 
 def main() -> None:
@@ -136,43 +128,6 @@ class Killer:
                 raise
         status = process.returncode
         return f"exit status {status}: {said[-500:]}" if status else ""
-
-
-def contents(place: Path) -> dict[str, Any]:
-    """What is in every file and folder below ``place``, hidden ones too, by its path in it; None for
-    what is not the same in two runs."""
-    found: dict[str, Any] = {}
-    for path in sorted(place.rglob("*")):
-        name = path.relative_to(place).as_posix()
-        found[name] = None if path.is_dir() else _content(path)
-    return found
-
-
-def _content(path: Path) -> Any:
-    if path.name in _OF_ONE_RUN or "tensorboard" in path.parts:
-        return None
-    if path.suffix == ".h5":
-        import h5py
-
-        arrays: dict[str, Any] = {}
-        with h5py.File(path) as file:
-            file.visititems(
-                lambda name, item: arrays.update(
-                    {name: _hash(np.asarray(item[()]).tobytes())} if hasattr(item, "shape") else {}
-                )
-            )
-        return arrays
-    if path.suffix == ".npz":
-        with np.load(path) as stored:
-            return {n: _hash(stored[n].tobytes()) for n in stored.files if n != "record.json"}
-    if path.name == "metrics.jsonl":
-        lines = map(json.loads, path.read_text().splitlines())
-        return [{name: v for name, v in line.items() if "loss" in name} for line in lines]
-    return _hash(path.read_bytes())
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _remove(place: Path) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -24,11 +25,23 @@ def all_targets(work: Path) -> list[Target]:
     return [target for module in modules for target in module.targets()] + runs.targets(work)
 
 
-def run_until_it_dies(seed: int, numbers: range, work: Path) -> list[Outcome]:
-    """The outcomes of inputs tried in a process of their own, up to one that ends or stops it."""
+def output_targets(work: Path) -> list[Target]:
+    """As ``all_targets``: whole outputs, with the commands that read them."""
+    from tests.fuzz import outputs
+
+    return outputs.targets(work)
+
+
+def run_until_it_dies(
+    make: Callable[[Path], list[Target]], seed: int, numbers: range, work: Path
+) -> list[Outcome]:
+    """The outcomes of inputs tried in a process of their own, up to one that ends or stops it.
+
+    ``make``: ``all_targets`` or ``output_targets``.
+    """
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(writer, seed, numbers, str(work)))
+    process = context.Process(target=_work, args=(writer, make, seed, numbers, str(work)))
     process.start()
     writer.close()
     outcomes: list[Outcome] = []
@@ -58,7 +71,13 @@ def run_until_it_dies(seed: int, numbers: range, work: Path) -> list[Outcome]:
     return outcomes
 
 
-def _work(writer: Connection, seed: int, numbers: range, work: str) -> None:
+def _work(
+    writer: Connection,
+    make: Callable[[Path], list[Target]],
+    seed: int,
+    numbers: range,
+    work: str,
+) -> None:
     """The process that tries inputs."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -67,7 +86,8 @@ def _work(writer: Connection, seed: int, numbers: range, work: str) -> None:
     # Beside those of an earlier process that died.
     folder = Path(tempfile.mkdtemp(dir=work))
     tempfile.tempdir = str(folder)
-    targets = without_tensorflow(all_targets)(folder / "made")
+    (folder / "made").mkdir()
+    targets = without_tensorflow(make)(folder / "made")
     faulthandler.enable()
     limit = _virtual_memory() + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

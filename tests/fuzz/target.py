@@ -40,7 +40,7 @@ class Target:
     files: all that it finds in its folder, by name. read: gets the folder and the generator of the
     input; what it raises besides UserError is a crash. mutates: the names of the files that are
     changed, by default all. share: how many inputs it gets beside others. seeds: contents of files that
-    are hostile as they are.
+    are hostile as they are. swaps: the file may also be missing, or be another of them.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Target:
     mutates: tuple[str, ...] = ()
     share: float = 1.0
     seeds: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    swaps: bool = False
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
@@ -95,17 +96,25 @@ def _write_mutated(target: Target, draw: Draw, work: Path) -> str:
     """Writes the target's files, one of them mutated; its name."""
     shutil.rmtree(work, ignore_errors=True)
     changed = draw.choice(target.mutates or sorted(target.files))
-    for name, content in target.files.items():
-        if name == changed:
-            hostile = target.seeds.get(name, ())
-            if hostile and draw.random() < 0.2:
-                content = draw.choice(hostile)
-            else:
-                content = mutate_file(name, content, draw)
-        path = work / "given" / name
+    files = dict(target.files)
+    if (hostile := target.seeds.get(changed, ())) and draw.random() < 0.2:
+        files[changed] = draw.choice(hostile)
+    elif not target.swaps or draw.random() < 0.7:
+        files[changed] = mutate_file(changed, files[changed], draw)
+    elif draw.random() < 0.5:
+        del files[changed]
+    else:
+        files[changed] = files[draw.choice(sorted(files))]
+    write_files(work / "given", files)
+    return changed
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files, by their names in the folder."""
+    for name, content in files.items():
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return changed
 
 
 def _describe(error: Exception) -> str:
