@@ -198,11 +198,13 @@ def add_counts(reports: Iterable[Report]) -> Counter[str]:
 
 
 def row_ratios(manifest: Manifest) -> dict[str, str]:
-    """How full packed rows are, and what a token takes on disk."""
+    """How full packed rows are, what a token takes on disk, and how many say nothing."""
     counts, length = manifest.counts, manifest.facts["seq_length"]
     tokens = counts.get("tokens_out", 0) + counts.get("special_tokens", 0)
     size = sum(shard.bytes for shard in manifest.shards())
+    unknown = counts.get("tokens_unknown", 0)
     return {
+        **({"[UNK] of all tokens": f"{unknown / counts['tokens_in']:.2%}"} if unknown else {}),
         "fill": f"{tokens / max(1, counts['rows'] * length):.2%}",
         "bytes a token": f"{size / max(1, tokens):.3f}",
     }

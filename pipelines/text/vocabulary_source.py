@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
 from pipelines.storage import files
-from pipelines.text import bert_characters
+from pipelines.text.accents import without_accents
 from pipelines.text.vocabulary import Vocabulary
 
 VOCABULARY_FILE = "vocab.txt"
@@ -73,11 +73,7 @@ def load_vocabulary(
 
 def _find_accented(pieces: Iterable[str]) -> str | None:
     """The first piece that stripping accents would change."""
-    decompositions, marks = bert_characters.decompositions(), bert_characters.marks()
-    for piece in pieces:
-        if not piece.isascii() and any(ord(c) in decompositions or marks[ord(c)] for c in piece):
-            return piece
-    return None
+    return next((piece for piece in pieces if piece != without_accents(piece)), None)
 
 
 def read_vocabulary(path: str) -> Vocabulary:

@@ -22,13 +22,13 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines.beam_runner import Finish, run_pipeline, runs_here
-from pipelines.command.run import RunOptions
+from pipelines.command.run import RunOptions, say
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments, check_reading
-from pipelines.documents.sample import sample_input
+from pipelines.documents.sample import sample_input, sample_texts
 from pipelines.errors import UserError
 from pipelines.records.codec import token_dtype
-from pipelines.records.manifest import check_balance
+from pipelines.records.manifest import Manifest, check_balance
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
 from pipelines.stage import (
@@ -41,6 +41,7 @@ from pipelines.stage import (
     shards_written,
 )
 from pipelines.storage import files
+from pipelines.text.unknown_words import MUCH_UNKNOWN, count_words, find_unknown, list_words
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
@@ -67,7 +68,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
     reads = {"input": paths_read(config, matched), "vocab": [config.vocab]}
     run = StageRun("tokenize", config, inputs, reads, (VOCABULARY_FILE,))
     size = sum(info.size for info in matched)
-    run_stage(
+    manifest = run_stage(
         run,
         options,
         reads=f"{len(matched)} files, {size / 1e6:,.1f} MB; vocabulary of {vocabulary.size:,} "
@@ -76,6 +77,36 @@ def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
         plan=lambda: _plan(matched, config, vocabulary),
         work=lambda: _run_pipeline(run, documents, vocabulary, options.beam_args),
         ratios=lambda manifest: row_ratios(manifest) | {"label": manifest.facts.get("labels")},
+    )
+    if manifest is not None:
+        _advise_on_unknown(manifest, matched, config, vocabulary)
+
+
+def _advise_on_unknown(
+    manifest: Manifest,
+    matched: Sequence[files.FileInfo],
+    config: TokenizeConfig,
+    vocabulary: Vocabulary,
+) -> None:
+    """Says which words the vocabulary lacks, by a sample, where that is much of the text."""
+    rate = manifest.counts["tokens_unknown"] / manifest.counts["tokens_in"]
+    if rate < MUCH_UNKNOWN:
+        return
+    examples = ""
+    if config.packing != "examples":
+        unknown = find_unknown(
+            count_words(
+                sample_texts(matched, config),
+                lowercase=bool(config.lowercase),
+                strip_accents=bool(config.strip_accents),
+            ),
+            vocabulary,
+        )
+        examples = f", most often {list_words(unknown)} in a sample" if unknown else ""
+    say(
+        "tokenize",
+        f"{rate:.2%} of the tokens are [UNK]{examples}; learn a vocabulary from this text "
+        "(pipelines.vocab), or add to this one (its --extend)",
     )
 
 

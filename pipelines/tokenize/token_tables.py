@@ -50,6 +50,7 @@ def encode_documents(
         documents_dropped_short=int(short.sum()),
         tokens_in=int(lengths.sum()),
         tokens_dropped_short=int(lengths[short].sum()),
+        **_count_unknown(tokens, encoder, len(tokens)),
     )
     table: Columns = {"token_ids": _narrow(tokens, encoder), "doc_ids": documents.doc_ids}
     return table if kept.all() else take(table, np.flatnonzero(kept)), counts
@@ -85,7 +86,15 @@ def encode_examples(
         tokens_in=int(lengths.sum()),
         tokens_dropped_truncated=int(tokens_cut.sum()),
         documents_truncated=int((tokens_cut > 0).sum()),
+        **_count_unknown(texts, encoder, len(data)),
     )
+
+
+def _count_unknown(texts: Ragged, encoder: Encoder, documents: int) -> dict[str, int]:
+    """How many tokens are [UNK], and in how many documents: text i belongs to i modulo their number."""
+    unknown = np.flatnonzero(texts.values == encoder.vocabulary.unk_id)
+    owners = (np.searchsorted(texts.offsets, unknown, side="right") - 1) % max(1, documents)
+    return {"tokens_unknown": len(unknown), "documents_with_unknown": len(np.unique(owners))}
 
 
 def _narrow(tokens: Ragged, encoder: Encoder) -> Ragged:

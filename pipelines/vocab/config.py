@@ -11,6 +11,7 @@ from pipelines.errors import UserError
 from pipelines.text.extended_vocabulary import extended_size
 from pipelines.text.vocabulary import SPECIAL_TOKENS
 from pipelines.text.vocabulary_source import VocabularySource
+from pipelines.vocab.select_words import FEWEST_CHARACTERS
 
 # What stands under READING and WORDS decides how words are counted, see ``counting_fields``.
 PRESET = "going on from a published model"
@@ -57,7 +58,8 @@ class VocabConfig(CorpusConfig):
     or nouns apart. Later stages follow the vocabulary."""
 
     strip_accents: bool | None = option(None, group=WORDS)
-    """Remove accents before counting words; default: the same as lowercase, or the preset's."""
+    """Remove accents before counting words (default: the same as lowercase, or the preset's); false for
+    most languages but English: docs/languages.md."""
 
     reserved_tokens: tuple[str, ...] = option(SPECIAL_TOKENS, group=LEARNING, metavar="TOKEN")
     """Entries that stand first, in this order; later stages need the five of the default."""
@@ -82,9 +84,10 @@ class VocabConfig(CorpusConfig):
     max_token_length: int = option(50, group=LEARNING)
     """Words of more characters are left out of learning, and counted; URLs and the like."""
 
-    max_unique_chars: int = option(1000, group=LEARNING)
+    max_unique_chars: int | None = option(None, group=LEARNING, metavar="N")
     """Characters in the alphabet, the most frequent ones; words with others are left out, and are
-    [UNK] later. Chinese and Japanese need more, and a vocab_size to match."""
+    [UNK] later. Default: as many as cover 99.99 % of the text, at least 1,000, and of more what takes
+    half of vocab_size; with tf_text 1,000."""
 
     num_iterations: int = option(4, group=LEARNING)
     """Rounds of splitting the words by the pieces kept so far and counting again; more than the
@@ -160,7 +163,15 @@ class VocabConfig(CorpusConfig):
         if preset is None:
             lowercase = True if lowercase is None else lowercase
             strip_accents = lowercase if strip_accents is None else strip_accents
-            return replace(self, lowercase=lowercase, strip_accents=strip_accents)
+            unique = self.max_unique_chars
+            if unique is None and self.algorithm == "tf_text":
+                unique = FEWEST_CHARACTERS
+            return replace(
+                self,
+                lowercase=lowercase,
+                strip_accents=strip_accents,
+                max_unique_chars=unique,
+            )
         for name in ("lowercase", "strip_accents"):
             asked, has = getattr(self, name), getattr(preset, name)
             if asked not in (None, has):

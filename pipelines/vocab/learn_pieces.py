@@ -33,6 +33,7 @@ def learn_pieces(
         max_input_tokens=config.max_input_tokens,
         max_token_length=config.max_token_length,
         max_unique_chars=config.max_unique_chars,
+        vocab_size=config.vocab_size,
     )
     if old is not None:
         return learn_extension(selected, old, config.extend, config.num_iterations)

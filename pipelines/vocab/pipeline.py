@@ -9,7 +9,6 @@ With ``--word_counts`` the counted words are kept in a file, and a later run beg
 from __future__ import annotations
 
 import os
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -17,20 +16,22 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.beam_runner import Finish, run_pipeline
-from pipelines.command.run import RunOptions
+from pipelines.command.run import RunOptions, say
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
-from pipelines.documents.sample import sample_input
+from pipelines.documents.sample import sample_input, sample_texts
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest
 from pipelines.stage import Plan, StageRun, run_stage
 from pipelines.storage import files
 from pipelines.storage.real_paths import real_path, refuse_overlap
 from pipelines.text.preset_vocabulary import load_preset_vocabulary
+from pipelines.text.unknown_words import MUCH_UNKNOWN, count_words, list_words
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.count_words import CountWords, gather_counts
+from pipelines.vocab.lost_accents import describe_lost_accents
 from pipelines.vocab.publish import learn_and_publish, publish_preset
 from pipelines.vocab.word_counter import WordCounter
 from pipelines.vocab.word_counts import (
@@ -40,8 +41,6 @@ from pipelines.vocab.word_counts import (
     save_word_counts,
 )
 
-# From this share of unknown words on, the user is told how to have fewer.
-_MUCH_UNKNOWN = 0.01
 # Of one distinct word, on one core; measured up to 5 million of them.
 _LEARNING_SECONDS = 2e-5
 
@@ -49,6 +48,7 @@ _LEARNING_SECONDS = 2e-5
 def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     config.check()
+    chosen = config.strip_accents is not None
     preset = load_preset_vocabulary(config.from_preset) if config.from_preset else None
     old = preset.vocabulary if preset else None
     config = config.resolve(preset)
@@ -71,14 +71,23 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
         finish = partial(_count_and_learn, run=run, ranges=len(documents.ranges), old=old)
         _ = pipeline | documents | CountWords(config) | Finish(finish)
 
+    def advise() -> None:
+        if config.strip_accents and not (chosen or old):
+            _advise_on_accents(inputs, config)
+
+    def plan() -> Plan:
+        advise()
+        return _plan(inputs, config)
+
     def work() -> None:
         if old and not inputs:
             publish_preset(old, run)
             return
         if counted:
-            print(f"vocab: words counted before, from {config.word_counts}", file=sys.stderr)
+            say("vocab", f"words counted before, from {config.word_counts}")
             learn_and_publish(counted, run, old)
             return
+        advise()
         run_pipeline(
             build, options.beam_args, progress=lambda: "vocab: counting words and learning"
         )
@@ -90,12 +99,12 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
         run,
         options,
         reads=reads,
-        plan=lambda: _plan(inputs, config),
+        plan=plan,
         work=work,
-        ratios=lambda manifest: manifest.facts,
+        ratios=_show,
     )
     if manifest is not None:
-        _advise(manifest, config)
+        _advise_on_unknown(manifest, config)
 
 
 def _count_and_learn(
@@ -165,13 +174,37 @@ def _plan(inputs: list[files.FileInfo], config: VocabConfig) -> Plan:
     return Plan(writes, amounts, (time.thread_time() - began) * scale + learning)
 
 
-def _advise(manifest: Manifest, config: VocabConfig) -> None:
+def _advise_on_accents(inputs: list[files.FileInfo], config: VocabConfig) -> None:
+    """Says what the default would take away from the words, before they are counted."""
+    words = count_words(
+        sample_texts(inputs, config), lowercase=bool(config.lowercase), strip_accents=False
+    )
+    if advice := describe_lost_accents(words):
+        say("vocab", advice)
+
+
+def _advise_on_unknown(manifest: Manifest, config: VocabConfig) -> None:
     """Says how to have fewer unknown words, where there are many."""
-    unknown = (manifest.facts.get("held_out") or {}).get("unknown_rate", 0.0)
-    dropped = manifest.facts.get("alphabet_dropped")
-    if unknown > _MUCH_UNKNOWN and dropped:
-        print(
-            f"vocab: {unknown:.1%} of held-out words are [UNK]: {dropped:,} characters are beyond "
-            f"--max_unique_chars {config.max_unique_chars}; raise it (and --vocab_size) to keep them",
-            file=sys.stderr,
-        )
+    facts = manifest.facts
+    unknown, dropped = facts.get("unknown", {}), facts.get("alphabet_dropped", 0)
+    if unknown.get("rate", 0.0) < MUCH_UNKNOWN or not dropped:
+        return
+    if config.max_unique_chars is None:
+        fix = f"raise --vocab_size (now {config.vocab_size:,})"
+    else:
+        fix = f"leave --max_unique_chars {config.max_unique_chars} out, or raise it"
+    say(
+        "vocab",
+        f"{unknown['rate']:.2%} of all words are [UNK], because the alphabet of {facts['alphabet']:,} "
+        f"lacks {dropped:,} characters; {fix} to keep them",
+    )
+
+
+def _show(manifest: Manifest) -> dict[str, Any]:
+    """What the summary says of a vocabulary."""
+    facts = dict(manifest.facts)
+    unknown = facts.pop("unknown", None)
+    if unknown and unknown["words"]:
+        facts["[UNK] words"] = f"{unknown['words']:,} ({unknown['rate']:.2%})"
+        facts["most frequent [UNK] words"] = list_words(unknown["most_frequent"])
+    return facts

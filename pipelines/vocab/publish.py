@@ -13,6 +13,7 @@ from typing import Any
 from pipelines.errors import UserError
 from pipelines.stage import StageRun
 from pipelines.storage import files
+from pipelines.text.unknown_words import find_unknown, most_frequent
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.vocab.config import VocabConfig
@@ -54,6 +55,7 @@ def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None
         "distinct_words_cut": learned.words.words_cut,
         "words_cut": learned.words.occurrences_cut,
         "reason_smaller": learned.reason_smaller,
+        "unknown": _find_unknown(learned.tokens, config, counted),
         **judged,
     }
     megabytes = selected.totals["bytes_in"] / 1e6
@@ -83,3 +85,19 @@ def _facts(tokens: Sequence[str], config: VocabConfig, old: Vocabulary | None) -
         facts["preset"] = {"size": old.size, "fingerprint": old.fingerprint}
         facts["new_pieces"] = config.extend
     return facts
+
+
+def _find_unknown(
+    tokens: Sequence[str], config: VocabConfig, counted: WordCounts
+) -> dict[str, Any]:
+    """The words of all documents that the vocabulary does not know, and the commonest of them."""
+    vocabulary = Vocabulary(tuple(tokens), config.suffix_indicator)
+    unknown = find_unknown(
+        dict(zip(counted.words, counted.counts.tolist(), strict=True)), vocabulary
+    )
+    number, words = unknown.total(), max(1, int(counted.counts.sum()))
+    return {
+        "words": number,
+        "rate": round(number / words, 6),
+        "most_frequent": most_frequent(unknown),
+    }

@@ -16,6 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from pipelines.text import bert_characters
+
+# An alphabet that follows the text covers this share of its characters …
+_COVERED, _OF = 9999, 10000
+# … and has at least so many, as tensorflow_text's learner.
+FEWEST_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,16 @@ def select_words(
     reserved_tokens: Sequence[str],
     max_input_tokens: int | None = 5_000_000,
     max_token_length: int = 50,
-    max_unique_chars: int = 1000,
+    max_unique_chars: int | None = FEWEST_CHARACTERS,
+    vocab_size: int = 30522,
 ) -> SelectedWords:
     """Leaves out words that are reserved, too long, rarely lettered or beyond the limit.
 
     ``words``: distinct, in any order; ``counts`` int64[n]: their occurrences, 1 or more. The steps
     and their order are those of tensorflow_text's learner: reserved words and words longer than
     ``max_token_length`` characters go first; of the rest, the ``max_unique_chars`` commonest
-    characters (ties: lower code point) make the alphabet; words with any other character go; the
+    characters (ties: lower code point; None: as ``enough_characters`` says, for a vocabulary of
+    ``vocab_size``) make the alphabet; words with any other character go; the
     ``max_input_tokens`` commonest words stay (ties: alphabetically first; None or -1: no limit). An
     empty word takes a place under that limit, then goes.
 
@@ -99,6 +107,8 @@ def select_words(
     np.add.at(totals, codes[in_kept], np.repeat(counts[kept], lengths[kept]))
     seen = np.flatnonzero(totals)
     by_count = seen[np.argsort(-totals[seen], kind="stable")]
+    if max_unique_chars is None:
+        max_unique_chars = enough_characters(by_count, totals[by_count], vocab_size)
     allowed = np.sort(by_count[: max(max_unique_chars, 0)])
     is_allowed = np.zeros(len(totals), np.bool_)
     is_allowed[allowed] = True
@@ -138,6 +148,18 @@ def select_words(
         occurrences_cut=occurrences_cut,
         count_range=(int(counts.min()), int(counts.max())),
     )
+
+
+def enough_characters(codes: NDArray[np.intp], counts: NDArray[np.int64], vocab_size: int) -> int:
+    """How many of the characters, commonest first, make an alphabet that leaves little unknown.
+
+    As many as cover 99.99 % of the text, unless more than ``FEWEST_CHARACTERS`` would take more than
+    half of the vocabulary: each takes one entry, or two where it can also continue a word.
+    """
+    covering = np.searchsorted(np.cumsum(counts) * _OF, counts.sum() * _COVERED) + 1
+    entries = np.cumsum(2 - bert_characters.apart()[codes])
+    fitting = np.searchsorted(entries, vocab_size // 2, side="right")
+    return max(FEWEST_CHARACTERS, int(min(covering, fitting)))
 
 
 def nth_highest(counts: NDArray[np.int64], number: int) -> int:

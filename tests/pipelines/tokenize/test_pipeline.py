@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +235,24 @@ def test_every_packing_in_every_format(tmp_path, corpus, vocab_dir, packing, for
     for split, rows in rows_by_split(tmp_path / "rows").items():
         assert len(np.unique(rows["row_id"])) == manifest.rows(split)
         assert ("next_sentence_labels" in rows) == (packing == "pairs")
+
+
+def test_unknown_words_are_counted_and_named(tmp_path, vocab_dir, capsys):
+    path = tmp_path / "a.txt"
+    path.write_text("kalo 한국 한국\n" * 2 + "kalo kalo\nmitu 말\n", "utf-8")
+    output = str(tmp_path / "rows")
+    tokenize(
+        TokenizeConfig(input=(str(path),), vocab=str(vocab_dir), output=output, seq_length=64),
+        RunOptions(),
+    )
+    counts = read_manifest(output).counts
+    assert (counts["tokens_unknown"], counts["documents_with_unknown"]) == (5, 3)
+    said = capsys.readouterr()
+    rate = f"{5 / counts['tokens_in']:.2%}"
+    assert re.search(rf"\[UNK\] of all tokens +{rate}", said.out)
+    # As the vocabulary splits them, without accents.
+    jamo = unicodedata.normalize("NFD", "한국 (4), 말 (1)")
+    assert f"{rate} of the tokens are [UNK], most often {jamo} in a sample; " in said.err
 
 
 def test_validation_split_goes_by_content(rows_dir):

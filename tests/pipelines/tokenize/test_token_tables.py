@@ -24,7 +24,7 @@ from pipelines.tokenize.token_tables import (
 )
 
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, "a", "b", "c"))
-CLS, SEP, A, B, C = (VOCABULARY.index[token] for token in ("[CLS]", "[SEP]", "a", "b", "c"))
+UNK, CLS, SEP, A, B, C = map(VOCABULARY.index.get, ("[UNK]", "[CLS]", "[SEP]", "a", "b", "c"))
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +37,18 @@ def as_lists(column: Ragged) -> list[list[int]]:
 
 
 def test_short_documents_are_dropped_and_counted(encoder):
-    block = make_block([b"a b", b"c", b"\x01", b"c b a"])
+    block = make_block([b"a b", b"d", b"\x01", b"c b a", b"d a d"])
     table, counts = encode_documents(block, encoder, min_tokens=2)
-    assert as_lists(table["token_ids"]) == [[A, B], [C, B, A]]
+    assert as_lists(table["token_ids"]) == [[A, B], [C, B, A], [UNK, A, UNK]]
     assert table["token_ids"].values.dtype == np.uint16
-    assert table["doc_ids"].tolist() == block.doc_ids[[0, 3]].tolist()
+    assert table["doc_ids"].tolist() == block.doc_ids[[0, 3, 4]].tolist()
     assert counts == {
         "documents_dropped_no_tokens": 1,
         "documents_dropped_short": 1,
-        "tokens_in": 6,
+        "tokens_in": 9,
         "tokens_dropped_short": 1,
+        "tokens_unknown": 3,
+        "documents_with_unknown": 2,
     }
 
 
@@ -58,8 +60,13 @@ def test_examples_worked_by_hand(encoder):
     assert as_lists(table["text_lengths"]) == [[3, 2], [1, 0]]
     assert labels_of(table) == ["1", "x"]
     assert table["tokens_cut"].tolist() == [1, 0]
-    assert counts == {"tokens_in": 7, "tokens_dropped_truncated": 1, "documents_truncated": 1}
-
+    assert counts == {
+        "tokens_in": 7,
+        "tokens_dropped_truncated": 1,
+        "documents_truncated": 1,
+        "tokens_unknown": 0,
+        "documents_with_unknown": 0,
+    }
     config = TokenizeConfig(input=(), vocab="", output="", packing="examples", seq_length=8)
     assert schema_of(empty_table(config, VOCABULARY)) == schema_of(table)
     table["occurrence"] = np.zeros(2, np.int64)
@@ -71,6 +78,13 @@ def test_examples_worked_by_hand(encoder):
     assert sorted(as_lists(rows["segment_lengths"])) == [[3, 1], [5, 3]]
     assert sorted(labels_of(rows)) == ["1", "x"]
     assert counts == {"documents_out": 2, "tokens_out": 6, "special_tokens": 6, "segments": 4}
+
+
+def test_unknown_tokens_of_both_texts_are_counted(encoder):
+    pairs = [("a d", "d"), ("b", "c"), ("a", "d d")]
+    data = [LabelledText(*pair, "x", "f:1") for pair in pairs]
+    counts = encode_examples(data, encoder, seq_length=8)[1]
+    assert (counts["tokens_unknown"], counts["documents_with_unknown"]) == (4, 2)
 
 
 @given(st.integers(0, 60), st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1))

@@ -305,6 +305,24 @@ def test_limit_on_words_breaks_ties_by_the_word_and_counts_what_is_cut() -> None
     assert learned.tokens == ["[UNK]", "a", "c", "d", "##a", "##c", "##d", "aa", "ca"]
 
 
+def test_an_alphabet_follows_the_text_within_half_of_the_vocabulary() -> None:
+    syllables = {chr(0xAC00 + i): 100 for i in range(2000)} | {
+        chr(0xD000 + i): 1 for i in range(50)
+    }
+    ideographs = {chr(0x4E00 + i): 100 for i in range(2000)}
+    # 20 of the 50 rare ones are 0.01 % of the text.
+    for words, vocab_size, size in [
+        (syllables, 30522, 2030),
+        (syllables, 6000, 1500),  # plain and continued
+        (syllables, 600, 1000),
+        (ideographs, 3600, 1800),  # never continued
+        ({"abc": 9, "d": 1}, 30522, 4),
+    ]:
+        selected = select(words, [], max_unique_chars=None, vocab_size=vocab_size)
+        assert len(selected.alphabet) == size
+        assert len(selected.alphabet_dropped) == len(set("".join(words))) - size
+
+
 def test_punctuation_and_ideographs_continue_no_piece() -> None:
     learned = learn({"ab": 3, "漢": 2, ".": 9}, 20)
     assert learned.tokens == ["[UNK]", ".", "a", "b", "漢", "##a", "##b", "ab"]

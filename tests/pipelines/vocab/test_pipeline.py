@@ -308,6 +308,38 @@ def test_every_option_of_the_learners_arrives(tmp_path, corpus, texts, algorithm
         load_vocabulary(config.output)
 
 
+@pytest.mark.parametrize("cap", [None, 1001])
+def test_unknown_words_are_counted_named_and_explained(tmp_path, capsys, cap):
+    syllables = [chr(0xAC00 + i) for i in range(1200)]
+    text = " ".join([c * 2 for c in syllables] * 10 + [syllables[-1]] * 7)
+    (tmp_path / "a.txt").write_text(text, "utf-8")
+    config = VocabConfig(
+        input=(str(tmp_path / "a.txt"),),
+        output=str(tmp_path / "v"),
+        vocab_size=4400,
+        lowercase=False,
+        max_unique_chars=cap,
+    )
+    run(config)
+    facts = read_manifest(config.output).facts
+    kept = cap or 1100  # half of the vocabulary, plain and continued
+    # The commonest character, then the first ones by code point.
+    dropped = [c * 2 for c in syllables[kept - 1 : -1]]
+    words = 10 * 1200 + 7
+    assert facts["alphabet_dropped"] == len(dropped)
+    assert facts["unknown"] == {
+        "words": 10 * len(dropped),
+        "rate": round(10 * len(dropped) / words, 6),
+        "most_frequent": dict.fromkeys(dropped[:8], 10),
+    }
+    said = capsys.readouterr()
+    assert f"{dropped[0]} (10), {dropped[1]} (10)" in said.out
+    fix = "leave --max_unique_chars 1001 out" if cap else "raise --vocab_size (now 4,400)"
+    assert f"lacks {len(dropped)} characters; {fix}" in said.err
+    ids = WordIds(Vocabulary.load(tmp_path / "v" / "vocab.txt"))
+    assert all(ids[word] == (1,) for word in dropped)
+
+
 def test_words_over_a_hundred_characters_are_counted_as_dropped(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("ab " * 5 + "é" * 101 + " " + "x" * 100 + "\n" + "y" * 300 + " ab\n", "utf-8")
