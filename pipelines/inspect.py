@@ -1,6 +1,6 @@
 """``python -m pipelines.inspect``: what an output holds, how to parse it, and whether it is whole.
 
-With ``--repair`` damaged shards are made again.
+With ``--repair`` damaged shards are made again; with ``--tokenizer`` a vocabulary is shown at work.
 """
 
 from __future__ import annotations
@@ -12,30 +12,52 @@ from dataclasses import dataclass
 
 from pipelines.command.options import CHOOSE, option
 from pipelines.command.run import RunOptions, run_command, show
+from pipelines.documents.config import InputFormat
+from pipelines.documents.sample import sample_texts
 from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS, find_damage, sha256_of
 from pipelines.records.codec import record_layout
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, open_shard, read_manifest
-from pipelines.records.shards import ShardInfo, local_copy
+from pipelines.records.ragged import Columns
+from pipelines.records.shards import local_copy
 from pipelines.records.tf_example import parsing_schema
 from pipelines.repair import repair_shards
+from pipelines.show_rows import describe_rows
+from pipelines.show_tokenizer import describe_text, load_tokenizer, measure_words
 from pipelines.stage import print_summary, row_ratios
 from pipelines.storage import files
-from pipelines.text.vocabulary_source import VOCABULARY_FILE
+from pipelines.text.vocabulary_source import VOCABULARY_FILE, read_vocabulary
 
 _REPAIR = "to make damaged shards again"
+_TOKENIZER = "to see a tokenizer at work"
 _WHOLE = "all files are as they were written"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectConfig:
-    """Summarise an output, print how to parse its records, and verify every file of it.
+    """Summarise an output, show some of its rows, print how to parse its records, and verify every
+    file of it; or show what a vocabulary makes of texts.
 
     Example: --data runs/rows
     """
 
-    data: str = option(group=CHOOSE, metavar="DIR")
-    """The output of a stage (rows, examples, a preset …), local or gs://…."""
+    data: str | None = option(None, group=CHOOSE, metavar="DIR")
+    """The output of a stage (rows, examples, a preset …), local or gs://…. Required unless --tokenizer
+    is given."""
+
+    rows: int = option(2, metavar="N")
+    """Rows of the output to show as pieces, a line for each document; 0: none. A masked token has what
+    is to be predicted behind it: [MASK][cat]."""
+
+    tokenizer: str | None = option(None, group=_TOKENIZER, metavar="PATH")
+    """A vocab.txt, or the folder of a stage's output or of a preset, whose pieces are shown of --texts
+    and --input."""
+
+    texts: tuple[str, ...] = option((), group=_TOKENIZER, metavar="TEXT")
+    """Texts to split into pieces and ids."""
+
+    text_field: str = option("text", group=_TOKENIZER, metavar="NAME")
+    """The field or column of the --input that holds the text."""
 
     repair: bool = option(False, group=_REPAIR)
     """Make damaged and missing shards of rows and examples again, bit for bit, from what the stage
@@ -43,18 +65,57 @@ class InspectConfig:
 
     input: tuple[str, ...] = option((), group=_REPAIR, metavar="PATH")
     """Where the input of the stage is now; default: where it was, as run.json says. The vocabulary is
-    the output's own."""
+    the output's own. With --tokenizer: documents, of a sample of which the words are shown that fare
+    worst."""
+
+    def check(self) -> None:
+        """Raises UserError for options that do not go together."""
+        if (self.data is None) == (self.tokenizer is None):
+            raise UserError("--data: name an output to inspect, or a vocabulary with --tokenizer")
+        if self.tokenizer and not (self.texts or self.input):
+            raise UserError(
+                f"--tokenizer {self.tokenizer}: give --texts to split, or --input to find the words "
+                "that it splits worst"
+            )
+        if self.texts and not self.tokenizer:
+            raise UserError("--texts: name the vocabulary that is to split them with --tokenizer")
+        if self.input and not (self.repair or self.tokenizer):
+            raise UserError("--input: is what to repair from; add --repair")
+        if self.rows < 0:
+            raise UserError(f"--rows {self.rows}: must not be negative")
 
 
 def inspect(config: InspectConfig, options: RunOptions) -> None:
     """Runs the command. Raises UserError for a file that is not as it was written."""
-    folder = config.data
-    if config.input and not config.repair:
-        raise UserError("--input: is what to repair from; add --repair")
-    if _is_listed_alone(folder):
-        _report([*find_damage(folder, whole=True)])
+    config.check()
+    if config.data is None:
+        _show_tokenizer(config)
+    elif _is_listed_alone(config.data):
+        _report([*find_damage(config.data, whole=True)])
         show(_WHOLE)
-        return
+    else:
+        _inspect_output(config.data, config)
+
+
+def _show_tokenizer(config: InspectConfig) -> None:
+    source = load_tokenizer(str(config.tokenizer))
+    vocabulary = source.vocabulary
+    show(
+        f"{vocabulary.size:,} pieces, lowercase {source.lowercase}, strip_accents "
+        f"{source.strip_accents}{source.note}"
+    )
+    for text in config.texts:
+        show("\n" + "\n".join(describe_text(text, source)))
+    if config.input:
+        sampled = sample_texts(files.match(config.input), InputFormat(text_field=config.text_field))
+        figures, tables = measure_words(sampled, source)
+        print()
+        print_summary(figures)
+        for table in filter(None, tables):
+            show(f"\n{table}")
+
+
+def _inspect_output(folder: str, config: InspectConfig) -> None:
     manifest = read_manifest(folder, flag="data")
     totals = {
         split: f"{manifest.rows(split):,} records in {len(shards):,} shards, "
@@ -71,7 +132,12 @@ def inspect(config: InspectConfig, options: RunOptions) -> None:
         *_damaged_vocabulary(folder, manifest),
         *find_damage(folder, whole=manifest.stage == "export"),
     ]
-    damaged = dict(_damaged_shards(folder, manifest))
+    first: list[Columns] = []
+    damaged = dict(_damaged_shards(folder, manifest, first))
+    if first and not problems:
+        vocabulary = read_vocabulary(files.join(folder, VOCABULARY_FILE))
+        for line in describe_rows(first[0], vocabulary, config.rows):
+            show(line)
     if config.repair and damaged and not problems:
         shards = [shard for shard in manifest.shards() if shard.name in damaged]
         repair_shards(folder, manifest, shards, config.input)
@@ -118,22 +184,24 @@ def _damaged_vocabulary(folder: str, manifest: Manifest) -> Iterator[tuple[str, 
     )
 
 
-def _damaged_shards(folder: str, manifest: Manifest) -> Iterator[tuple[str, str]]:
+def _damaged_shards(
+    folder: str, manifest: Manifest, first: list[Columns]
+) -> Iterator[tuple[str, str]]:
     """(name, what is wrong) of each shard whose size, checksum, record count or any record is not as
-    the manifest says."""
+    the manifest says. ``first`` gets some rows of the first one that is whole and not empty."""
     for shard in manifest.shards():
         try:
-            _read_all(folder, manifest, shard)
+            if not manifest.schema:  # files of another kind, such as a corpus: only the checksum
+                with local_copy(folder, shard):
+                    continue
+            with open_shard(folder, manifest, shard) as reader:
+                parts = reader.in_order()
+                begin = next(parts)
+                deque(parts, maxlen=0)
+            if not first and shard.records:
+                first.append(begin)
         except UserError as error:
             yield shard.name, str(error)
-
-
-def _read_all(folder: str, manifest: Manifest, shard: ShardInfo) -> None:
-    if not manifest.schema:  # files of another kind, such as a corpus: only the checksum
-        with local_copy(folder, shard):
-            return
-    with open_shard(folder, manifest, shard) as reader:
-        deque(reader.in_order(), maxlen=0)
 
 
 def _report(problems: Sequence[tuple[str, str]]) -> None:

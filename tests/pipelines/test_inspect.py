@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from pipelines.inspect import InspectConfig, describe_records, inspect
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.checksums import names_below, write_checksums
-from pipelines.records.manifest import Manifest, read_manifest
+from pipelines.records.manifest import Manifest, read_manifest, read_split
 from pipelines.records.output_folder import finish_output
 from pipelines.records.ragged import Ragged
 from pipelines.records.shards import ShardReader
+from pipelines.show_rows import describe_rows
+from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines.text.vocabulary_source import load_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
@@ -44,6 +48,107 @@ def test_summary_layout_and_verification(rows_dir, capsys):
         assert expected in shown
     assert "row_id: uint64\nlength of token_ids: uint32" in shown
     assert "all 4 shards are as" in shown
+
+
+def test_rows_are_shown_with_their_documents(rows_dir, texts, capsys):
+    vocabulary = load_vocabulary(str(rows_dir)).vocabulary
+    inspect(InspectConfig(data=str(rows_dir), rows=3), RunOptions())
+    shown = capsys.readouterr().out
+    rows = re.findall(r"^row ([0-9a-f]{16})\n((?:  \d+: .*\n)+)", shown, re.MULTILINE)
+    assert len(rows) == 3
+    columns = next(read_split(str(rows_dir), read_manifest(str(rows_dir)), "train"))
+    for number, (row_id, lines) in enumerate(rows):
+        assert int(row_id, 16) == columns["row_id"][number]
+        documents = [line.split(": ", 1)[1] for line in lines.splitlines()]
+        ids = [vocabulary.index[piece] for piece in " ".join(documents).split()]
+        assert ids == columns["token_ids"].take(np.array([number])).values.tolist()
+        lengths = columns["segment_lengths"].take(np.array([number])).values.tolist()
+        assert [len(document.split()) for document in documents] == lengths
+    inspect(InspectConfig(data=str(rows_dir), rows=0), RunOptions())
+    assert "\n  1: " not in capsys.readouterr().out
+
+
+def test_masks_are_shown_with_what_was_there(rows_dir, tmp_path, capsys):
+    masked = str(tmp_path / "masked")
+    mask(MaskStageConfig(input=str(rows_dir), output=masked), RunOptions())
+    capsys.readouterr()
+    shown = []
+    for folder in (str(rows_dir), masked):
+        inspect(InspectConfig(data=folder, rows=1), RunOptions())
+        lines = capsys.readouterr().out.splitlines()
+        shown.append(" ".join(line for line in lines if re.match(r"  \d+: ", line)))
+    rows, examples = shown
+    assert "[MASK][" in examples
+    # What is in brackets behind a piece was there.
+    assert re.sub(r"(?<= )\S+?\[([^][ ]+|\[\w+\])\](?= |$)", r"\1", examples) == rows
+
+
+def test_records_of_another_kind_are_not_shown():
+    vocabulary = Vocabulary((*SPECIAL_TOKENS, "a"))
+    ids = Ragged(np.array([5, 9, 1]), np.array([0, 3]))
+    for columns in ({}, {"token_ids": ids}, {"token_ids": np.arange(3), "segment_lengths": ids}):
+        assert list(describe_rows(columns, vocabulary, 5)) == []
+    whole = {"token_ids": ids, "segment_lengths": Ragged(np.array([2, 1]), np.array([0, 2]))}
+    assert list(describe_rows(whole, vocabulary, 5)) == ["row", "  1: a <9>", "  2: [UNK]"]
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_a_tokenizer_is_shown_at_work(vocab_dir, corpus, capsys, bare):
+    source = load_vocabulary(str(vocab_dir))
+    inspect(
+        InspectConfig(
+            tokenizer=str(vocab_dir / "vocab.txt" if bare else vocab_dir),
+            texts=("Kalo mitu 漢字!", "x"),
+            input=(str(corpus),),
+        ),
+        RunOptions(),
+    )
+    shown = capsys.readouterr().out
+    assert "300 pieces, lowercase True, strip_accents True" in shown
+    pieces = re.search(r"^Kalo mitu 漢字!\n  pieces: (.*)\n  ids:    (.*)\n  (.*)$", shown, re.M)
+    assert pieces is not None
+    decoded = source.vocabulary.decode([int(i) for i in pieces[2].split()])
+    assert re.sub(r"\(.\)", "", pieces[1]).split() == decoded
+    assert "[UNK](漢) [UNK](字) [UNK](!)" in pieces[1] or "!" in source.vocabulary.index
+    assert pieces[3].startswith("5 words, ")
+    facts = read_manifest(str(vocab_dir))
+    total = f"{facts.counts['words_in']:,}"
+    assert re.search(rf"words in the sample +{total}\n", shown)
+    assert "word that takes most pieces more" in shown
+
+
+def test_the_worst_words_come_first(tmp_path, capsys):
+    (tmp_path / "v.txt").write_text("\n".join([*SPECIAL_TOKENS, "a", "##a", "ab"]))
+    lines = [{"body": "aaa ab zz aa"}, {"body": "yy zz aaa aaaaaa a"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = InspectConfig(
+        tokenizer=str(tmp_path / "v.txt"), input=(str(tmp_path / "a.jsonl"),), text_field="body"
+    )
+    inspect(config, RunOptions())
+    shown = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
+    words = [cells[0] for cells in shown if len(cells) == 3 and "---" not in cells[0]]
+    assert words == [
+        *("word that is [UNK]", "zz", "yy"),
+        # Twice two pieces more than one, five more, one more.
+        *("word that takes most pieces more", "aaaaaa", "aaa", "aa"),
+    ]
+    assert ["pieces per word", "2.11"] in shown
+    assert ["[UNK] of all words", "33.33%"] in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "--data: name an output"),
+        ({"data": "a", "tokenizer": "b", "texts": ("c",)}, "--data: name an output"),
+        ({"tokenizer": "b"}, "--tokenizer b: give --texts"),
+        ({"data": "a", "texts": ("c",)}, "--texts: name the vocabulary"),
+        ({"data": "a", "rows": -1}, "--rows -1"),
+    ],
+)
+def test_options_that_do_not_go_together(fields, message):
+    with pytest.raises(UserError, match=message):
+        inspect(InspectConfig(**fields), RunOptions())
 
 
 def _truncate(path: Path) -> None:
