@@ -31,6 +31,7 @@ from pipelines.text.vocabulary_source import VOCABULARY_FILE, read_vocabulary
 _REPAIR = "to make damaged shards again"
 _TOKENIZER = "to see a tokenizer at work"
 _WHOLE = "all files are as they were written"
+_WITH_VOCABULARY = ("vocab", "tokenize", "mask", "pretrain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,7 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
     if manifest.schema:
         show(f"\n{describe_records(manifest)}\n")
     # An export holds nothing else; in the folder of a run there may be more.
+    unchecked = _unchecked_vocabulary(folder, manifest)
     problems = [
         *_damaged_vocabulary(folder, manifest),
         *find_damage(folder, whole=manifest.stage == "export"),
@@ -145,7 +147,8 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
         damaged.clear()
     _report([*problems, *damaged.items()])
     count = len(manifest.shards())
-    show(f"all {count:,} shards are as {files.join(folder, MANIFEST)} says" if count else _WHOLE)
+    whole = f"all {count:,} shards are as {files.join(folder, MANIFEST)} says" if count else _WHOLE
+    show(f"{whole}{unchecked}")
 
 
 def _is_listed_alone(folder: str) -> bool:
@@ -169,9 +172,9 @@ def describe_records(manifest: Manifest) -> str:
 def _damaged_vocabulary(folder: str, manifest: Manifest) -> Iterator[tuple[str, str]]:
     """(name, what is wrong) of vocab.txt, where it is not what the manifest says."""
     path = files.join(folder, VOCABULARY_FILE)
-    if manifest.stage not in ("vocab", "tokenize", "mask", "pretrain"):
+    if manifest.stage not in _WITH_VOCABULARY:
         return
-    named = manifest.facts.get("vocabulary", {}).get("fingerprint")
+    named = _fingerprint(manifest)
     if not files.exists(path):
         problem = "is missing"
     elif named and sha256_of(path) != named:
@@ -182,6 +185,18 @@ def _damaged_vocabulary(folder: str, manifest: Manifest) -> Iterator[tuple[str, 
         VOCABULARY_FILE,
         f"{path} {problem}; put it back or make the output again (--overwrite)",
     )
+
+
+def _unchecked_vocabulary(folder: str, manifest: Manifest) -> str:
+    """Says of which vocab.txt nobody can tell whether it is as it was written."""
+    if manifest.stage not in _WITH_VOCABULARY or _fingerprint(manifest):
+        return ""
+    return f", but {files.join(folder, VOCABULARY_FILE)}: {MANIFEST} has no checksum of it"
+
+
+def _fingerprint(manifest: Manifest) -> str | None:
+    """The SHA-256 of vocab.txt; manifests of an earlier version have none."""
+    return manifest.facts.get("vocabulary", {}).get("fingerprint")
 
 
 def _damaged_shards(

@@ -182,10 +182,10 @@ def _write_preset(
     path: str, trained: TrainedModel, run: str, manifest: Manifest
 ) -> tuple[float, str]:
     """Writes a KerasHub preset; returns how far its outputs may be off, and how it is used."""
-    trained.task.save_to_preset(path)
     description = Path(run) / PRESET_FOLDER / TASK_FILE
     if manifest.stage == "finetune" and description.exists():
         shutil.copyfile(description, Path(path) / TASK_FILE)
+    trained.task.save_to_preset(path)
     return TOLERANCE, _PRESET_USAGE
 
 

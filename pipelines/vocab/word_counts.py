@@ -3,8 +3,9 @@
 Beside each count stands how much of it comes from the held-out sample, so that a vocabulary can be
 judged by text that another one was learned without.
 
-In the file line 1 is JSON: what the words were counted from and how, what was read, and the checksum
-of the rest. Every other line is ``word<TAB>occurrences<TAB>of these held out``, most frequent first.
+In the file line 1 is JSON: what the words were counted from and how, what was read, and the checksums
+of that and of the rest. Every other line is ``word<TAB>occurrences<TAB>of these held out``, most
+frequent first.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ def save_word_counts(path: str, counted: WordCounts, origin: Mapping[str, Any]) 
         "totals": counted.totals,
         "words": len(counted.words),
         "sha256": hashlib.sha256(body).hexdigest(),
+        "totals_sha256": _sha256_of(counted.totals),
     }
     files.publish_bytes(path, json.dumps(head).encode() + b"\n" + body)
 
@@ -114,10 +116,14 @@ def load_word_counts(path: str, origin: Mapping[str, Any]) -> WordCounts:
             raise ValueError(head["kind"])
         counted_from, totals = dict(head["origin"]), dict(head["totals"])
         number, checksum = int(head["words"]), head["sha256"]
+        # A file of an earlier version has none.
+        of_totals = head.get("totals_sha256", _sha256_of(totals))
     except (ValueError, KeyError, TypeError):
         raise _damaged(path, "its first line is not that of a word-count file") from None
     if hashlib.sha256(body).hexdigest() != checksum:
         raise _damaged(path, "its words do not match their checksum")
+    if _sha256_of(totals) != of_totals:
+        raise _damaged(path, "its totals do not match their checksum")
     asked = json.loads(json.dumps(origin))
     if counted_from != asked:
         names = sorted({*counted_from, *asked})
@@ -137,6 +143,10 @@ def load_word_counts(path: str, origin: Mapping[str, Any]) -> WordCounts:
     except (ValueError, OverflowError):
         raise _damaged(path, "its lines are not words and their counts") from None
     return WordCounts(words=cells[::3], counts=counts, held_out=held_out, totals=totals)
+
+
+def _sha256_of(totals: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(totals, sort_keys=True).encode()).hexdigest()
 
 
 def is_word_counts(path: str) -> bool:

@@ -197,6 +197,18 @@ def test_the_vocabulary_is_verified_too(damaged_dir, vocab_dir, tmp_path):
             inspect(InspectConfig(data=str(file.parent)), RunOptions())
 
 
+def test_a_vocabulary_without_a_checksum_is_said(vocab_dir, tmp_path, capsys):
+    """As earlier versions wrote its manifest."""
+    folder = Path(shutil.copytree(vocab_dir, tmp_path / "vocab"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["facts"]["vocabulary"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    inspect(InspectConfig(data=str(folder)), RunOptions())
+    assert "vocab.txt: manifest.json has no checksum of it" in capsys.readouterr().out
+    inspect(InspectConfig(data=str(vocab_dir)), RunOptions())
+    assert "no checksum" not in capsys.readouterr().out
+
+
 def test_files_with_checksums_are_verified(tmp_path, capsys):
     """A preset, which has a manifest where it was exported, and none as a part of another output."""
     (tmp_path / "assets").mkdir()

@@ -14,6 +14,7 @@ from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.records.shards import ShardReader
+from tests.command_process import TINY
 from trainer.explain import ExplainConfig, explain
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.logs.metrics import read_metrics
@@ -68,6 +69,25 @@ def test_rows_are_those_in_the_shards(run, make_rows):
         assert restored == [vocabulary[token] for token in columns["token_ids"].values]
         lengths = [len(document) for document in row.documents]
         assert lengths == columns["segment_lengths"].values.tolist()
+
+
+def test_documents_that_attention_does_not_separate_are_told_apart(
+    make_rows, pretrain_here, tmp_path, capsys
+):
+    options = TINY | {"steps": 1, "data": make_rows(packing="full"), "output": tmp_path / "run"}
+    pretrain_here(0, **options)
+    page = tmp_path / "step.html"
+    config = ExplainConfig(run=str(tmp_path / "run"), step=1, rows=0, output=str(page))
+    explained = explain(config, RunOptions())
+    assert max(len(row.origin.doc_ids) for row in explained.rows) == 2
+    text, html = capsys.readouterr().out, page.read_text("utf-8")
+    for row in explained.rows:
+        (tokens,) = row.predicted.documents
+        assert [token for _, mine in row.documents() for token in mine] == tokens
+        for doc_id, mine in row.documents():
+            assert mine[0].seen == "[CLS]"
+            assert f"  document {doc_id:016x}: [CLS] " in text
+            assert f"{doc_id:016x}" in html
 
 
 def test_the_page_shows_every_mask_and_needs_nothing_else(run, tmp_path, capsys):

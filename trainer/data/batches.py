@@ -56,12 +56,13 @@ class Batch:
 @dataclass(frozen=True)
 class RowOrigin:
     """Where a row of a batch comes from: ``record`` number of a ``shard`` (file) in ``folder``, and
-    the ids of the documents in it, in their order."""
+    the ids of the documents in it, in their order, with how many tokens each has there."""
 
     folder: str
     shard: str
     record: int
     doc_ids: list[int]
+    lengths: list[int]
 
 
 class BatchMaker:
@@ -144,13 +145,15 @@ class BatchMaker:
             dataset, reader = self.datasets[number], self._readers[TRAIN][number]
             rows, epochs = batch.row[chosen], batch.epoch[chosen]
             shards, records = reader.locate(rows, epochs)
-            owners = reader.read(rows, epochs)["doc_ids"]
-            doc_ids = np.split(owners.values, owners.offsets[1:-1])
+            columns = reader.read(rows, epochs)
+            doc_ids, lengths = (
+                np.split(columns[name].values, columns[name].offsets[1:-1])
+                for name in ("doc_ids", "segment_lengths")
+            )
             for i, place in enumerate(chosen.tolist()):
                 shard = dataset.shards(TRAIN)[shards[i]].name
-                origins[place] = RowOrigin(
-                    dataset.folder, shard, int(records[i]), doc_ids[i].tolist()
-                )
+                each = doc_ids[i].tolist(), lengths[i].tolist()
+                origins[place] = RowOrigin(dataset.folder, shard, int(records[i]), *each)
         return [origins[place] for place in range(len(batch.row))]
 
     def stop_fetching(self) -> None:

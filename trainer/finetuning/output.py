@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from pipelines.command.run import show
 from pipelines.documents.labelled import Fields, LabelledText
-from pipelines.records.checksums import CHECKSUMS, names_below, write_checksums
+from pipelines.records.checksums import CHECKSUMS, names_below
 from pipelines.storage import files
 from pipelines.storage.array_file import read_arrays
 from pipelines.storage.json_file import parse_json
@@ -113,9 +113,8 @@ def publish_preset(output: Path, classifier: Any, preprocessor: Any, task: Finet
     classifier.compile()  # A preset has no optimizer state.
     text = json.dumps(dataclasses.asdict(task), indent=1, ensure_ascii=False) + "\n"
     with publish_folder(str(output / PRESET_FOLDER)) as temporary:
-        classifier.save_to_preset(temporary)
         Path(temporary, TASK_FILE).write_text(text, "utf-8")
-        write_checksums(temporary, names_below(temporary))
+        classifier.save_to_preset(temporary)
 
 
 def write_validation(path: Path, examples: Sequence[LabelledText], fields: Fields) -> None:

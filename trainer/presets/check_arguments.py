@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pipelines.errors import UserError
@@ -26,7 +26,7 @@ def check_arguments(cls: Any, arguments: Mapping[str, Any], source: str) -> None
             )
 
 
-def check_size(count: int, weights: Sequence[str], source: str) -> None:
+def check_size(count: int, weights: list[str], source: str) -> None:
     """Raises UserError for a model of more weights than their files hold, before it is built."""
     if count > sum(map(os.path.getsize, weights)):
         raise UserError(

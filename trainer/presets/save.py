@@ -1,13 +1,17 @@
-"""Writes presets: the files that KerasHub 0.32 writes, so that it and later versions read them."""
+"""Writes presets: the files that KerasHub 0.32 writes, so that it and later versions read them, and
+beside them the checksums of all files in the folder."""
 
 from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import keras
 
+from pipelines.records.checksums import names_below, write_checksums
 from trainer.presets.describe import describe
 from trainer.presets.json_files import write_json
 from trainer.presets.weights import save_task_weights
@@ -15,7 +19,21 @@ from trainer.presets.weights import save_task_weights
 # Whose format is written, for readers that look at it.
 _KERAS_HUB_VERSION = "0.32.0"
 
+Save = Callable[[Any, str], None]
 
+
+def _and_checksums(save: Save) -> Save:
+    """The function, which then also lists the checksums of what is in the folder."""
+
+    @wraps(save)
+    def save_and_list(saved: Any, preset_dir: str) -> None:
+        save(saved, preset_dir)
+        write_checksums(preset_dir, names_below(preset_dir))
+
+    return save_and_list
+
+
+@_and_checksums
 def save_model(model: Any, preset_dir: str) -> None:
     """Writes a backbone, or a task with its backbone and, if there is one, its preprocessor."""
     backbone = getattr(model, "backbone", model)
@@ -37,12 +55,14 @@ def save_model(model: Any, preset_dir: str) -> None:
         save_preprocessor(model.preprocessor, preset_dir)
 
 
+@_and_checksums
 def save_preprocessor(preprocessor: Any, preset_dir: str) -> None:
     """Writes ``preprocessor.json`` and the tokenizer."""
     write_json(preset_dir, "preprocessor.json", describe(preprocessor), indent=4)
     save_tokenizer(preprocessor.tokenizer, preset_dir)
 
 
+@_and_checksums
 def save_tokenizer(tokenizer: Any, preset_dir: str) -> None:
     """Writes ``tokenizer.json`` and ``assets/tokenizer/vocabulary.txt``."""
     write_json(preset_dir, "tokenizer.json", describe(tokenizer), indent=4)

@@ -140,7 +140,7 @@ class Checkpoints:
             try:
                 arrays = read_arrays(local)
                 record = parse_json(arrays.pop(_RECORD).tobytes(), _RECORD, "it is not ours")
-                _check_state(arrays, record)
+                _check_state(step, arrays, record)
             except (ValueError, KeyError) as error:
                 reason = one_line(error).removeprefix(f"{local} is damaged (").removesuffix(")")
                 raise DamagedCheckpointError(
@@ -157,14 +157,19 @@ class Checkpoints:
         files.delete_temporaries(self._folder)
 
 
-def _check_state(arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
-    """Raises ValueError for what no run has saved, though the file be whole."""
+def _check_state(step: int, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
+    """Raises ValueError for what no run has saved after ``step`` steps, though the file be whole."""
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
             raise ValueError(f"{name} holds what is no number")
-    window, seconds = record.get("window"), record.get("seconds")
-    if not isinstance(record.get("config"), dict) or not _are_numbers([seconds]):
+        if name.endswith("/iteration") and array.tolist() != step:
+            raise ValueError(f"it was saved after step {array.tolist()!r}")
+    window, seconds, config = (record.get(name) for name in ("window", "seconds", "config"))
+    if not isinstance(config, dict) or not _are_numbers([seconds]):
         raise ValueError(f"{_RECORD} lacks the config or the time of the run")
+    last = config.get("steps", step)
+    if not isinstance(last, int) or last < step:
+        raise ValueError(f"the run has {last!r} steps")
     if (
         not isinstance(window, list)
         or not all(map(_are_numbers, window))

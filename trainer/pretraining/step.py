@@ -53,12 +53,13 @@ def check_arrays(variables: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]
     """Raises UserError unless the arrays of a checkpoint are those of these variables."""
     for name in sorted({*variables, *arrays}):
         expected, stored = (
-            tuple(owner[name].shape) if name in owner else None for owner in (variables, arrays)
+            f"{owner[name].dtype}{list(owner[name].shape)}" if name in owner else "not there"
+            for owner in (variables, arrays)
         )
-        if expected is None or expected != stored:
+        if expected != stored:
             raise UserError(
-                f"the checkpoint does not fit this model: {name} has shape {stored}, expected "
-                f"{expected}; start over with --overwrite"
+                f"the checkpoint does not fit this model: {name} is {stored}, expected {expected}; "
+                "start over with --overwrite"
             )
 
 

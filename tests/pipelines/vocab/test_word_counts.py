@@ -36,6 +36,10 @@ def test_what_is_saved_comes_back(tmp_path):
     np.testing.assert_array_equal(read.counts, counted.counts)
     np.testing.assert_array_equal(read.held_out, counted.held_out)
     assert load_word_counts(write(tmp_path / "b", GOOD), ORIGIN).words == ["the", "a", "b"]
+    content = (tmp_path / "counts").read_bytes()
+    (tmp_path / "counts").write_bytes(content.replace(b'"words_read": 12', b'"words_read": 13'))
+    with pytest.raises(UserError, match="is damaged: its totals do not match their checksum"):
+        load_word_counts(str(tmp_path / "counts"), ORIGIN)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,7 @@ def test_what_is_saved_comes_back(tmp_path):
         (GOOD, 3, {"totals": {"documents_in": "1"}}),
         (GOOD, 3, {"origin": 5}),
         (GOOD, 3, {"words": [3]}),
+        (GOOD, 3, {"totals_sha256": "0" * 64}),
     ],
 )
 def test_a_bad_file_with_a_matching_checksum_is_one_line(tmp_path, body, words, head):

@@ -13,6 +13,7 @@ import pytest
 
 import trainer
 from pipelines.errors import UserError
+from pipelines.records.checksums import read_checksums
 from trainer.models.sizes import dimensions_of
 from trainer.presets.huggingface import save_huggingface
 
@@ -33,7 +34,10 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def preset(saved: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(saved, tmp_path / "copy"))
+    """A preset without checksums, as others write them."""
+    copied = Path(shutil.copytree(saved, tmp_path / "copy"))
+    (copied / "SHA256SUMS").unlink()
+    return copied
 
 
 def _edit(path: Path, change: Callable[[dict], object]) -> None:
@@ -48,6 +52,21 @@ def _message(preset: Path | str, load: Callable | None = None) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def test_what_the_api_saves_is_checked_when_it_is_loaded(saved: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "copy"))
+    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    assert read_checksums(str(folder)).keys() == {*names} - {"SHA256SUMS"}
+    for name in ("model.weights.h5", "assets/tokenizer/vocabulary.txt"):
+        content = bytearray((folder / name).read_bytes())
+        content[-2] ^= 1
+        (folder / name).write_bytes(content)
+        assert f"{name} is not the file of SHA256SUMS" in _message(folder)
+        # What is saved again is listed anew.
+        loaded = trainer.models.TextClassifier.from_preset(str(saved))
+        loaded.save_to_preset(str(folder))
+        trainer.models.TextClassifier.from_preset(str(folder))
 
 
 @pytest.mark.parametrize(

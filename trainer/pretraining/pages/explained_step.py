@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from trainer.data.batches import RowOrigin
 from trainer.pretraining.pages.predictions import PredictedRow, PredictedToken
@@ -24,8 +25,10 @@ class ExplainedRow:
         )
 
     def documents(self) -> list[tuple[int, list[PredictedToken]]]:
-        """The id and the tokens of each document in the row."""
-        return list(zip(self.origin.doc_ids, self.predicted.documents, strict=True))
+        """The id and the tokens of each document in the row, also where the model saw them as one."""
+        tokens = chain.from_iterable(self.predicted.documents)
+        each = zip(self.origin.doc_ids, self.origin.lengths, strict=True)
+        return [(doc_id, list(islice(tokens, length))) for doc_id, length in each]
 
 
 @dataclass(frozen=True)

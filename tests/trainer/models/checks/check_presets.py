@@ -13,6 +13,7 @@ from trainer.models.pretraining_model import PretrainingModel
 _VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "fox", ".", "##s", "é"]
 _TEXTS = ["the quick FOX foxs.", "fox, The", ""]
 _FILES = {
+    "SHA256SUMS",
     "config.json",
     "metadata.json",
     "tokenizer.json",
