@@ -29,6 +29,7 @@ from apache_beam.options.pipeline_options import (
 
 from pipelines.command.known_errors import describe_error, describe_traceback, one_line
 from pipelines.errors import UserError
+from pipelines.large_arrays import give_back_large_arrays
 from pipelines.storage.remote import uses_emulator
 
 _LOCAL_RUNNERS = (
@@ -91,6 +92,7 @@ def run_pipeline(
     ``progress`` gives a short text for the heartbeat. Raises UserError where a worker raised one.
     """
     _guard_direct_runner()
+    give_back_large_arrays()
     # Worker threads print pages on standard error for any exception in a DoFn.
     screen, held = sys.stderr, io.StringIO()
     try:

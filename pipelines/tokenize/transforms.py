@@ -36,8 +36,8 @@ from pipelines.tokenize.shard import assign_shards, build_shard, plan_shards
 from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments, store_tables
 from pipelines.tokenize.token_tables import encode_documents, encode_examples, labels_of
 
-# Tokens that a worker gathers before it cuts them by shard: 8 or 16 MB.
-_HELD_TOKENS = 1 << 22
+# Tokens that a worker gathers before it cuts them by shard: 4 or 8 MB.
+_HELD_TOKENS = 1 << 21
 
 _encoder_lock = threading.Lock()
 
