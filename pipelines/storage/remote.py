@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import IO, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -150,15 +150,20 @@ def _call(path: str, method: str, *args: Any, **options: Any) -> Any:
 
 
 def _check_answers(store: str) -> None:
-    """Raises UserError where nobody answers, which gcsfs would go on trying for minutes."""
+    """Raises UserError where nobody answers, which gcsfs would go on trying for minutes. Whatever
+    the answer is, it is one."""
     url = urlsplit(store)
     if url.scheme in getproxies():
         return
+    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
     try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        socket.create_connection((url.hostname or "", port), _CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{store} cannot be reached ({error}); {_CHECK_NET}") from None
+        connection = kind(url.hostname or "", url.port, timeout=_CONNECT_SECONDS)
+        with closing(connection):
+            connection.request("HEAD", "/")
+            connection.getresponse()
+    except (OSError, ValueError, HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{store} cannot be reached ({reason}); {_CHECK_NET}") from None
 
 
 @lru_cache(maxsize=8)
