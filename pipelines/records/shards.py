@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,10 +67,15 @@ def shard_name(split: str, index: int, count: int, format: str) -> str:
 
 def file_sha256(path: str) -> str:
     """The SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
     with files.open_read(path) as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        return content_sha256(file)
+
+
+def content_sha256(file: IO[bytes]) -> str:
+    """The SHA-256 of what an open file still holds, in hex."""
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -173,11 +178,12 @@ class ShardReader:
 
 @contextmanager
 def local_copy(folder: str, info: ShardInfo) -> Iterator[str]:
-    """A local path of the shard, downloaded first if it is remote; checks its SHA-256."""
+    """A local path of the shard, downloaded first if it is remote; checks its SHA-256. What takes the
+    shard's place later is not read."""
     path = files.join(folder, info.name)
     if not files.exists(path):
         raise damaged_shard(path, "is missing")
-    with files.local_file(path) as local:
-        if file_sha256(local) != info.sha256:
+    with files.local_file(path) as local, files.open_read(local) as file:
+        if content_sha256(file) != info.sha256:
             raise damaged_shard(path, "does not match the checksum in its manifest")
-        yield local
+        yield files.place_of(file)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.records.ragged import Columns, concatenate_at
-from pipelines.records.shards import DamagedShardError, ShardReader
+from pipelines.records.shards import DamagedShardError, ShardReader, damaged_shard
+from pipelines.storage import files
 from trainer.data.dataset import Dataset
 from trainer.data.shard_cache import ShardCache
 from trainer.data.shard_check import ShardCheck
@@ -94,9 +96,16 @@ class RowReader:
         manifest, shard = self._dataset.manifest, self._shards[number]
         path = self._dataset.path(shard)
         local = path if self._cache is None else self._cache.get(path, shard)
-        reader = ShardReader(local, shard, manifest.schema, manifest.facts["format"], name=path)
+        form = manifest.facts["format"]
+        try:
+            with files.open_read(local) as file:
+                # Whatever takes its place is neither read nor waited for.
+                reader = ShardReader(files.place_of(file), shard, manifest.schema, form, name=path)
+                opened = os.fstat(file.fileno())
+        except FileNotFoundError:
+            raise damaged_shard(path, "is missing") from None
         if self._check:
-            self._check.begin(path, shard)
+            self._check.begin(path, shard, opened)
         self._open[number] = reader
         if len(self._open) > _OPEN_SHARDS:
             self._open.popitem(last=False)

@@ -1,7 +1,8 @@
 """Remote shards on the local disk: fetched ahead by threads, verified, deleted to make room.
 
 A cached file is named after the SHA-256 of its content and appears by a rename once it is verified,
-so processes of one machine share a folder without knowing of each other. The folder stays below its
+so processes of one machine share a folder without knowing of each other; what is there already is
+verified too, when a process first wants it. The folder stays below its
 limit: shards that this process does not want go, the longest unused first. A file that another
 process deletes stays readable where it is open.
 """
@@ -54,6 +55,7 @@ class ShardCache:
         # Transfers that have not ended, and the shards to keep, by SHA-256.
         self._coming: dict[str, Future[None]] = {}
         self._wanted: set[str] = set()
+        self._verified: set[str] = set()
         # The size of each temporary file once it is whole.
         self._reserved: dict[str, int] = {}
         self._stopped = threading.Event()
@@ -94,24 +96,29 @@ class ShardCache:
         self._stopped.set()
 
     def _begin(self, path: str, info: ShardInfo) -> Future[None] | None:
-        """The transfer of a shard, which begins if it has not; None if there is a local copy."""
+        """The transfer of a shard, which begins if it has not; None if there is a verified copy."""
         with self._lock:
             if info.sha256 not in self._coming:
-                if _is_whole(self._folder / info.sha256, info.bytes):
+                whole = _is_whole(self._folder / info.sha256, info.bytes)
+                if whole and info.sha256 in self._verified:
                     return None
                 self._coming[info.sha256] = self._pool.submit(self._fetch, path, info)
             return self._coming[info.sha256]
 
     def _fetch(self, path: str, info: ShardInfo) -> None:
         name = f"{_TEMPORARY}{uuid.uuid4().hex}"
-        temporary = self._folder / name
+        temporary, copy = self._folder / name, self._folder / info.sha256
         try:
             self._make_folder()
+            if _is_whole(copy, info.bytes) and _has_sha256(copy, info.sha256):
+                self._verified.add(info.sha256)
+                return
             for pause in (*_PAUSES, None):
                 self._make_room(name, info.bytes)
                 problem = self._try(path, info, temporary)
                 if problem is None:
-                    temporary.replace(self._folder / info.sha256)
+                    temporary.replace(copy)
+                    self._verified.add(info.sha256)
                     return
                 if pause is None or self._stopped.wait(pause):
                     raise problem
@@ -187,6 +194,13 @@ class ShardCache:
                 (self._folder / other).unlink(missing_ok=True)
                 used -= length
         return used <= self.limit
+
+
+def _has_sha256(path: Path, expected: str) -> bool:
+    try:
+        return file_sha256(str(path)) == expected
+    except FileNotFoundError:  # somebody else needed the room
+        return False
 
 
 def _is_whole(path: Path, size: int) -> bool:

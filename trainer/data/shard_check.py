@@ -6,9 +6,11 @@ after ``wait``. Remote shards are verified when they are fetched (``ShardCache``
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from pipelines.records.shards import ShardInfo, damaged_shard, file_sha256
+from pipelines.records.shards import ShardInfo, content_sha256, damaged_shard
+from pipelines.storage import files
 
 
 class ShardCheck:
@@ -20,10 +22,11 @@ class ShardCheck:
         self._error: Exception | None = None
         self._stopped = False
 
-    def begin(self, path: str, info: ShardInfo) -> None:
-        """Begins to read a shard, unless that was begun before."""
+    def begin(self, path: str, info: ShardInfo, opened: os.stat_result) -> None:
+        """Begins to read a shard, unless that was begun before. ``opened``: the file that is trained
+        on, which must still be the one of this name."""
         if path not in self._begun and not self._stopped:
-            self._begun[path] = self._thread.submit(self._compare, path, info)
+            self._begun[path] = self._thread.submit(self._compare, path, info, opened)
 
     def raise_found(self) -> None:
         """Raises DamagedShardError (a UserError) if a damaged shard is known by now."""
@@ -45,12 +48,15 @@ class ShardCheck:
         self._stopped = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _compare(self, path: str, info: ShardInfo) -> None:
+    def _compare(self, path: str, info: ShardInfo, opened: os.stat_result) -> None:
         if self._error:
             return
         try:
-            if file_sha256(path) != info.sha256:
-                raise damaged_shard(path, "does not match the checksum in its manifest")
+            with files.open_read(path) as file:
+                if not os.path.samestat(os.fstat(file.fileno()), opened):
+                    raise damaged_shard(path, "was replaced while it was read")
+                if content_sha256(file) != info.sha256:
+                    raise damaged_shard(path, "does not match the checksum in its manifest")
         except FileNotFoundError:
             self._error = damaged_shard(path, "is missing")
         except Exception as error:  # raised to whoever asks

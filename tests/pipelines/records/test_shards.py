@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,19 @@ def test_rows_come_back_in_any_order(tmp_path, format, count):
     rows = reader.read(order)
     np.testing.assert_array_equal(rows["row_id"], columns["row_id"][order])
     assert len(rows["token_ids"]) == count
+
+
+def test_what_takes_the_place_of_a_checked_shard_is_not_read(tmp_path, format):
+    columns = make_columns(50)
+    name = shard_name("train", 0, 1, format)
+    info, schema = write_shard(str(tmp_path), name, [columns], format)
+    with local_copy(str(tmp_path), info) as path:
+        (tmp_path / name).unlink()
+        os.mkfifo(tmp_path / name)
+        rows = ShardReader(path, info, schema, format).read(np.arange(50))
+    np.testing.assert_array_equal(rows["row_id"], columns["row_id"])
+    with pytest.raises(UserError, match="is a pipe or a device"), local_copy(str(tmp_path), info):
+        pass
 
 
 def test_equal_rows_are_equal_bytes(tmp_path, format):

@@ -30,6 +30,20 @@ def test_a_full_cache_throws_away_what_is_not_wanted(tmp_path):
     assert there == {info.sha256 for _, info in shards[1:]}
 
 
+def test_a_copy_that_somebody_changed_is_fetched_again(tmp_path):
+    content = b"right" * 16
+    (tmp_path / "a").write_bytes(content)
+    info = info_of("a", content)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / info.sha256).write_bytes(b"wrong" * 16)
+    cache = ShardCache(str(tmp_path / "cache"), 1000)
+    assert Path(cache.get(str(tmp_path / "a"), info)).read_bytes() == content
+    # One that is right needs nobody who has it.
+    (tmp_path / "a").unlink()
+    other = ShardCache(str(tmp_path / "cache"), 1000)
+    assert Path(other.get(str(tmp_path / "a"), info)).read_bytes() == content
+
+
 def test_what_somebody_keeps_there_is_not_thrown_away(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "thesis.txt").write_bytes(b"t" * 200)
