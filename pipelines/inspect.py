@@ -128,8 +128,8 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
         print_summary(row_ratios(manifest))
     if manifest.schema:
         show(f"\n{describe_records(manifest)}\n")
-    # An export holds nothing else; in the folder of a run there may be more.
     unchecked = _unchecked_vocabulary(folder, manifest)
+    # An export holds nothing else; in the folder of a run there may be more.
     problems = [
         *_damaged_vocabulary(folder, manifest),
         *find_damage(folder, whole=manifest.stage == "export"),

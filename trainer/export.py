@@ -126,15 +126,12 @@ def export(config: ExportConfig, options: RunOptions) -> None:
         trained = load_finetuned_run(config.run)
     for flag, folder in missing.items():
         write = _write_preset if flag == "output" else _write_huggingface
-        try:
-            with publish_folder(folder) as temporary:
-                tolerance, usage = write(temporary, trained, config.run, manifest)
-                written = type(trained.task).from_preset(temporary)
-                differences = trained.compare(written, tolerance, folder)
-                usage = usage.format(output=folder)
-                _describe(temporary, trained, config.run, manifest, differences, usage)
-        except OSError as error:
-            raise UserError(f"{folder} could not be written ({error.strerror or error})") from None
+        with publish_folder(folder) as temporary:
+            tolerance, usage = write(temporary, trained, config.run, manifest)
+            written = type(trained.task).from_preset(temporary)
+            differences = trained.compare(written, tolerance, folder)
+            usage = usage.format(output=folder)
+            _describe(temporary, trained, config.run, manifest, differences, usage)
         _say(f"wrote {folder}")
 
 

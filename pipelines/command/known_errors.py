@@ -25,7 +25,9 @@ _KNOWN_TEXTS = (
         "there is not enough memory; ask for less, such as a smaller batch or model",
     ),
 )
-_SYSTEM_ERROR = re.compile(r"\[Errno \d+\] (.+?)(?: \[while running|\\n|\n|$)")
+_SYSTEM_ERROR = re.compile(
+    r"\[Errno \d+\] (?P<reason>.+?)(?:: '(?P<path>[^']*)')?(?: \[while running|\\n|\n|$)"
+)
 _OF_THE_NETWORK = ("aiohttp", "botocore", "gcsfs", "google", "requests", "s3fs", "urllib3")
 
 
@@ -34,15 +36,15 @@ def describe_error(error: BaseException) -> str | None:
     text = one_line(error)
     if isinstance(error, UserError):
         return text
+    path = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     if line := _describe_text(f"{type(error).__name__}: {text}"):
-        return line
+        return f"{path}{line}"
     if type(error).__module__.split(".")[0] in _OF_THE_NETWORK:
         return f"{text[:200]}; check the network, the names of buckets and your credentials"
     if not isinstance(error, OSError):
         return None
     if error.errno == errno.ENOENT and not error.filename:
         return "the working folder is no longer there; change to another one"
-    path = f"{error.filename}: " if error.filename else ""
     return f"{path}{error.strerror or text}; check the path and its permissions"
 
 
@@ -53,10 +55,13 @@ def describe_traceback(traceback: str) -> str | None:
     match = re.search(rf"(?:{names}): (.*?)(?: \[while running|\\n|\n|$)", traceback)
     if match:
         return match[1].strip()
+    system = _SYSTEM_ERROR.search(traceback)
+    path = f"{system['path']}: " if system and system["path"] else ""
     if line := _describe_text(traceback):
-        return line
-    match = _SYSTEM_ERROR.search(traceback)
-    return f"{match[1].strip()}; check the path and its permissions" if match else None
+        return f"{path}{line}"
+    return (
+        f"{path}{system['reason'].strip()}; check the path and its permissions" if system else None
+    )
 
 
 def one_line(error: BaseException) -> str:

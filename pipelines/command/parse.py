@@ -11,6 +11,7 @@ import argparse
 import ast
 import dataclasses
 import inspect
+import os
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from pipelines.errors import UserError, nearest
 Config = TypeVar("Config", bound=Any)
 
 _OTHERS = "more options"
+_PATHS = ("DIR", "FILE", "PATH")
 _METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{true,false}"}
 _BOOLEANS = {"true": True, "false": False}
 
@@ -92,6 +94,13 @@ def parse_command(
         raise UserError("--price is for an estimate: add --dry_run")
     values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(config_class)}
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    for field in dataclasses.fields(config_class):
+        value = values[field.name]
+        if field.metadata.get("metavar") in _PATHS and isinstance(value, str):
+            # To the system, a path without a name is the working folder.
+            if value == "" != field.default:
+                raise UserError(f"--{field.name}: is empty; give the name of a file or folder")
+            values[field.name] = os.path.expanduser(value)
     return config_class(**values), options
 
 

@@ -15,16 +15,19 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from pipelines.errors import UserError
 from pipelines.storage import remote
+from pipelines.storage.name_errors import naming
 from pipelines.storage.remote import FileInfo, has_wildcards
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 TEMPORARY = ".incomplete-"
+# Of a file's name, what its temporary name keeps: no name has more than 255 bytes.
+_KEPT_CHARACTERS = 50
 
 
 def is_remote(path: str) -> bool:
@@ -57,6 +60,12 @@ def open_read(path: str) -> IO[bytes]:
         file.close()
         raise UserError(f"{path}: is a pipe or a device; give a file")
     return file
+
+
+def place_of(file: IO[bytes]) -> str:
+    """A path of an open local file itself, whatever has its name by now, where the system knows one."""
+    place = f"/proc/self/fd/{file.fileno()}"
+    return place if os.path.exists(place) else str(file.name)
 
 
 def download(path: str, local: str) -> None:
@@ -132,19 +141,23 @@ def publish(path: str) -> Iterator[str]:
     if is_remote(path):
         with tempfile.TemporaryDirectory() as folder:
             temporary = os.path.join(folder, path.rsplit("/", 1)[-1])
-            yield temporary
+            with naming(temporary):
+                yield temporary
             # An object appears only when its upload is complete, under its final name at once.
             remote.upload(temporary, path)
         return
     beside, name = os.path.split(path)
-    temporary = os.path.join(beside, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
+    kept = name[-_KEPT_CHARACTERS:]
+    temporary = os.path.join(beside, f"{TEMPORARY}{uuid.uuid4().hex}-{kept}")
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path, temporary):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):  # the disk may be gone
+            os.unlink(temporary)
 
 
 def publish_bytes(path: str, data: bytes) -> None:
@@ -185,9 +198,10 @@ def names_in(folder: str) -> list[str]:
 def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
     """All files that the paths, folders or glob patterns name, each once, sorted by path.
 
-    A folder stands for all files in it. Hidden files and those of interrupted writers are
-    passed over unless named outright. Of several paths of one file, through links or ``/./``, the
-    shortest stands for it. Raises UserError for a pattern that matches nothing.
+    A folder, named or matched, stands for all files in it. Hidden files and those of interrupted
+    writers are passed over unless named outright. Of several paths of one file, through links or
+    ``/./``, the shortest stands for it. Raises UserError for a pattern that matches nothing, and for a
+    link that leads nowhere.
     """
     matched: dict[str, FileInfo] = {}
     for pattern in patterns:
@@ -208,12 +222,21 @@ def match(patterns: Iterable[str], what: str = "input") -> list[FileInfo]:
 
 def _match_local(pattern: str) -> list[FileInfo]:
     pattern = os.path.expanduser(pattern)
-    if os.path.isdir(pattern):
-        paths = list(_walk(pattern))
+    folder, name = os.path.split(pattern)
+    if os.path.exists(pattern):
+        matched = [pattern]
+    elif os.path.isdir(folder):  # its name may hold brackets
+        matched = glob.glob(os.path.join(glob.escape(folder), name), recursive=True)
     else:
-        paths = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-    statuses = {path: os.stat(path) for path in paths if os.path.isfile(path)}
-    return [FileInfo(path, s.st_size, s.st_mtime) for path, s in statuses.items()]
+        matched = glob.glob(pattern, recursive=True)
+    infos = []
+    for path in matched:
+        for found in _walk(path) if os.path.isdir(path) else [path]:
+            if not os.path.exists(found):
+                raise UserError(f"{found}: a link that leads nowhere; mend it or remove it")
+            status = os.stat(found)
+            infos.append(FileInfo(found, status.st_size, status.st_mtime))
+    return infos
 
 
 def _walk(folder: str) -> Iterator[str]:

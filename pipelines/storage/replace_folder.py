@@ -14,7 +14,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from pipelines.errors import UserError
 from pipelines.storage.files import TEMPORARY, make_folder
+from pipelines.storage.name_errors import naming
 
 _OLD = ".replaced-"
 
@@ -27,18 +29,22 @@ def publish_folder(folder: str) -> Iterator[str]:
     """
     import fcntl
 
+    if not folder:
+        raise UserError("a folder to write has no name")  # which stands for the working folder
     folder = os.path.realpath(folder)
     parent, name = os.path.split(folder)
     make_folder(parent)
     mark = uuid.uuid4().hex
     temporary, old = (os.path.join(parent, f"{p}{mark}-{name}") for p in (TEMPORARY, _OLD))
-    os.mkdir(temporary)
+    with naming(folder, temporary):
+        os.mkdir(temporary)
     held = os.open(temporary, os.O_RDONLY)
     try:
         # So that others know it from what a killed process left; some file systems have no locks.
         with suppress(OSError):
             fcntl.flock(held, fcntl.LOCK_EX)
-        yield temporary
+        with naming(folder, temporary):
+            yield temporary
         if os.path.isdir(folder):
             os.rename(folder, old)
         os.rename(temporary, folder)

@@ -12,7 +12,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from pipelines.records.ragged import (
     row_count,
     take,
 )
+from pipelines.storage.name_errors import naming
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,18 @@ class BlockFile:
         tokens = table["token_ids"]
         index = {name: column for name, column in table.items() if name != "token_ids"}
         index_start = self._file.tell()
-        pickle.dump(index | {"lengths": tokens.lengths}, self._file, protocol=5)
-        self._file.write(bytes(-self._file.tell() % 8))  # what follows is aligned
-        tokens_start = self._file.tell()
-        self._file.write(np.ascontiguousarray(tokens.values).data)
-        self._file.flush()
+        with naming(self._path):
+            pickle.dump(index | {"lengths": tokens.lengths}, self._file, protocol=5)
+            self._file.write(bytes(-self._file.tell() % 8))  # what follows is aligned
+            tokens_start = self._file.tell()
+            self._file.write(np.ascontiguousarray(tokens.values).data)
+            self._file.flush()
         return StoredBlock(self._path, index_start, tokens_start, tokens.values.dtype.name)
 
     def close(self) -> None:
         """Closes the file; what was appended stays."""
-        self._file.close()
+        with suppress(OSError):  # of bytes that ``append`` could not write
+            self._file.close()
 
 
 class StoredDocuments:

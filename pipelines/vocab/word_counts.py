@@ -96,7 +96,7 @@ def save_word_counts(path: str, counted: WordCounts, origin: Mapping[str, Any]) 
     head = {
         "kind": _KIND,
         "origin": origin,
-        "totals": counted.totals,
+        "totals": dict(sorted(counted.totals.items())),
         "words": len(counted.words),
         "sha256": hashlib.sha256(body).hexdigest(),
         "totals_sha256": _sha256_of(counted.totals),

@@ -22,6 +22,7 @@ from pipelines.records.checksums import CHECKSUMS, names_below
 from pipelines.storage import files
 from pipelines.storage.array_file import read_arrays
 from pipelines.storage.json_file import parse_json
+from pipelines.storage.name_errors import naming
 from pipelines.storage.replace_folder import publish_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.run import RunResult
@@ -81,8 +82,9 @@ class FinishedRestarts:
 
 def write_epoch(history: IO[str], restart: int, seed: int, epoch: dict[str, Any]) -> None:
     """Adds a line to the history, at once, so that it can be followed."""
-    history.write(json.dumps({"restart": restart, "seed": seed, **epoch}) + "\n")
-    history.flush()
+    with naming(history.name):
+        history.write(json.dumps({"restart": restart, "seed": seed, **epoch}) + "\n")
+        history.flush()
 
 
 def describe_runs(

@@ -14,7 +14,7 @@ import keras
 from pipelines.records.checksums import names_below, write_checksums
 from trainer.presets.describe import describe
 from trainer.presets.json_files import write_json
-from trainer.presets.weights import save_task_weights
+from trainer.presets.weights import save_weights
 
 # Whose format is written, for readers that look at it.
 _KERAS_HUB_VERSION = "0.32.0"
@@ -46,11 +46,11 @@ def save_model(model: Any, preset_dir: str) -> None:
     }
     write_json(preset_dir, "config.json", describe(backbone), indent=4)
     write_json(preset_dir, "metadata.json", metadata, indent=4)
-    backbone.save_weights(os.path.join(preset_dir, "model.weights.h5"))
+    save_weights(backbone, os.path.join(preset_dir, "model.weights.h5"))
     if model is backbone:
         return
     write_json(preset_dir, "task.json", describe(model), indent=4)
-    save_task_weights(model, os.path.join(preset_dir, "task.weights.h5"))
+    save_weights(model, os.path.join(preset_dir, "task.weights.h5"), backbone)
     if model.preprocessor is not None:
         save_preprocessor(model.preprocessor, preset_dir)
 

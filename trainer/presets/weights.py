@@ -14,7 +14,10 @@ import keras
 
 from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
+from pipelines.storage.name_errors import naming
 
+# What a file takes at most, with HDF5's own tables.
+_WEIGHT_BYTES, _BYTES_A_VARIABLE = 4, 4096
 # Keras nests layers in layers: ours are 6 deep.
 _MOST_LEVELS = 32
 
@@ -111,9 +114,18 @@ def load_task_weights(task: Any, path: str) -> None:
     _load(task, path, _layers_of(task.backbone))
 
 
-def save_task_weights(task: Any, path: str) -> None:
-    """Writes a task's own layers, without its backbone."""
-    keras.saving.save_weights(task, path, objects_to_skip=_layers_of(task.backbone))
+def save_weights(model: Any, path: str, backbone: Any = None) -> None:
+    """Writes a model's weights, or those of its own layers without its ``backbone``.
+
+    Raises OSError where there is no room: HDF5 would find that out on its way, and crash later.
+    """
+    weights = model.count_params() - (backbone.count_params() if backbone else 0)
+    if hasattr(os, "posix_fallocate"):
+        with naming(path), open(path, "wb") as file:
+            most = weights * _WEIGHT_BYTES + len(model.weights) * _BYTES_A_VARIABLE
+            os.posix_fallocate(file.fileno(), 0, most)
+    skipped = _layers_of(backbone) if backbone else None
+    keras.saving.save_weights(model, path, objects_to_skip=skipped)
 
 
 def _layers_of(backbone: Any) -> list[Any]:

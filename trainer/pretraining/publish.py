@@ -13,6 +13,7 @@ from pipelines.records.output_folder import finish_output
 from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, save_vocabulary
 from trainer.data.batches import BatchMaker
+from trainer.presets.weights import save_weights
 from trainer.pretraining.logs.metrics import read_metrics
 from trainer.pretraining.plan import PretrainPlan
 from trainer.report import write_report
@@ -45,7 +46,7 @@ def publish_run(
 
     output, rows_seen = plan.config.output, plan.steps * plan.config.batch_size
     with files.publish(files.join(output, WEIGHTS)) as temporary:
-        model.save_weights(temporary)
+        save_weights(model, temporary)
     # Some masked rows, to try the model on.
     sample = {name: array[:_SAMPLE_ROWS] for name, array in maker.sample_batch().arrays.items()}
     with files.publish(files.join(output, SAMPLE)) as temporary, open(temporary, "wb") as file:

@@ -159,6 +159,17 @@ def test_variables_in_the_file_are_filled_in(tmp_path, monkeypatch):
     assert parse("--config", str(path))[0].input == ("/data/x", "y")
 
 
+def test_paths_of_the_file_may_begin_at_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    path = tmp_path / "c.yaml"
+    path.write_text("vocab:\n  input: [x]\n  output: ~/y\n")
+    assert parse_command(VocabConfig, "vocab", "x", ["--config", str(path)])[0].output == (
+        "/home/somebody/y"
+    )
+    with pytest.raises(UserError, match="--output: is empty; give the name"):
+        parse_command(VocabConfig, "vocab", "x", ["--input", "x", "--output", ""])
+
+
 def all_configs() -> list[type]:
     from launch.quickstart_corpus.demo_task import DemoTaskConfig
     from launch.quickstart_corpus.docstring_task import DocstringsConfig

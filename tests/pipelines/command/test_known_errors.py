@@ -15,7 +15,7 @@ from pipelines.errors import UserError
     ("error", "line"),
     [
         (UserError("two\nlines"), "two lines"),
-        (OSError(errno.ENOSPC, "No space left on device", "x"), "the disk is full"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "x: the disk is full"),
         (RuntimeError("close: No space left on device; Writing to x"), "the disk is full"),
         (OSError(errno.EFBIG, "File too large"), "a file would become larger"),
         (
@@ -49,10 +49,14 @@ def test_the_line_of_an_error(error, line):
             "OSError: [Errno 28] No space left on device [while running 'x']",
             "the disk is full; free ",
         ),
+        (
+            "OSError: [Errno 27] File too large: '/a b' [while running 'x']",
+            "/a b: a file would become larger",
+        ),
         ("RuntimeError: close: No space left on device", "the disk is full; free "),
         (
             "PermissionError: [Errno 13] Permission denied: '/a' [while running 'x']\n",
-            "Permission denied: '/a'; check the path",
+            "/a: Permission denied; check the path",
         ),
         ("MemoryError [while running 'x']", "there is not enough memory"),
         ("KeyError: 'x' [while running 'y']\n", None),

@@ -73,6 +73,21 @@ def test_a_file_is_read_once_however_many_paths_it_has(tmp_path, monkeypatch):
     assert [info.path for info in files.match(["corpus/self/a.txt"])] == ["corpus/self/a.txt"]
 
 
+def test_patterns_that_match_more_than_files(tmp_path):
+    folder = tmp_path / "a[1]"
+    (folder / "sub" / ".hidden").mkdir(parents=True)
+    for name in ("one.txt", "sub/two.txt", "sub/.hidden/three.txt"):
+        (folder / name).write_text("text")
+    expected = [f"{folder}/one.txt", f"{folder}/sub/two.txt"]
+    for pattern in ("*", "**", ""):
+        assert [info.path for info in files.match([f"{folder}/{pattern}"])] == expected
+    assert [info.path for info in files.match([f"{folder}/*.txt"])] == expected[:1]
+    (folder / "sub" / "lost.txt").symlink_to("nowhere")
+    for pattern in ("*", "sub/*", "sub/lost.txt", ""):
+        with pytest.raises(UserError, match=r"lost\.txt: a link that leads nowhere; mend it"):
+            files.match([f"{folder}/{pattern}"])
+
+
 def test_what_has_no_end_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (str(tmp_path / "pipe"), "/dev/zero"):
