@@ -4,7 +4,6 @@ harm done: run again where there is room, it ends with the files of an undisturb
 from __future__ import annotations
 
 import re
-import resource
 import shutil
 import subprocess
 import sysconfig
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.command_here import run_command_here
-from tests.command_process import TINY, flags_of
+from tests.command_process import TINY, CommandProcess, flags_of
 from tests.fuzz.contents import contents
 from tests.golden.corpus import write_corpus
 
@@ -65,12 +64,17 @@ class Commands:
         self._whole = folder / "whole"
         write_corpus(folder / "corpus")
 
-    def run(self, stage: str, output: Path | str) -> tuple[int, str]:
+    def run(self, stage: str, output: Path | str, file_size: int | None = None) -> tuple[int, str]:
         """The exit status and the lines of a stage."""
         module, *arguments = _STAGES[stage].split()
         given = [argument.format(**self._places, out=output) for argument in arguments]
         given += ["--output", str(output)]
-        return run_command_here(module, *given)
+        if file_size is None:
+            return run_command_here(module, *given)
+        # Its children have the limit too, for as long as they live.
+        with CommandProcess(module, *given, file_size=file_size) as process:
+            _, said = process.communicate(300)
+        return process.wait(), said
 
     def whole(self, stage: str) -> Path:
         """The folder of an undisturbed run, with those that it needs."""
@@ -177,12 +181,7 @@ def test_a_full_disk(commands, disk, stage, share):
 def test_a_file_that_cannot_grow(commands, tmp_path, stage):
     whole = commands.whole(stage)
     largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, hard))
-    try:
-        status, said = commands.run(stage, output_in(tmp_path, stage))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    status, said = commands.run(stage, output_in(tmp_path, stage), largest // 2)
     assert_one_line(status, said, f"{tmp_path}.*(than the system allows|File too large)")
     assert commands.run(stage, output_in(tmp_path, stage))[0] == 0
     assert_equal(tmp_path, whole)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from datetime import date
 from typing import Any
 
 import yaml
 
+from pipelines.command.options import PATHS
 from pipelines.errors import UserError, nearest
 from pipelines.storage import files
 
@@ -48,14 +50,20 @@ def section_as_flags(config_class: type, path: str | None, stage: str, section: 
         if section != stage:
             raise UserError(f"--section {section}: of which file? add --config FILE")
         return []
-    names = [field.name for field in dataclasses.fields(config_class)]
+    metavars = {f.name: f.metadata.get("metavar") for f in dataclasses.fields(config_class)}
+    names = list(metavars)
     flags: list[str] = []
     for name, value in _read_section(path, section).items():
         if name not in names:
             raise UserError(
                 f"{path}: section {section}: unknown key {name!r}{nearest(str(name), names)}"
             )
-        flags += _as_flags(name, value, f"{path}: section {section}: {name}")
+        where = f"{path}: section {section}: {name}"
+        for item in value if isinstance(value, list) else [value]:
+            # YAML takes 0123 for 83, and no for false.
+            if metavars[name] in PATHS and isinstance(item, int | float | date):
+                raise UserError(f"{where}: {item} is no path; write it in quotes")
+        flags += _as_flags(name, value, where)
     return flags
 
 

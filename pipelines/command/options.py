@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 # The heading of what a command cannot do without, and of what most runs should set.
 CHOOSE = "what you must choose"
+# The metavars of options that name files and folders.
+PATHS = ("DIR", "FILE", "PATH")
 
 
 def option(

@@ -20,13 +20,12 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_ty
 
 from pipelines.beam_import import import_beam
 from pipelines.command.config_file import section_as_flags
-from pipelines.command.options import CHOOSE
+from pipelines.command.options import CHOOSE, PATHS
 from pipelines.errors import UserError, nearest
 
 Config = TypeVar("Config", bound=Any)
 
 _OTHERS = "more options"
-_PATHS = ("DIR", "FILE", "PATH")
 _METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{true,false}"}
 _BOOLEANS = {"true": True, "false": False}
 
@@ -96,7 +95,7 @@ def parse_command(
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     for field in dataclasses.fields(config_class):
         value = values[field.name]
-        if field.metadata.get("metavar") in _PATHS and isinstance(value, str):
+        if field.metadata.get("metavar") in PATHS and isinstance(value, str):
             # To the system, a path without a name is the working folder.
             if value == "" != field.default:
                 raise UserError(f"--{field.name}: is empty; give the name of a file or folder")

@@ -159,13 +159,17 @@ def test_variables_in_the_file_are_filled_in(tmp_path, monkeypatch):
     assert parse("--config", str(path))[0].input == ("/data/x", "y")
 
 
-def test_paths_of_the_file_may_begin_at_the_home_folder(tmp_path, monkeypatch):
+def test_paths_in_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     path = tmp_path / "c.yaml"
     path.write_text("vocab:\n  input: [x]\n  output: ~/y\n")
     assert parse_command(VocabConfig, "vocab", "x", ["--config", str(path)])[0].output == (
         "/home/somebody/y"
     )
+    for text, says in (("[x]\n  output: 0123", "output: 83"), ("[no]", "input: False")):
+        path.write_text(f"vocab:\n  input: {text}\n")
+        with pytest.raises(UserError, match=f"{says} is no path; write it in quotes"):
+            parse_command(VocabConfig, "vocab", "x", ["--config", str(path)])
     with pytest.raises(UserError, match="--output: is empty; give the name"):
         parse_command(VocabConfig, "vocab", "x", ["--input", "x", "--output", ""])
 
