@@ -38,7 +38,8 @@ def _masked_words_right(manifest: Manifest) -> str:
     metrics = manifest.facts["metrics"]
     if "validation_accuracy" not in metrics:
         return ""
-    return f", masked words right: {metrics['validation_accuracy']:.1%} (held out)"
+    right, masks = metrics["validation_accuracy"], metrics.get("validation_masks", 0)
+    return f", masked words right: {right:.1%} of {masks:,} held out"
 
 
 def _scores(manifest: Manifest) -> str:
@@ -76,7 +77,7 @@ _SENTENCES: dict[str, Callable[[Manifest, Mapping[str, Any]], str]] = {
     "export": lambda manifest, run: "preset for KerasHub and Transformers, reloaded and compared",
     "finetune": lambda manifest, run: (
         f"from {'random weights' if manifest.config['from_scratch'] else 'pretrained'}: "
-        f"{_scores(manifest)} (held out)"
+        f"{_scores(manifest)} of {manifest.counts['examples_validation']:,} held out"
     ),
 }
 

@@ -86,7 +86,7 @@ class InspectConfig:
             raise UserError(f"--rows {self.rows}: must not be negative")
 
 
-def inspect(config: InspectConfig, options: RunOptions) -> None:
+def inspect(config: InspectConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the command. Raises UserError for a file that is not as it was written."""
     config.check()
     if config.data is None:

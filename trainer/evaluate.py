@@ -21,6 +21,7 @@ from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS
 from pipelines.stage import StageRun
 from pipelines.storage import files
+from trainer.finetuning.certainty import describe_certainty
 from trainer.finetuning.encoded import describe_truncation, run_model
 from trainer.finetuning.examples import VALIDATION, read_examples
 from trainer.finetuning.scores import describe_classes, score, score_each_class
@@ -63,7 +64,7 @@ class EvaluateConfig:
     """Texts in a batch; the figures do not depend on it. Lower it if memory runs out."""
 
 
-def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | None:
+def evaluate(config: EvaluateConfig, options: RunOptions = RunOptions()) -> dict[str, Any] | None:
     """Runs the stage. Returns the figures, or None where there was nothing to do."""
     if config.batch_size < 1:
         raise UserError(f"--batch_size {config.batch_size}: must be at least 1")
@@ -100,6 +101,8 @@ def evaluate(config: EvaluateConfig, options: RunOptions) -> dict[str, Any] | No
         counts = {"texts": len(data), "texts_truncated": truncated}
         run.publish(counts, {"metrics": figures}, listed=[_METRICS])
     print(tabulate(list(figures.items()), floatfmt=".4f", tablefmt="plain"))
+    for sentence in describe_certainty(task.classes, data.labels, outputs):
+        _say(sentence)
     if task.classes:
         show(f"\n{describe_classes(report)}")
     return report

@@ -60,7 +60,7 @@ class ExplainConfig:
     """Also write everything as a page (.html), in colours; default: text on the terminal only."""
 
 
-def explain(config: ExplainConfig, options: RunOptions) -> ExplainedStep:
+def explain(config: ExplainConfig, options: RunOptions = RunOptions()) -> ExplainedStep:
     """Runs the command. Raises UserError for what the user can fix."""
     plan = plan_again(config.run)
     if not 1 <= config.step <= plan.steps:

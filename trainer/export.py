@@ -88,7 +88,7 @@ class ExportConfig:
     """Also write a folder that transformers' from_pretrained reads."""
 
 
-def export(config: ExportConfig, options: RunOptions) -> None:
+def export(config: ExportConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the stage. Raises UserError for what the user can fix."""
     manifest = read_manifest(config.run, ("pretrain", "finetune"), flag="run")
     if manifest.stage == "finetune" and files.is_remote(config.run):

@@ -21,6 +21,7 @@ from pipelines.command.options import deciding_fields
 from pipelines.command.run import RunOptions, say
 from pipelines.stage import StageRun
 from pipelines.storage import files
+from trainer.finetuning.certainty import describe_certainty
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import describe_truncation
 from trainer.finetuning.output import (
@@ -54,7 +55,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 _say = partial(say, "finetune")
 
 
-def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | None:
+def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict[str, Any] | None:
     """Runs the stage. Returns the final validation figures, or None where nothing was to do."""
     started = time.time()
     config.check()
@@ -117,6 +118,8 @@ def finetune(config: FinetuneConfig, options: RunOptions) -> dict[str, Any] | No
             f"published: the run with the best {config.chosen_metric}; being chosen by these very "
             "validation examples, its figures flatter it: quote the mean, or evaluate on other data"
         )
+    for sentence in describe_certainty(validation.classes, validation.labels, best.outputs):
+        _say(sentence)
     each_class = score_each_class(validation.classes, validation.labels, best.outputs)
     report = {**best.figures, **each_class}
     for name, content in ((METRICS, report), (RUNS, describe_runs(config, results, best))):

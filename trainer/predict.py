@@ -57,7 +57,7 @@ class PredictConfig:
     """Texts in a batch; lower it if memory runs out."""
 
 
-def predict(config: PredictConfig, options: RunOptions) -> list[dict[str, Any]]:
+def predict(config: PredictConfig, options: RunOptions = RunOptions()) -> list[dict[str, Any]]:
     """Runs the stage. Returns one prediction for each text, in their order."""
     if bool(config.data) == bool(config.texts):
         raise UserError("give either --data or --texts")

@@ -24,6 +24,7 @@ from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import describe_devices, join_cluster
 from trainer.pretraining.config import PretrainConfig
+from trainer.pretraining.intervals import log_interval, validation_interval
 from trainer.pretraining.logs.meter import DivergedError, Meter
 from trainer.pretraining.logs.metrics import MetricsLog
 from trainer.pretraining.logs.progress import Progress
@@ -32,11 +33,11 @@ from trainer.pretraining.publish import publish_run
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 from trainer.pretraining.step_groups import group_batches
 from trainer.pretraining.stop_signals import StopSignals
-from trainer.pretraining.validation import evaluate
+from trainer.pretraining.validation import count_batches, describe_validation, evaluate
 from trainer.run_folder import FILES, check_same_run, claim_folder, holds_run
 
 
-def pretrain(config: PretrainConfig, options: RunOptions) -> None:
+def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the stage. Raises UserError for what the user can fix."""
     started = time.time()
     check_config(config)
@@ -58,6 +59,8 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         f"{config.batch_size} ({steps * config.batch_size / rows:.2f} epochs), vocabulary of "
         f"{plan.datasets[0].vocabulary.size:,}"
     )
+    if advice := describe_validation(maker, config.mask_selection_rate):
+        tell(advice)
     if options.dry_run:
         tell(f"would write {files.join(config.output, MANIFEST)}")
         return
@@ -136,7 +139,10 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
     compiled = set()
     try:
         meter.restart()
-        due_every = (config.log_every, config.eval_every, config.checkpoint_every)
+        log_every = config.log_every or log_interval(steps)
+        count = count_batches(maker, config.eval_steps)
+        eval_every = config.eval_every or validation_interval(steps, count)
+        due_every = (log_every, eval_every, config.checkpoint_every)
         for group in group_batches(batches, config.steps_per_execution, steps, due_every):
             each = train_step.run_group(group[0].step, [batch.arrays for batch in group])
             for batch, values in zip(group, each, strict=True):
@@ -145,8 +151,8 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
             stopping = cluster.any_asks(stop.asked, done // config.steps_per_execution)
             if progress:
                 progress.step(done)
-            evaluates = done == steps or _is_due(done, config.eval_every)
-            logs = evaluates or _is_due(done, config.log_every)
+            evaluates = done == steps or done % eval_every == 0
+            logs = evaluates or done % log_every == 0
             if len(group) not in compiled and not logs:
                 meter.settle()
                 meter.restart()  # compiling is not training
@@ -171,7 +177,7 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
                 if waiting := check.unfinished():
                     tell(f"waiting for the checksums of {waiting:,} shards")
                 check.wait()
-            if done == steps or stopping or _is_due(done, config.checkpoint_every):
+            if done == steps or stopping or done % config.checkpoint_every == 0:
                 meter.settle()
                 save()
             if stopping:
@@ -209,10 +215,6 @@ def pretrain(config: PretrainConfig, options: RunOptions) -> None:
         publish_run(plan, maker, model, seconds(), device)
     cluster.wait_for_all("published")
     tell(f"finished in {seconds():,.2f} s: {config.output}")
-
-
-def _is_due(done: int, every: int | None) -> bool:
-    return every is not None and done % every == 0
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class ReportConfig:
     page of an earlier state."""
 
 
-def report(config: ReportConfig, options: RunOptions) -> None:
+def report(config: ReportConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the command. Raises UserError for what the user can fix."""
     plan = plan_again(config.run)
     checkpoints = Checkpoints(config.run)

@@ -102,7 +102,7 @@ class MaskShard(beam.DoFn):
         }, counts
 
 
-def mask(config: MaskStageConfig, options: RunOptions) -> None:
+def mask(config: MaskStageConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     config.check()
     rows = read_manifest(config.input, ("tokenize",))

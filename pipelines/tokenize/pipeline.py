@@ -56,7 +56,7 @@ _MOST_LABELS = 1000
 _SPECIAL_IDS = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
 
 
-def tokenize(config: TokenizeConfig, options: RunOptions) -> None:
+def tokenize(config: TokenizeConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     config.check()
     source = load_vocabulary(config.vocab, config.lowercase, config.strip_accents)

@@ -26,13 +26,14 @@ from pipelines.stage import Plan, StageRun, run_stage
 from pipelines.storage import files
 from pipelines.storage.real_paths import real_path, refuse_overlap
 from pipelines.text.preset_vocabulary import load_preset_vocabulary
-from pipelines.text.unknown_words import MUCH_UNKNOWN, count_words, list_words
+from pipelines.text.unknown_words import count_words, list_words
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.count_words import CountWords, gather_counts
 from pipelines.vocab.lost_accents import describe_lost_accents
 from pipelines.vocab.publish import learn_and_publish, publish_preset
+from pipelines.vocab.shortcomings import describe_shortcomings
 from pipelines.vocab.word_counter import WordCounter
 from pipelines.vocab.word_counts import (
     WordCounts,
@@ -45,7 +46,7 @@ from pipelines.vocab.word_counts import (
 _LEARNING_SECONDS = 2e-5
 
 
-def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
+def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the stage. Raises UserError for what the user can put right."""
     config.check()
     chosen = config.strip_accents is not None
@@ -104,7 +105,8 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions) -> None:
         ratios=_show,
     )
     if manifest is not None:
-        _advise_on_unknown(manifest, config)
+        for advice in describe_shortcomings(manifest.facts, config):
+            say("vocab", advice)
 
 
 def _count_and_learn(
@@ -181,23 +183,6 @@ def _advise_on_accents(inputs: list[files.FileInfo], config: VocabConfig) -> Non
     )
     if advice := describe_lost_accents(words):
         say("vocab", advice)
-
-
-def _advise_on_unknown(manifest: Manifest, config: VocabConfig) -> None:
-    """Says how to have fewer unknown words, where there are many."""
-    facts = manifest.facts
-    unknown, dropped = facts.get("unknown", {}), facts.get("alphabet_dropped", 0)
-    if unknown.get("rate", 0.0) < MUCH_UNKNOWN or not dropped:
-        return
-    if config.max_unique_chars is None:
-        fix = f"raise --vocab_size (now {config.vocab_size:,})"
-    else:
-        fix = f"leave --max_unique_chars {config.max_unique_chars} out, or raise it"
-    say(
-        "vocab",
-        f"{unknown['rate']:.2%} of all words are [UNK], because the alphabet of {facts['alphabet']:,} "
-        f"lacks {dropped:,} characters; {fix} to keep them",
-    )
 
 
 def _show(manifest: Manifest) -> dict[str, Any]:

@@ -192,8 +192,11 @@ def test_evaluate_gives_the_figures_of_fine_tuning(
         k: v for k, v in expected.items() if k != "loss"
     }
     assert report["loss"] == pytest.approx(expected["loss"], rel=1e-5)
-    shown = capsys.readouterr().out
+    said = capsys.readouterr()
+    shown = said.out
     assert "accuracy" in shown
+    assert f"evaluate: accuracy {report['accuracy']:.1%} ± " in said.err
+    assert "always saying '" in said.err
     for name, row in zip(report["classes"], report["confusion"], strict=True):
         cells = [name, *map(str, row), f"{report['f1'][name]:.4f}"]
         assert cells in [line.split() for line in shown.split("\n")]

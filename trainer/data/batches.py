@@ -52,6 +52,13 @@ class Batch:
     row_id: NDArray[np.uint64]
     tokens: int
 
+    def take(self, rows: NDArray[np.int64]) -> Batch:
+        """The batch of the rows with these indices alone."""
+        arrays = {name: values[rows] for name, values in self.arrays.items()}
+        tokens = int(np.count_nonzero(arrays["padding_mask"]))
+        given = (self.epoch[rows], self.source[rows], self.row[rows], self.row_id[rows])
+        return Batch(self.step, arrays, *given, tokens)
+
 
 @dataclass(frozen=True)
 class RowOrigin:
@@ -135,8 +142,14 @@ class BatchMaker:
         return batch
 
     def sample_batch(self) -> Batch:
-        """Rows to show or try a model on: of validation where the data has any, else of training."""
-        return self.validation_batch(0) if self.validation_steps else self.train_batch(0)
+        """Rows to show or try a model on: of validation where the data has any, else of training.
+
+        Each is there once, however small the data is, and those without masks are left out.
+        """
+        batch = self.validation_batch(0) if self.validation_steps else self.train_batch(0)
+        first = np.sort(np.unique(batch.row_id, return_index=True)[1])
+        masked = first[batch.arrays["mask_weights"][first].any(axis=1)]
+        return batch.take(masked if len(masked) else first)
 
     def find_origins(self, batch: Batch) -> list[RowOrigin]:
         """Where each row of a training batch comes from."""

@@ -39,6 +39,12 @@ def prepare_reading(config: FinetuneConfig, sources: list[Source]) -> tuple[Any,
                 f"--text_pair_field {config.text_pair_field}: {source.folder} was made with "
                 f"{fields.text_pair_field or 'none'}; leave the flag out or tokenize again"
             )
+    if length > preprocessor.sequence_length:
+        say(
+            "finetune",
+            f"--seq_length {length}: {config.preset} was made for {preprocessor.sequence_length} "
+            "tokens; its later positions were perhaps never trained",
+        )
     preprocessor.sequence_length = length
     return preprocessor, fields
 

@@ -67,7 +67,8 @@ class PretrainConfig(MaskConfig):
     stay float32."""
 
     eval_every: int | None = _indirect(None, CHOOSE)
-    """Steps between validations; default: only one, at the end."""
+    """Steps between validations; default: a twentieth of all, or as many as keep them below a tenth of
+    the time; twice at least."""
 
     seed: int = option(0, group=CHOOSE)
     """Decides initial weights, order, masks and dropout. Try several to see how much is chance."""
@@ -172,8 +173,8 @@ class PretrainConfig(MaskConfig):
     """Peak of one device in 1e12 operations a second, for MFU; default: known for common TPUs and
     GPUs."""
 
-    log_every: int = _indirect(100, _LOGS)
-    """Steps between lines in metrics.jsonl."""
+    log_every: int | None = _indirect(None, _LOGS)
+    """Steps between lines in metrics.jsonl; default: a hundredth of all, at most 100."""
 
     eval_steps: int = _indirect(100, _LOGS)
     """Largest number of batches in each validation; 0: all validation rows."""

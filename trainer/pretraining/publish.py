@@ -28,6 +28,8 @@ _METRICS = (
     "mean_accuracy",
     "validation_loss",
     "validation_accuracy",
+    "validation_commonest",
+    "validation_masks",
     "validation_bits_per_byte",
     "next_sentence_accuracy",
     "validation_next_sentence_accuracy",

@@ -9,18 +9,53 @@ from typing import Any
 import numpy as np
 
 from trainer.data.batches import BatchMaker
-from trainer.data.dataset import Dataset
+from trainer.data.dataset import VALIDATION, Dataset
 from trainer.data.prefetch import Prefetcher
+
+# The accuracy of fewer is known to some percent only.
+_FEW_MASKS = 1000
+
+
+def count_batches(maker: BatchMaker, most: int) -> int:
+    """How many batches a validation has, of at most ``most`` (0: no limit)."""
+    return min(maker.validation_steps, most or maker.validation_steps)
+
+
+def describe_validation(maker: BatchMaker, mask_rate: float) -> str:
+    """What is to be said of validation rows that are too few; empty where they are not."""
+    rows = sum(dataset.rows(VALIDATION) for dataset in maker.datasets)
+    masks = int(rows * maker.datasets[0].seq_length * mask_rate)
+    if masks >= _FEW_MASKS:
+        return ""
+    found = (
+        f"only {rows:,} validation rows, about {masks:,} masks" if rows else "no validation rows"
+    )
+    return (
+        f"{found}: too few to tell what was learned from what was memorised; give pipelines.tokenize a "
+        "--validation_fraction, such as 0.01, or a larger one"
+    )
 
 
 def evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
-    """Loss and accuracy over at most ``most`` validation batches (0: all); {} without any."""
-    count = min(maker.validation_steps, most or maker.validation_steps)
+    """Loss and accuracy over at most ``most`` validation batches (0: all); {} without any.
+
+    Beside them stand the number of masked tokens that they are of, and the accuracy of always saying
+    the commonest of these (of this process' part).
+    """
+    count = count_batches(maker, most)
     if not count:
         return {}
     batches = Prefetcher(maker.validation_batch, 0, count)
-    sums = sum(train_step.evaluate(batch.arrays).astype(np.float64) for batch in batches)
-    figures = {}
+    sums: Any = 0.0
+    targets = np.zeros(maker.datasets[0].vocabulary.size, np.int64)
+    for batch in batches:
+        sums = sums + train_step.evaluate(batch.arrays).astype(np.float64)
+        masks = batch.arrays["mask_weights"] > 0
+        targets += np.bincount(batch.arrays["mask_ids"][masks], minlength=len(targets))
+    figures = {
+        "validation_masks": int(np.reshape(sums, (-1, 3))[0, 2]),
+        "validation_commonest": float(targets.max() / max(1, targets.sum())),
+    }
     # Three sums of the masked LM, and maybe three of next sentence: loss, correct ones, weight.
     for name, (loss, correct, weight) in zip(
         ("validation", "validation_next_sentence"), np.reshape(sums, (-1, 3)).tolist(), strict=False

@@ -111,6 +111,16 @@ def test_a_row_of_one_stream_is_one_document(make_rows):
     assert (documents[~is_full] == 2).any()
 
 
+@pytest.mark.parametrize(("data", "count"), [((50, 2), 2), ((50, 9), 8), ((5, 0), 5), ((50, 0), 8)])
+def test_a_sample_holds_no_row_twice_and_none_without_masks(make_rows, data, count):
+    train, validation = data
+    batch = make_maker(make_rows(train=train, validation=validation)).sample_batch()
+    assert len(batch.row) == len(set(batch.row_id.tolist())) == count
+    assert all(len(values) == count for values in batch.arrays.values())
+    assert batch.arrays["mask_weights"].any(axis=1).all()
+    assert batch.tokens == batch.arrays["padding_mask"].sum()
+
+
 def test_validation_is_every_row_once_with_fixed_masks(make_rows):
     folder = make_rows()
     maker = make_maker(folder, batch_size=4)

@@ -43,7 +43,8 @@ class Progress:
         if "validation_loss" in line:
             parts.append(
                 f"validation loss {line['validation_loss']:.4f}, "
-                f"accuracy {line['validation_accuracy']:.2%}"
+                f"accuracy {line['validation_accuracy']:.2%} of {line['validation_masks']:,} masks "
+                f"(the commonest token alone: {line['validation_commonest']:.2%})"
             )
         done = line["step"]
         if self._bar is None:
