@@ -12,9 +12,16 @@ import sys
 
 
 def start_child(module: str) -> subprocess.Popen[bytes]:
-    """Runs ``python -m module`` with pipes to and from it, and this process's import path."""
+    """Runs ``python -m module`` with pipes to and from it, and this process's import path.
+
+    Not by ``-m``, which would find a package of the same name in the working folder first.
+    """
+    program = (
+        "import runpy, sys; sys.path[:] = filter(None, sys.path); "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},

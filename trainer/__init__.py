@@ -3,7 +3,17 @@
 ``import trainer as keras_nlp`` runs the code of KerasNLP's guides.
 """
 
-from trainer.lazy_exports import lazy_exports
+from pathlib import Path
+
+import pipelines as neighbour
+
+if Path(neighbour.__path__[0]).resolve().parent != Path(__file__).resolve().parent.parent:
+    raise ImportError(
+        f"{neighbour.__path__[0]} hides the package of the same name that belongs to {__path__[0]}: "
+        "start from another folder, or use the command bertmill"
+    )
+
+from pipelines.lazy_exports import lazy_exports
 
 __getattr__, __dir__ = lazy_exports(
     __name__, {name: f"trainer.{name}" for name in ("layers", "models", "tokenizers")}

@@ -1,6 +1,6 @@
 """Tokenizers with KerasNLP's names and signatures."""
 
-from trainer.lazy_exports import lazy_exports
+from pipelines.lazy_exports import lazy_exports
 
 __getattr__, __dir__ = lazy_exports(
     __name__,

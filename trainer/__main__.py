@@ -1,0 +1,6 @@
+"""``python -m trainer``: the same as ``bertmill``."""
+
+from pipelines.command.bertmill import main
+
+if __name__ == "__main__":
+    main()
