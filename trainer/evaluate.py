@@ -10,12 +10,13 @@ import json
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from tabulate import tabulate
 
 from pipelines.command.options import CHOOSE, option
 from pipelines.command.run import RunOptions, say, show
+from pipelines.documents.bad_record import BadRecords
 from pipelines.documents.labelled import Fields, describe_empty
 from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS
@@ -59,6 +60,9 @@ class EvaluateConfig:
     """Field of the second text; empty: as in fine-tuning."""
     label_field: str = option("", group=_FIELDS, metavar="NAME")
     """Field of the label; empty: as in fine-tuning."""
+    on_bad_record: Literal["fail", "drop"] = option("fail", group=_FIELDS, decides="unless default")
+    """A record that cannot be used (no label, no text field, invalid JSON or UTF-8): stop with its file
+    and line, or drop and count it."""
 
     batch_size: int = option(64, group="speed", decides=False)
     """Texts in a batch; the figures do not depend on it. Lower it if memory runs out."""
@@ -85,9 +89,18 @@ def evaluate(config: EvaluateConfig, options: RunOptions = RunOptions()) -> dict
         config.label_field or task.label_field,
     )
     check_dataset(source, preprocessor, None)
+    bad = BadRecords(drop=config.on_bad_record == "drop")
     data = read_examples(
-        source, fields, preprocessor, task.classes, split=VALIDATION, trained_on="fine-tuning"
+        source,
+        fields,
+        preprocessor,
+        task.classes,
+        split=VALIDATION,
+        bad=bad,
+        trained_on="fine-tuning",
     )
+    if bad.counts:
+        _say(f"dropped records that cannot be used: {bad.describe()}")
     empty = describe_empty(data.texts) if data.texts else ""
     _say(f"{len(data):,} texts{describe_truncation(data.encoded)}{empty}")
     outputs = run_model(model, data.encoded, config.batch_size)
@@ -98,7 +111,8 @@ def evaluate(config: EvaluateConfig, options: RunOptions = RunOptions()) -> dict
     if config.output:
         path = files.join(config.output, _METRICS)
         files.publish_bytes(path, (json.dumps(report, indent=1) + "\n").encode())
-        counts = {"texts": len(data), "texts_truncated": truncated}
+        dropped = {f"texts_dropped_{reason}": count for reason, count in bad.counts.items()}
+        counts = {"texts": len(data), "texts_truncated": truncated, **dropped}
         run.publish(counts, {"metrics": figures}, listed=[_METRICS])
     print(tabulate(list(figures.items()), floatfmt=".4f", tablefmt="plain"))
     for sentence in describe_certainty(task.classes, data.labels, outputs):

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from pipelines.command.options import deciding_fields
 from pipelines.command.run import RunOptions, say
+from pipelines.documents.bad_record import BadRecords
 from pipelines.stage import StageRun
 from pipelines.storage import files
 from trainer.finetuning.certainty import describe_certainty
@@ -65,9 +66,12 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     if config.validation:
         sources.append(find_source(config.validation, "validation"))
     preprocessor, fields = prepare_reading(config, sources)
-    train, validation = read_data(config, sources, fields, preprocessor)
+    bad = BadRecords(drop=config.on_bad_record == "drop")
+    train, validation = read_data(config, sources, fields, preprocessor, bad)
     config = dataclasses.replace(config, seq_length=preprocessor.sequence_length)
     _say(describe_data(train, validation))
+    if bad.counts:
+        _say(f"dropped records that cannot be used: {bad.describe()}")
     if options.dry_run:
         _say(f"would write {files.join(config.output, PRESET_FOLDER)}")
         return None
@@ -135,10 +139,11 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     publish_preset(output, classifier, preprocessor, task)
     finished.remove()
     counts = {
-        "examples_read": len(train) + len(validation) + train.dropped,
+        "examples_read": len(train) + len(validation) + train.dropped + bad.counts.total(),
         "examples_train": len(train),
         "examples_validation": len(validation),
         "examples_dropped_empty": train.dropped,
+        **{f"examples_dropped_{reason}": count for reason, count in bad.counts.items()},
         "examples_train_truncated": train.encoded.truncated,
         "examples_validation_truncated": validation.encoded.truncated,
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.errors import nearest
+from pipelines.errors import UserError, nearest
 
 Location = Callable[[], str]
 """Gives ``file:line``, which may take reading the file up to there."""
@@ -18,6 +19,26 @@ class BadRecord:
 
     reason: str
     message: str
+
+
+@dataclass
+class BadRecords:
+    """What becomes of bad records under ``--on_bad_record``: the first ends the command, or all are
+    dropped and counted by their reason."""
+
+    drop: bool
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, bad: BadRecord) -> None:
+        """Counts one. Raises UserError where they are not to be dropped."""
+        if not self.drop:
+            raise UserError(f"{bad.message}, or drop such records with --on_bad_record drop")
+        self.counts[bad.reason] += 1
+
+    def describe(self) -> str:
+        """How many were dropped, by reason."""
+        counted = [f"{reason} {count:,}" for reason, count in sorted(self.counts.items())]
+        return ", ".join(counted)
 
 
 def decode(text: bytes, location: Location) -> str | BadRecord:

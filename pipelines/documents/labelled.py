@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pipelines.documents.bad_record import BadRecord, Location, decode
+from pipelines.documents.bad_record import BadRecord, BadRecords, Location, decode
 from pipelines.documents.blocks import content_id
 from pipelines.documents.fields import (
     FORMATS,
@@ -63,20 +63,27 @@ def describe_empty(examples: Sequence[LabelledText]) -> str:
     return f"; {empty:,} without any text" if empty else ""
 
 
-def read_labelled(patterns: Sequence[str], fields: Fields, flag: str) -> list[LabelledText]:
+def read_labelled(
+    patterns: Sequence[str], fields: Fields, flag: str, bad: BadRecords | None = None
+) -> list[LabelledText]:
     """Reads all files that match, in the order of their names.
 
-    ``flag`` is the option that named the files. Raises UserError, with file and line, for whatever
-    cannot be read.
+    ``flag`` is the option that named the files; ``bad`` gets the records that cannot be used. Without it
+    the first of them raises UserError, with file and line, as whatever else cannot be read.
     """
     infos = files.match(patterns, flag)
-    examples = [example for info in infos for example in read_file(info.path, fields, flag)]
+    examples = [example for info in infos for example in read_file(info.path, fields, flag, bad)]
     if not examples:
-        raise UserError(f"--{flag}: no examples in {', '.join(patterns)}; name other files")
+        dropped = f" (dropped: {bad.describe()})" if bad and bad.counts else ""
+        raise UserError(
+            f"--{flag}: no examples in {', '.join(patterns)}{dropped}; name other files"
+        )
     return examples
 
 
-def read_file(path: str, fields: Fields, flag: str) -> Iterator[LabelledText]:
+def read_file(
+    path: str, fields: Fields, flag: str, bad: BadRecords | None = None
+) -> Iterator[LabelledText]:
     """Reads one file; it may hold no example. Otherwise as ``read_labelled``."""
     kind = FORMATS.get(split_extension(path)[0])
     if kind is None:
@@ -87,13 +94,30 @@ def read_file(path: str, fields: Fields, flag: str) -> Iterator[LabelledText]:
     wanted = {option: name for option, name in asdict(fields).items() if name}
     with named_errors(path):
         for location, record in read_fields(FileRange(path), kind, wanted, exact_integers=True):
-            text = _require(text_of(record, fields.text_field, "text_field", location)).decode()
-            pair = label = None
-            if name := fields.text_pair_field:
-                pair = _require(text_of(record, name, "text_pair_field", location)).decode()
-            if fields.label_field:
-                label = _label_of(record, fields.label_field, location)
-            yield LabelledText(text, pair, label, location())
+            example = _example_of(record, fields, location)
+            if isinstance(example, LabelledText):
+                yield example
+            elif bad is None:
+                raise UserError(example.message)
+            else:
+                bad.add(example)
+
+
+def _example_of(
+    record: Record | BadRecord, fields: Fields, location: Location
+) -> LabelledText | BadRecord:
+    text = text_of(record, fields.text_field, "text_field", location)
+    pair: bytes | BadRecord | None = None
+    if name := fields.text_pair_field:
+        pair = text_of(record, name, "text_pair_field", location)
+    label = _label_of(record, fields.label_field, location) if fields.label_field else None
+    for value in (text, pair, label):
+        if isinstance(value, BadRecord):
+            return value
+    assert isinstance(text, bytes)
+    return LabelledText(
+        text.decode(), pair.decode() if isinstance(pair, bytes) else None, label, location()
+    )
 
 
 def as_class_name(label: Any) -> str:
@@ -109,21 +133,16 @@ def _label_of(record: Record | BadRecord, name: str, location: Location) -> Any:
     label = field_of(record, name, "label_field", location)
     if isinstance(label, bytes):  # as Parquet may hold text
         label = decode(label, location)
-    label = _require(label)
+    if isinstance(label, BadRecord):
+        return label
     if isinstance(label, str):
         label = encode_text(label).decode()
     no_label = label is None or isinstance(label, list | dict)
     no_label = no_label or (isinstance(label, float) and math.isnan(label))
     if no_label or as_class_name(label) == "":
-        raise UserError(
+        return BadRecord(
+            "no_label",
             f"{location()}: field {name!r} holds no label but {show_value(label)}; "
-            "correct the line or leave it out"
+            "correct the line or leave it out",
         )
     return label
-
-
-def _require(value: Any) -> Any:
-    """The value; raises UserError for a BadRecord."""
-    if isinstance(value, BadRecord):
-        raise UserError(value.message)
-    return value

@@ -34,6 +34,9 @@ GOOD, BAD = ["fine", "lovely", "bright", "warm"], ["poor", "dull", "cold", "weak
 OTHER = ["the", "a", "film", "was", "and", "song", "book", "very", "it", "in"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
+# Why a record cannot be used.
+_REASONS = ("missing_field", "no_label", "invalid_json")
+
 
 def words_of(key: int, count: int, words: list[str]) -> list[str]:
     draws = below(fold(purpose_key(key, "test"), np.arange(count)), len(words))
@@ -272,9 +275,11 @@ def test_pairs_regression_and_a_validation_part(config: FinetuneConfig, folder: 
     rows = [review(key) for key in range(600)]
     data = [{"a": row["text"], "b": "the film", "score": row["number"]} for row in rows]
     data += [{"a": "", "b": " ", "score": 0}] * 3 + data[:40]
+    bad: list[Any] = [{"a": "x", "b": "y"}, {"a": "x", "b": "y", "score": None}, ["no object"]]
     settings = replace(
         config,
-        train=(write_jsonl(folder / "pairs.jsonl", data),),
+        train=(write_jsonl(folder / "pairs.jsonl", bad + data),),
+        on_bad_record="drop",
         validation=(),
         validation_fraction=0.2,
         task="regression",
@@ -290,6 +295,9 @@ def test_pairs_regression_and_a_validation_part(config: FinetuneConfig, folder: 
     assert report["pearson"] > 0.8
     counts = json.loads((folder / "regression" / "manifest.json").read_text())["counts"]
     assert counts["examples_dropped_empty"] == 3
+    dropped = [counts[f"examples_dropped_{name}"] for name in _REASONS]
+    assert dropped == [1, 1, 1]
+    assert counts["examples_read"] == len(data) + len(bad)
     assert counts["examples_train"] + counts["examples_validation"] == 640
     part = folder / "regression" / "validation.jsonl"
     kept = Counter(json.loads(line)["a"] for line in part.read_text().split("\n")[:-1])
@@ -297,8 +305,17 @@ def test_pairs_regression_and_a_validation_part(config: FinetuneConfig, folder: 
     # Equal texts are on one side: all copies of what is here are here.
     everywhere = Counter(row["a"] for row in data)
     assert all(everywhere[text] == number for text, number in kept.items())
-    again = evaluate(EvaluateConfig(str(folder / "regression"), (str(part),)), RunOptions())
+    judging = EvaluateConfig(
+        str(folder / "regression"),
+        (str(part), write_jsonl(folder / "bad.jsonl", bad)),
+        str(folder / "judged"),
+        on_bad_record="drop",
+    )
+    again = evaluate(judging, RunOptions())
     assert again is not None
+    assert again["examples"] == counts["examples_validation"]
+    counts = json.loads((folder / "judged" / "manifest.json").read_text())["counts"]
+    assert [counts[f"texts_dropped_{name}"] for name in _REASONS] == [1, 1, 1]
     assert again["pearson"] == pytest.approx(report["pearson"], abs=1e-5)
     found = predict(
         PredictConfig(settings.output, texts=("a lovely film", "the film")), RunOptions()
@@ -393,6 +410,11 @@ def test_overwriting_destroys_nothing_before_the_new_run_is_possible(
         ([("a", "x"), ("b", "x")], [], "all 2 examples have the label 'x'; two classes"),
         ([("a", "x"), ("b", "y")], [("c", "z")], r"validation\.jsonl:1: label 'z' was never seen"),
         ([("", "x"), (" ", "y")], [], "--train: all texts are empty"),
+        (
+            [("a", "x"), ("b", "")],
+            [],
+            r"train\.jsonl:2: .* no label .* drop .* --on_bad_record drop",
+        ),
     ],
 )
 def test_bad_data(

@@ -48,6 +48,9 @@ class FinetuneConfig:
     """Field of a second text, for tasks on pairs."""
     label_field: str = option("label", group=_DATA, metavar="NAME")
     """Field of the label."""
+    on_bad_record: Literal["fail", "drop"] = option("fail", group=_DATA, decides="unless default")
+    """A record that cannot be used (no label, no text field, invalid JSON or UTF-8): stop with its file
+    and line, or drop and count it."""
     validation: tuple[str, ...] = option((), group=_DATA, decides=False, metavar="PATH")
     """Validation examples, named likewise; without them the validation part of --train, if it is such
     an output with one, else --validation_fraction of the training examples."""

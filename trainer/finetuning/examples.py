@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.documents.bad_record import BadRecords
 from pipelines.documents.labelled import Fields, LabelledText, as_class_name, read_labelled
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key, uniform
@@ -65,18 +66,20 @@ def read_examples(
     *,
     split: str = TRAIN,
     drop_empty: bool = False,
+    bad: BadRecords | None = None,
     trained_on: str = "--train",
 ) -> Examples:
     """Reads labelled texts, or a dataset, in the order of their content.
 
     ``preprocessor`` encodes texts; a dataset has passed ``check_dataset`` with it. ``classes`` of the
     labels: empty for numbers; None: those that occur. ``split`` is what to take of a dataset that has
-    both. ``trained_on`` says where the classes come from. Raises UserError for the first label, in the
-    order of the files, that is not a class or no number.
+    both; ``bad`` gets the records of files that cannot be used. ``trained_on`` says where the classes
+    come from. Raises UserError for the first label, in the order of the files, that is not a class or
+    no number.
     """
     texts, dropped = None, 0
     if source.dataset is None:
-        texts, dropped = _read_texts(source, fields, drop_empty)
+        texts, dropped = _read_texts(source, fields, drop_empty, bad)
         encoded = encode_texts(preprocessor, texts)
         ids = np.array([example.example_id() for example in texts], np.uint64)
         read = [example.label for example in texts]
@@ -90,9 +93,11 @@ def read_examples(
     return examples.select(np.lexsort((np.array(names), ids)))
 
 
-def _read_texts(source: Source, fields: Fields, drop_empty: bool) -> tuple[list[LabelledText], int]:
+def _read_texts(
+    source: Source, fields: Fields, drop_empty: bool, bad: BadRecords | None
+) -> tuple[list[LabelledText], int]:
     """Labelled texts, and how many were dropped because they are empty."""
-    read = read_labelled(source.names, fields, source.flag)
+    read = read_labelled(source.names, fields, source.flag, bad)
     kept = [example for example in read if not (drop_empty and example.is_empty())]
     if not kept:
         raise UserError(f"--{source.flag}: all texts are empty; check --text_field and the files")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.command.run import say
+from pipelines.documents.bad_record import BadRecords
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 from trainer.finetuning.config import FinetuneConfig
@@ -50,11 +51,16 @@ def prepare_reading(config: FinetuneConfig, sources: list[Source]) -> tuple[Any,
 
 
 def read_data(
-    config: FinetuneConfig, sources: list[Source], fields: Fields, preprocessor: Any
+    config: FinetuneConfig,
+    sources: list[Source],
+    fields: Fields,
+    preprocessor: Any,
+    bad: BadRecords,
 ) -> tuple[Examples, Examples]:
-    """The training and the validation examples. Raises UserError for labels of a single class."""
+    """The training and the validation examples; ``bad`` gets the records that cannot be used. Raises
+    UserError for labels of a single class."""
     classes = () if config.task == "regression" else None
-    train = read_examples(sources[0], fields, preprocessor, classes, drop_empty=True)
+    train = read_examples(sources[0], fields, preprocessor, classes, drop_empty=True, bad=bad)
     if len(train.classes) == 1:
         raise UserError(
             f"--train: all {len(train):,} examples have the label {train.classes[0]!r}; two classes "
@@ -65,7 +71,7 @@ def read_data(
     dataset = sources[-1].dataset
     if config.validation or (dataset is not None and dataset.rows(VALIDATION)):
         return train, read_examples(
-            sources[-1], fields, preprocessor, train.classes, split=VALIDATION
+            sources[-1], fields, preprocessor, train.classes, split=VALIDATION, bad=bad
         )
     return split_off(train, config.validation_fraction, config.seed)
 

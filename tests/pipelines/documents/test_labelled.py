@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.documents.bad_record import BadRecords
 from pipelines.documents.labelled import Fields, LabelledText, as_class_name, read_labelled
 from pipelines.errors import UserError
 from trainer.finetuning.labels import class_names, encode_labels
@@ -70,6 +71,35 @@ def test_every_format_gives_the_same(tmp_path: Path, name: str, ending: str) -> 
         name, [":1", ":2", ":3"] if name.startswith("jsonl") else [":2", ":3", ":4"]
     )
     assert [row.location for row in data] == [f"{path}{line}" for line in lines]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_bad_records_are_dropped_and_counted(tmp_path: Path, ending: str) -> None:
+    rows = [("a", "x"), ("b", ""), ("c", "y"), ("d", " ")]
+    path = tmp_path / f"data.{ending}"
+    if ending == "parquet":
+        pq.write_table(
+            pa.table({"text": [t for t, _ in rows], "label": [y for _, y in rows]}), path
+        )
+    elif ending == "csv":
+        path.write_text("text,label\n" + "".join(f"{t},{y}\n" for t, y in rows))
+    else:
+        write_jsonl(path, [*({"text": t, "label": y} for t, y in rows), {"label": "x"}, 7])
+    bad = BadRecords(drop=True)
+    data = read_labelled([str(path)], Fields("text", label_field="label"), "train", bad)
+    assert [(row.text, row.label) for row in data] == [("a", "x"), ("c", "y")]
+    more = {"missing_field": 1, "invalid_json": 1} if ending == "jsonl" else {}
+    assert bad.counts == {"no_label": 2, **more}
+    with pytest.raises(UserError, match=r"holds no label.*, or drop such records with --on_bad"):
+        read_labelled(
+            [str(path)], Fields("text", label_field="label"), "train", BadRecords(drop=False)
+        )
+
+
+def test_nothing_left_says_what_was_dropped(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", "label": "x"}] * 3)
+    with pytest.raises(UserError, match=r"no examples in .* \(dropped: missing_field 3\)"):
+        read_labelled([str(path)], Fields("text", label_field="y"), "train", BadRecords(drop=True))
 
 
 def test_several_files_pairs_and_no_labels(tmp_path: Path) -> None:
