@@ -273,7 +273,10 @@ def test_results_do_not_depend_on_batches_or_buckets(run: Path) -> None:
 
 def test_pairs_regression_and_a_validation_part(config: FinetuneConfig, folder: Path) -> None:
     rows = [review(key) for key in range(600)]
-    data = [{"a": row["text"], "b": "the film", "score": row["number"]} for row in rows]
+    # Far from 0, where a new layer begins: 3,000 or 3,500.
+    data = [
+        {"a": row["text"], "b": "the film", "score": 3000 + 250 * row["number"]} for row in rows
+    ]
     data += [{"a": "", "b": " ", "score": 0}] * 3 + data[:40]
     bad: list[Any] = [{"a": "x", "b": "y"}, {"a": "x", "b": "y", "score": None}, ["no object"]]
     settings = replace(
@@ -293,6 +296,7 @@ def test_pairs_regression_and_a_validation_part(config: FinetuneConfig, folder: 
     report = finetune(settings, RunOptions())
     assert report is not None
     assert report["pearson"] > 0.8
+    assert report["mean_squared_error"] < 0.5 * 250**2  # of what the mean alone would have
     counts = json.loads((folder / "regression" / "manifest.json").read_text())["counts"]
     assert counts["examples_dropped_empty"] == 3
     dropped = [counts[f"examples_dropped_{name}"] for name in _REASONS]
@@ -317,11 +321,12 @@ def test_pairs_regression_and_a_validation_part(config: FinetuneConfig, folder: 
     counts = json.loads((folder / "judged" / "manifest.json").read_text())["counts"]
     assert [counts[f"texts_dropped_{name}"] for name in _REASONS] == [1, 1, 1]
     assert again["pearson"] == pytest.approx(report["pearson"], abs=1e-5)
+    assert again["mean_squared_error"] == pytest.approx(report["mean_squared_error"], rel=1e-3)
     found = predict(
         PredictConfig(settings.output, texts=("a lovely film", "the film")), RunOptions()
     )
     assert found[0]["text_pair"] == "the film"
-    assert isinstance(found[0]["value"], float)
+    assert all(2500 < row["value"] < 4000 for row in found)
     with pytest.raises(UserError, match="pairs of texts, got 1"):
         predict(PredictConfig(settings.output, texts=("one",)), RunOptions())
 

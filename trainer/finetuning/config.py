@@ -35,7 +35,8 @@ class FinetuneConfig:
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """Folder to write to."""
     task: Literal["classification", "regression"] = option("classification", group=CHOOSE)
-    """Whether labels are the names of classes or numbers."""
+    """Whether labels are the names of classes or numbers. Numbers may have any unit: they are learned as
+    deviations from their mean, and given in their unit."""
     learning_rate: float = option(5e-5, group=CHOOSE)
     """Learning rate after warm-up, from which it decays; 1e-4 to 3e-4 suits bert_tiny and bert_mini,
     2e-5 bert_large."""

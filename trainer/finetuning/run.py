@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipelines.keyed_random import fold, purpose_key
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import batches_by_length, run_model
 from trainer.finetuning.examples import Examples
+from trainer.finetuning.label_scale import LabelScale
 from trainer.finetuning.scores import score
 from trainer.finetuning.task import first_token_classifier, preset_folder
 
@@ -113,7 +114,9 @@ class Finetuning:
         from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
 
         self.classifier, self.evaluated, self.config = classifier, evaluated, config
-        self.train, self.validation = train, validation
+        self._scale = None if train.classes else LabelScale.of(train.labels)
+        learned = self._scale.shrink(train.labels) if self._scale else train.labels
+        self.train, self.validation = replace(train, labels=learned), validation
         self._model = first_token_classifier(classifier)
         self._evaluated_model = first_token_classifier(evaluated)
         steps = config.epochs * math.ceil(len(train) / config.batch_size)
@@ -156,11 +159,15 @@ class Finetuning:
             weights = [np.array(array) for array in self.classifier.get_weights()]
             self.evaluated.set_weights(weights)
             outputs = run_model(self._evaluated_model, validation.encoded, 2 * config.batch_size)
+            if self._scale:
+                outputs = self._scale.restore(outputs)
             figures = score(validation.classes, validation.labels, outputs)
             history.append({"epoch": epoch, "train_loss": loss, "validation": figures})
             note(history[-1], rate)
             better = best is None or config.quality(figures) > config.quality(best.figures)
             if better or not config.early_stopping:
+                if self._scale:
+                    weights = self._scale.restore_weights(self.classifier, weights)
                 best = RunResult(seed, epoch, history, figures, outputs, weights)
             elif best is not None and epoch - best.epoch >= config.early_stopping:
                 break
