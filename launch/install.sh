@@ -44,10 +44,11 @@ echo "install: $("$python" --version), extras [$extras] into .venv" >&2
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 rm -f "$stamp"
 requirement=".[$extras]"
-# uv installs the same versions several times faster than pip; without it pip does.
+# uv installs the same versions several times faster than pip; without it pip does. Both compile all
+# modules: where Python may not write bytecode (in many containers), every command would do it again.
 if uv=$(command -v uv) || { .venv/bin/python -m pip install --quiet --disable-pip-version-check uv \
   2>/dev/null && uv=.venv/bin/uv; }; then
-  "$uv" pip install --quiet --python .venv/bin/python --constraint requirements.lock \
+  "$uv" pip install --quiet --compile-bytecode --python .venv/bin/python --constraint requirements.lock \
     --editable "$requirement"
 else
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -8,7 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash launch/install.sh train,gcp,tensorflow,test,interop
 export PATH="$PWD/.venv/bin:$PATH" TF_CPP_MIN_LOG_LEVEL=3 TOKENIZERS_PARALLELISM=false
-unset KERAS_BACKEND
+# Hundreds of processes import our modules: compiled once, not by each.
+unset KERAS_BACKEND PYTHONDONTWRITEBYTECODE
 
 echo '== leftovers'
 # In Markdown a line of = may underline a heading.
