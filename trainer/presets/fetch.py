@@ -77,12 +77,24 @@ def _from_kaggle(handle: str, path: str, preset: str) -> str | None:
 def _from_hugging_face(preset: str, path: str) -> str | None:
     hub = _import("huggingface_hub", preset)
     try:
+        # An object of httpx; those of earlier versions have other hooks.
+        hooks = getattr(hub.get_session(), "event_hooks", {}).get("response", [])
+        if _check_names not in hooks:
+            hooks.append(_check_names)
         return hub.hf_hub_download(repo_id=preset.removeprefix(_HUGGING_FACE), filename=path)
     except Exception as error:  # network, HTTP status, malformed name: many unrelated classes
         offline = isinstance(error, hub.errors.LocalEntryNotFoundError)  # and not in the cache
         if isinstance(error, hub.errors.EntryNotFoundError) and not offline:
             return None
         raise _download_failed(preset, path, "Hugging Face", error) from None
+
+
+def _check_names(response: Any) -> None:
+    """Raises UserError for a header that would name a file outside the cache."""
+    for header in ("ETag", "X-Linked-Etag"):
+        name = response.headers.get(header, "").removeprefix("W/").strip('"')
+        if "/" in name or "\\" in name or name == "..":
+            raise UserError(f"the server's {header} is {name[:60]!r}; refused")
 
 
 def _import(package: str, preset: str) -> Any:

@@ -1,0 +1,73 @@
+"""Presets from a Hugging Face endpoint that answers with anything: one line, and nothing outside the
+cache is written."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from trainer.presets.fetch import find_file
+
+constants = pytest.importorskip("huggingface_hub.constants")
+_BODY = b'{"a": 1}'
+_NAMED = {"ETag": f'"{"a" * 40}"', "X-Repo-Commit": "b" * 40}
+# Status, headers, and how many bytes the answer claims to have.
+_ANSWERS = {
+    "good": (200, _NAMED, len(_BODY)),
+    "a path as ETag": (200, _NAMED | {"ETag": '"../../../../outside"'}, len(_BODY)),
+    "a path for links": (200, _NAMED | {"X-Linked-Etag": '"/outside"'}, len(_BODY)),
+    "a path as commit": (200, _NAMED | {"X-Repo-Commit": "../../../outside"}, len(_BODY)),
+    "no hub": (200, {}, len(_BODY)),
+    "a circle": (302, _NAMED | {"Location": "/again"}, 0),
+    "no permission": (401, {}, 0),
+    "not found": (404, {}, 0),
+}
+
+
+@pytest.fixture(params=_ANSWERS)
+def answer(request, tmp_path, monkeypatch) -> str:
+    """The answer that a server gives to everything."""
+    status, headers, claimed = _ANSWERS[request.param]
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(claimed)}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def do_GET(self):
+            self.do_HEAD()
+            self.wfile.write(_BODY)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "a" / "cache"))
+    yield request.param
+    server.shutdown()
+    server.server_close()
+
+
+def test_answers(answer, tmp_path):
+    if answer == "good":
+        path = find_file("hf://some/bert", "config.json")
+        assert path is not None
+        assert Path(path).read_bytes() == _BODY
+    else:
+        with pytest.raises(UserError, match=r"config\.json could not be downloaded") as caught:
+            find_file("hf://some/bert", "config.json")
+        assert "\n" not in str(caught.value)
+    written = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert [path for path in written if tmp_path / "a" / "cache" not in path.parents] == []
+    assert not Path("/outside").exists()
