@@ -57,6 +57,8 @@ class WordCounter:
     def _count_parts(self) -> None:
         strings, times = pa.chunked_array(self._parts).value_counts().flatten()
         self._parts, self._bytes = [], 0
+        if not len(strings):  # texts without a word
+            return
         separated = separate_words("\n".join(strings.to_pylist()), **self._how)
         text = "".join(separated).encode()
         lines = pc.split_pattern(_strings(text, np.array([0, len(text)])), "\n").flatten()
