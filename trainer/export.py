@@ -1,7 +1,7 @@
-"""``python -m trainer.export``: a finished run as a KerasHub preset and a Hugging Face directory.
+"""``python -m trainer.export``: a run as a KerasHub preset and a Hugging Face directory.
 
 Each is written beside its final place, loaded again from there, compared with the run's own model on
-rows of its data, and only then appears, by one rename. ``card.md`` in each says what was trained.
+rows of its data, and only then appears, by one rename. ``README.md`` in each says what was trained.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipelines.command.options import CHOOSE, option
 from pipelines.command.run import RunOptions, say
@@ -26,7 +27,8 @@ from pipelines.storage.json_file import read_json
 from pipelines.storage.real_paths import is_inside, real_path
 from pipelines.storage.replace_folder import publish_folder, recover_folder
 from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE
-from trainer.presets.card import write_card
+from trainer.presets.card import CARD, GivenFields, Library, write_card
+from trainer.presets.kept_step import KeptStep
 from trainer.presets.trained_model import (
     TOLERANCE,
     TrainedModel,
@@ -36,7 +38,6 @@ from trainer.presets.trained_model import (
 from trainer.pretraining.head import PORTABLE_HEAD
 from trainer.pretraining.startup import run_trainer_command
 
-CARD = "card.md"
 # At Hugging Face, whose configuration cannot name the masked-LM head's own activation and epsilon:
 # a portable head is the same function there, one of KerasNLP's kind is not (presets/huggingface.py).
 _PORTABLE_HEAD_TOLERANCE = 1e-4
@@ -46,6 +47,7 @@ _PLAIN_HEAD_TOLERANCE = 1e-2
 _FILES = (
     *(
         CARD,
+        "card.md",  # what the card was once called
         CHECKSUMS,
         MANIFEST,
         RUN,
@@ -59,21 +61,14 @@ _FILES = (
     *("special_tokens_map.json", "model.safetensors"),
 )
 
-_PRESET_USAGE = """import keras_hub  # or: import trainer as keras_hub
-
-backbone = keras_hub.models.BertBackbone.from_preset("{output}")
-classifier = keras_hub.models.BertTextClassifier.from_preset("{output}", num_classes=2)"""
-_HUGGINGFACE_USAGE = """import transformers
-
-model = transformers.AutoModel.from_pretrained("{output}")
-tokenizer = transformers.AutoTokenizer.from_pretrained("{output}")"""
+_CARD = "what the model's card says, where you say it"
 
 _say = partial(say, "export")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """Publish a finished run as a KerasHub preset and, if asked, a Hugging Face directory.
+    """Publish a run as a KerasHub preset and, if asked, a Hugging Face directory.
 
     Example: --run runs/bert --output runs/preset
     """
@@ -87,10 +82,25 @@ class ExportConfig:
     hf_output: str | None = option(None, group=CHOOSE, metavar="DIR")
     """Also write a folder that transformers' from_pretrained reads."""
 
+    step: int | None = None
+    """Of a pretraining run, finished or not, the model after this step, whose checkpoint it must still
+    keep; default: the model that a finished run ended with."""
+
+    license: str | None = option(None, group=_CARD)
+    """Its identifier, such as apache-2.0."""
+
+    language: tuple[str, ...] = option((), group=_CARD)
+    """Of the texts, by codes such as en."""
+
+    datasets: tuple[str, ...] = option((), group=_CARD)
+    """By their names at Hugging Face, such as stanfordnlp/imdb."""
+
 
 def export(config: ExportConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the stage. Raises UserError for what the user can fix."""
-    manifest = read_manifest(config.run, ("pretrain", "finetune"), flag="run")
+    kept = None if config.step is None else KeptStep.find(config.run, config.step)
+    stages = ("pretrain", "finetune")
+    manifest = kept.manifest if kept else read_manifest(config.run, stages, flag="run")
     if manifest.stage == "finetune" and files.is_remote(config.run):
         raise UserError(
             f"--run {config.run}: a fine-tuned run is read from a local folder; copy it"
@@ -104,11 +114,14 @@ def export(config: ExportConfig, options: RunOptions = RunOptions()) -> None:
                 f"--hf_output {config.hf_output}: must be another folder than --output, and neither "
                 "lie in the other"
             )
+    given = GivenFields(config.license, config.language, config.datasets)
+    # What each is made from: an older one without anything given remains the same.
+    inputs = {"run": manifest.fingerprint, **given.as_json()}
     missing = {}
     for flag, folder in folders.items():
         if not options.dry_run and not files.is_remote(folder):
             recover_folder(folder)
-        if _is_finished(flag, folder, manifest, overwrite=options.overwrite):
+        if _is_finished(flag, folder, inputs, overwrite=options.overwrite):
             _say(f"{folder} is finished already")
         else:
             missing[flag] = folder
@@ -116,27 +129,51 @@ def export(config: ExportConfig, options: RunOptions = RunOptions()) -> None:
         for folder in missing.values():
             _say(f"would write {folder}")
         return
-    if not missing:
-        return
+    if missing:
+        _write(missing, manifest, kept, config, given, inputs)
 
+
+def _write(
+    missing: dict[str, str],
+    manifest: Manifest,
+    kept: KeptStep | None,
+    config: ExportConfig,
+    given: GivenFields,
+    inputs: dict[str, Any],
+) -> None:
+    """Writes the folders that are missing, by their flags."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    if manifest.stage == "pretrain":
+    if kept:
+        trained = kept.load()
+    elif manifest.stage == "pretrain":
         trained = load_pretrained(config.run, manifest)
     else:
         trained = load_finetuned_run(config.run)
+    # What a run says of itself besides its manifest, once it is finished.
+    run = {} if kept and kept.plan else read_run(config.run)
     for flag, folder in missing.items():
         write = _write_preset if flag == "output" else _write_huggingface
+        library: Library = "keras-hub" if flag == "output" else "transformers"
         with publish_folder(folder) as temporary:
-            tolerance, usage = write(temporary, trained, config.run, manifest)
+            tolerance = write(temporary, trained, config.run, manifest)
             written = type(trained.task).from_preset(temporary)
             differences = trained.compare(written, tolerance, folder)
-            usage = usage.format(output=folder)
-            _describe(temporary, trained, config.run, manifest, differences, usage)
+            parameters = trained.task.count_params()
+            card = write_card(
+                manifest,
+                run,
+                library=library,
+                given=given,
+                parameters=parameters,
+                differences=differences,
+            )
+            (Path(temporary) / CARD).write_text(card, "utf-8")
+            _finish(temporary, manifest, parameters, inputs)
         _say(f"wrote {folder}")
 
 
-def _is_finished(flag: str, folder: str, run: Manifest, *, overwrite: bool) -> bool:
-    """True if the folder is the export of this very run; UserError if it holds anything else."""
+def _is_finished(flag: str, folder: str, inputs: dict[str, Any], *, overwrite: bool) -> bool:
+    """True if the folder is an export made from the same; UserError if it holds anything else."""
     if files.is_remote(folder):
         raise UserError(f"--{flag} {folder}: write to a local folder and copy it from there")
     if os.path.isfile(folder):
@@ -154,7 +191,7 @@ def _is_finished(flag: str, folder: str, run: Manifest, *, overwrite: bool) -> b
             )
         return False
     try:
-        if read_json(files.join(folder, RUN))["inputs"] == _inputs(run):
+        if read_json(files.join(folder, RUN))["inputs"] == inputs:
             return True
     except (UserError, OSError, KeyError):
         pass  # Whatever it was made from, it does not say so.
@@ -170,54 +207,34 @@ def _files_below(folder: str) -> set[str]:
     return {os.path.relpath(os.path.join(at, n), folder) for at, _, names in walked for n in names}
 
 
-def _inputs(run: Manifest) -> dict[str, str]:
-    """What an export says that it was made from."""
-    return {"run": run.fingerprint}
-
-
-def _write_preset(
-    path: str, trained: TrainedModel, run: str, manifest: Manifest
-) -> tuple[float, str]:
-    """Writes a KerasHub preset; returns how far its outputs may be off, and how it is used."""
+def _write_preset(path: str, trained: TrainedModel, run: str, manifest: Manifest) -> float:
+    """Writes a KerasHub preset; returns how far its head's outputs may be off."""
     description = Path(run) / PRESET_FOLDER / TASK_FILE
     if manifest.stage == "finetune" and description.exists():
         shutil.copyfile(description, Path(path) / TASK_FILE)
     trained.task.save_to_preset(path)
-    return TOLERANCE, _PRESET_USAGE
+    return TOLERANCE
 
 
-def _write_huggingface(
-    path: str, trained: TrainedModel, run: str, manifest: Manifest
-) -> tuple[float, str]:
+def _write_huggingface(path: str, trained: TrainedModel, run: str, manifest: Manifest) -> float:
     """Writes a Hugging Face directory; returns as ``_write_preset``."""
     from trainer.presets.huggingface import save_huggingface
 
-    save_huggingface(trained.task, trained.tokenizer, path, trained.next_sentence_head)
+    labels = manifest.facts.get("classes", ())
+    save_huggingface(trained.task, trained.tokenizer, path, trained.next_sentence_head, labels)
     if manifest.stage == "finetune":
-        return TOLERANCE, _HUGGINGFACE_USAGE
+        return TOLERANCE
     portable = manifest.facts.get("head") == PORTABLE_HEAD
-    return _PORTABLE_HEAD_TOLERANCE if portable else _PLAIN_HEAD_TOLERANCE, _HUGGINGFACE_USAGE
+    return _PORTABLE_HEAD_TOLERANCE if portable else _PLAIN_HEAD_TOLERANCE
 
 
-def _describe(
-    path: str,
-    trained: TrainedModel,
-    run: str,
-    manifest: Manifest,
-    differences: dict[str, float],
-    usage: str,
-) -> None:
-    """Writes the card, run.json, checksums and the manifest."""
-    parameters = trained.task.count_params()
-    card = write_card(
-        manifest, read_run(run), parameters=parameters, differences=differences, usage=usage
-    )
-    (Path(path) / CARD).write_text(card, "utf-8")
-    facts = {"stage": manifest.stage, **manifest.facts}
+def _finish(path: str, run: Manifest, parameters: int, inputs: dict[str, Any]) -> None:
+    """Writes run.json, checksums and the manifest."""
+    facts = {"stage": run.stage, **run.facts}
     exported = Manifest("export", config={}, counts={"parameters": parameters}, facts=facts)
     command = shlex.join(["python", "-m", "trainer.export", *sys.argv[1:]])
     this_run = {"command": command, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    finish_output(path, exported, _inputs(manifest), this_run, listed=names_below(path))
+    finish_output(path, exported, inputs, this_run, listed=names_below(path))
 
 
 if __name__ == "__main__":

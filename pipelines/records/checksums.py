@@ -19,18 +19,20 @@ from pipelines.records.shards import file_sha256
 from pipelines.storage import files
 
 CHECKSUMS = "SHA256SUMS"
+# For people, who may write more into it: of a model, its card.
+_README = "README.md"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([^/\0].*)")
 _MOST_BYTES = 16 << 20
 
 
 def names_below(folder: str) -> list[str]:
-    """The visible files of a local folder, by their paths in it, without the checksums themselves."""
+    """The visible files of a local folder, by their paths in it, that can have checksums in it."""
     names = []
     for at, folders, found in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         visible = (Path(at, name) for name in found if not name.startswith("."))
         names += [path.relative_to(folder).as_posix() for path in visible]
-    return sorted(set(names) - {CHECKSUMS})
+    return sorted(set(names) - {CHECKSUMS, _README})
 
 
 def write_checksums(

@@ -17,7 +17,7 @@ from tests.golden.stages import COMMANDS, help_text, run_stages
 
 # What holds times, places or floating-point results.
 _PASSING = ("run.json", ".lock")
-_OF_A_RUN = (*_PASSING, "manifest.json", "card.md", "metadata.json", "SHA256SUMS")
+_OF_A_RUN = (*_PASSING, "manifest.json", "README.md", "metadata.json", "SHA256SUMS")
 _WEIGHTS = (".h5", ".safetensors")
 _WITH_EQUAL_BYTES = ("vocab", "tokenize", "mask", "demo_task")
 _LOSSES = ("loss", "next_sentence_loss", "validation_loss", "validation_next_sentence_loss")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -20,7 +22,8 @@ keras = pytest.importorskip("keras")
 from pipelines.command.run import RunOptions  # noqa: E402
 from pipelines.errors import UserError  # noqa: E402
 from pipelines.inspect import InspectConfig, inspect  # noqa: E402
-from pipelines.records.manifest import read_manifest  # noqa: E402
+from pipelines.records.manifest import Manifest, read_manifest  # noqa: E402
+from pipelines.records.output_folder import finish_output  # noqa: E402
 from trainer.export import ExportConfig, export  # noqa: E402
 from trainer.presets.trained_model import load_pretrained  # noqa: E402
 from trainer.pretrain import pretrain  # noqa: E402
@@ -28,9 +31,14 @@ from trainer.pretraining.config import PretrainConfig  # noqa: E402
 
 _TRANSFORMERS = """
 import sys, numpy, torch, transformers
-folder, place = sys.argv[1:]
+folder, classifier, work = sys.argv[1:]
+for exported in (folder, classifier):
+    card = open(exported + "/README.md", encoding="utf-8").read()
+    exec(card.split("```python")[1].split("```")[0].replace("path/to/this/folder", exported))
+assert classify("w1 w2")[0]["label"] in ("bad", "good"), classify("w1 w2")
+assert len(fill_mask("w1 [MASK]")) == 5
 model = transformers.BertForMaskedLM.from_pretrained(folder).eval()
-arrays = {n: torch.tensor(v).long() for n, v in numpy.load(place + "/inputs.npz").items()}
+arrays = {n: torch.tensor(v).long() for n, v in numpy.load(work + "/inputs.npz").items()}
 positions = arrays.pop("mask_positions")
 with torch.no_grad():
     found = model(
@@ -40,9 +48,9 @@ with torch.no_grad():
         output_hidden_states=True,
     )
 logits = torch.take_along_dim(found.logits, positions[:, :, None], 1)
-numpy.save(place + "/logits.npy", logits.numpy())
+numpy.save(work + "/logits.npy", logits.numpy())
 outputs = found.hidden_states[-1]
-numpy.save(place + "/outputs.npy", outputs.numpy())
+numpy.save(work + "/outputs.npy", outputs.numpy())
 """
 
 
@@ -79,6 +87,30 @@ def exported(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def exported_classifier(exported, tmp_path_factory):
+    """Both exports of a fine-tuned run."""
+    from trainer.models.bert_text_classifier import BertTextClassifier
+
+    folder = tmp_path_factory.mktemp("classifier")
+    classifier = BertTextClassifier.from_preset(exported.output, num_classes=2)
+    classifier.save_to_preset(str(folder / "run" / "preset"))
+    figures = {"accuracy": 0.75, "examples": 8, "loss": 0.5, "macro_f1": 0.7}
+    facts = {"classes": ["bad", "good"], "metrics": figures}
+    manifest = Manifest("finetune", config={"epochs": 1}, counts={}, facts=facts)
+    finish_output(str(folder / "run"), manifest, {}, {})
+    config = ExportConfig(
+        run=str(folder / "run"),
+        output=str(folder / "preset"),
+        hf_output=str(folder / "huggingface"),
+        license="apache-2.0",
+        language=("en",),
+        datasets=("stanfordnlp/imdb",),
+    )
+    export(config, RunOptions())
+    return config
+
+
+@pytest.fixture(scope="module")
 def expected(run):
     trained = load_pretrained(str(run), read_manifest(str(run)))
     return trained, trained.outputs(trained.task)
@@ -90,16 +122,20 @@ def inputs_of(trained):
 
 
 def test_keras_hub_loads_the_preset_with_the_same_outputs(exported, expected):
-    hub = pytest.importorskip("keras_hub")
+    pytest.importorskip("keras_hub")
     trained, outputs = expected
     assert trained.rows["token_ids"].shape == (8, 32)
-    backbone = hub.models.BertBackbone.from_preset(exported.output)
+    card = Path(exported.output, "README.md").read_text("utf-8")
+    code = card.split("```python")[1].split("```")[0]
+    names: dict = {}
+    exec(code.replace("path/to/this/folder", exported.output), names)
+    backbone = names["backbone"]
     encoded = backbone(inputs_of(trained), training=False)
     for name in ("sequence_output", "pooled_output"):
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(encoded[name]), outputs[name], atol=1e-5
         )
-    masked_lm = hub.models.BertMaskedLM.from_preset(exported.output)
+    masked_lm = names["masked_lm"]
     positions = trained.rows["mask_positions"]
     logits = masked_lm({**inputs_of(trained), "mask_positions": positions}, training=False)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(logits), outputs["head"], atol=1e-5)
@@ -107,7 +143,7 @@ def test_keras_hub_loads_the_preset_with_the_same_outputs(exported, expected):
     assert tokenizer.vocabulary_size() == 120
     assert tokenizer.lowercase
     assert np.asarray(tokenizer(["W1##s2 w3"])[0]).tolist() != []
-    classifier = hub.models.BertTextClassifier.from_preset(exported.output, num_classes=2)
+    classifier = names["classifier"]
     inner = classifier.backbone(inputs_of(trained), training=False)["pooled_output"]
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(inner), outputs["pooled_output"], atol=1e-5
@@ -115,7 +151,9 @@ def test_keras_hub_loads_the_preset_with_the_same_outputs(exported, expected):
     assert classifier.predict(["w1 w2", "w3"], verbose=0).shape == (2, 2)
 
 
-def test_transformers_loads_the_directory_with_the_same_outputs(exported, expected, tmp_path):
+def test_transformers_loads_the_directory_with_the_same_outputs(
+    exported, expected, exported_classifier, tmp_path
+):
     if (
         importlib.util.find_spec("transformers") is None
         or importlib.util.find_spec("torch") is None
@@ -126,7 +164,10 @@ def test_transformers_loads_the_directory_with_the_same_outputs(exported, expect
     np.savez(tmp_path / "inputs.npz", **inputs_of(trained), mask_positions=positions)
     # In a process of its own: torch and TensorFlow do not always go together in one.
     done = subprocess.run(
-        [sys.executable, "-c", _TRANSFORMERS, exported.hf_output, str(tmp_path)],
+        [
+            *(sys.executable, "-c", _TRANSFORMERS, exported.hf_output),
+            *(exported_classifier.hf_output, str(tmp_path)),
+        ],
         capture_output=True,
         text=True,
     )
@@ -156,7 +197,7 @@ def test_a_changed_file_is_named_by_every_loader(exported, kind, tmp_path):
         cls.from_preset(str(folder))
     inspect(InspectConfig(data=str(folder)), RunOptions())
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    for name in sorted({*names} - {"SHA256SUMS"}):
+    for name in sorted({*names} - {"SHA256SUMS", "README.md"}):
         flip_a_bit(folder / name)
         for cls in classes:
             with pytest.raises(UserError, match=f"{name} is not the file of .* delete "):
@@ -165,24 +206,61 @@ def test_a_changed_file_is_named_by_every_loader(exported, kind, tmp_path):
             with pytest.raises(UserError, match=f"{name} is not the file of"):
                 inspect(InspectConfig(data=str(folder)), RunOptions())
         flip_a_bit(folder / name)
-    (folder / "README.md").write_text("mine")
-    with pytest.raises(UserError, match=r"README\.md is not listed .* delete .*SHA256SUMS"):
+    (folder / "README.md").write_text("mine")  # as people do
+    BertMaskedLM.from_preset(str(folder))
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt is not listed .* delete .*SHA256SUMS"):
         BertMaskedLM.from_preset(str(folder))
     (folder / "SHA256SUMS").unlink()
     BertMaskedLM.from_preset(str(folder))
 
 
-def test_the_card_says_what_was_done(exported, run):
+@pytest.mark.parametrize("kind", ["output", "hf_output"])
+def test_the_card_says_what_was_done(exported, run, kind):
     manifest = read_manifest(str(run))
-    for folder in (exported.output, exported.hf_output):
-        with open(os.path.join(folder, "card.md"), encoding="utf-8") as file:
-            card = file.read()
-        assert manifest.fingerprint in card
-        assert manifest.config["data"][0]["fingerprint"] in card
-        assert "learning_rate: 0.01" in card
-        assert "python -m trainer.pretrain" in card
-        assert f"{manifest.facts['metrics']['validation_loss']:.6g}" in card
-        assert "greatest difference" in card
+    card = Path(getattr(exported, kind), "README.md").read_text("utf-8")
+    metadata, text = card.removeprefix("---\n").split("\n---\n", 1)
+    assert yaml.safe_load(metadata) == {
+        "library_name": "keras-hub" if kind == "output" else "transformers",
+        "pipeline_tag": "fill-mask",
+        "tags": ["bert", "bertmill"],
+    }
+    assert manifest.fingerprint in text
+    assert manifest.config["data"][0]["fingerprint"] in text
+    assert "learning_rate: 0.01" in text
+    loss = manifest.facts["metrics"]["validation_loss"]
+    assert f"| validation loss | {loss:.6g} | nats a masked token |" in text
+    assert "greatest difference" in text
+    # Nothing of the machine that wrote it.
+    for folder in (exported.output, exported.hf_output, run, os.getcwd()):
+        assert str(folder) not in text
+    code = text.split("```python\n")[1].split("```")[0]
+    assert ("AutoModelForMaskedLM" if kind == "hf_output" else "BertMaskedLM") in code
+
+
+@pytest.mark.parametrize("kind", ["output", "hf_output"])
+def test_the_card_of_a_classifier(exported_classifier, kind):
+    folder = Path(getattr(exported_classifier, kind))
+    card = (folder / "README.md").read_text("utf-8")
+    assert yaml.safe_load(card.split("---\n")[1]) == {
+        "datasets": ["stanfordnlp/imdb"],
+        "language": ["en"],
+        "library_name": "keras-hub" if kind == "output" else "transformers",
+        "license": "apache-2.0",
+        "pipeline_tag": "text-classification",
+        "tags": ["bert", "bertmill"],
+    }
+    assert "| accuracy | 0.75 | share of examples |" in card
+    assert "| macro f1 | 0.7 | 1 at best |" in card
+    assert "| classes | bad, good |" in card
+    if kind == "hf_output":
+        config = json.loads((folder / "config.json").read_text())
+        assert config["id2label"] == {"0": "bad", "1": "good"}
+        assert config["label2id"] == {"bad": 0, "good": 1}
+    # What the card says is part of the export.
+    again = dataclasses.replace(exported_classifier, license=None)
+    with pytest.raises(UserError, match="export of another run"):
+        export(again, RunOptions())
 
 
 def test_a_repeated_export_does_nothing(exported, capsys):

@@ -1,41 +1,119 @@
-"""The card of an exported model, ``card.md``: what it is, from which data, how good, how made."""
+"""The card of an exported model, ``README.md``: what it is, from which data, how good, how made.
+
+It begins with the metadata that model hubs read (https://huggingface.co/docs/hub/model-cards), and names
+no path of the machine that wrote it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from jinja2 import StrictUndefined, Template
 
 from pipelines.records.manifest import Manifest
 
+CARD = "README.md"
+# The line of the card's example that an upload replaces.
+PLACE = 'place = "path/to/this/folder"'
+Library = Literal["keras-hub", "transformers"]
+
 _TITLES = {
     "pretrain": "BERT, pretrained with bertmill",
     "finetune": "BERT, fine-tuned with bertmill",
 }
+_PIPELINES = {"pretrain": "fill-mask", "finetune": "text-classification"}
+_USAGES = {
+    ("keras-hub", "pretrain"): """import keras_hub  # or: import trainer as keras_hub
+
+{place}
+backbone = keras_hub.models.BertBackbone.from_preset(place)
+masked_lm = keras_hub.models.BertMaskedLM.from_preset(place)
+classifier = keras_hub.models.BertTextClassifier.from_preset(place, num_classes=2)  # to be trained""",
+    ("keras-hub", "finetune"): """import keras_hub  # or: import trainer as keras_hub
+
+{place}
+classifier = keras_hub.models.BertTextClassifier.from_preset(place)
+logits = classifier.predict(["a text"])""",
+    ("transformers", "pretrain"): """import transformers
+
+{place}
+fill_mask = transformers.pipeline("fill-mask", model=place)
+model = transformers.AutoModelForMaskedLM.from_pretrained(place)
+encoder = transformers.AutoModel.from_pretrained(place)
+tokenizer = transformers.AutoTokenizer.from_pretrained(place)""",
+    ("transformers", "finetune"): """import transformers
+
+{place}
+classify = transformers.pipeline("text-classification", model=place)
+model = transformers.AutoModelForSequenceClassification.from_pretrained(place)
+tokenizer = transformers.AutoTokenizer.from_pretrained(place)""",
+}
+# By how a figure's name ends; the first that fits.
+_UNITS = {
+    "pretrain": {
+        "next_sentence_accuracy": "share of pairs",
+        "accuracy": "share of masked tokens",
+        "loss": "nats a masked token",
+        "bits_per_byte": "bits a byte of text",
+    },
+    "finetune": {
+        "accuracy": "share of examples",
+        "loss": "nats an example",
+        "error": "label's unit, squared",
+        "examples": "examples",
+        "": "1 at best",
+    },
+}
+
+
+@dataclass(frozen=True)
+class GivenFields:
+    """What only the user knows of a model: identifiers of a license, languages and data sets."""
+
+    license: str | None = None
+    language: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Those that are given."""
+        fields = {"license": self.license, "language": self.language, "datasets": self.datasets}
+        return {n: v if isinstance(v, str) else list(v) for n, v in fields.items() if v}
 
 
 def write_card(
     manifest: Manifest,
     run: Mapping[str, Any],
     *,
+    library: Library,
+    given: GivenFields,
     parameters: int,
     differences: Mapping[str, float],
-    usage: str,
 ) -> str:
     """The card as Markdown, from the template beside this file.
 
     Args:
         manifest, run: of the training run; ``run`` is what its run.json says of it.
+        library: that the files are for.
         parameters: number of weights of the exported model.
         differences: what was compared after reloading -> greatest difference.
-        usage: Python lines that load the model.
     """
-    config = dict(manifest.config)
-    sources = config.pop("data", [])
-    folders = run.get("data") or [""] * len(sources)
+    stage, config = manifest.stage, dict(manifest.config)
+    metadata = {
+        **given.as_json(),
+        "library_name": library,
+        "pipeline_tag": _PIPELINES[stage],
+        "tags": ["bert", "bertmill"],
+    }
+    units = _UNITS[stage]
+    figures = {
+        name: (value, next((units[end] for end in units if name.endswith(end)), ""))
+        for name, value in manifest.facts["metrics"].items()
+        if isinstance(value, int | float)
+    }
     template = Template(
         Path(__file__).with_name("card.md.j2").read_text("utf-8"),
         trim_blocks=True,
@@ -44,14 +122,20 @@ def write_card(
         undefined=StrictUndefined,
     )
     return template.render(
-        title=_TITLES[manifest.stage],
+        metadata=_as_yaml(metadata),
+        title=_TITLES[stage],
         facts=manifest.facts,
+        figures=figures,
         counts=manifest.counts,
         fingerprint=manifest.fingerprint,
-        config=yaml.safe_dump(config, sort_keys=True, allow_unicode=True).rstrip(),
-        data=list(zip(folders, sources, strict=True)),
+        data=config.pop("data", []),
+        config=_as_yaml(config),
         run=run,
         parameters=parameters,
         differences=differences,
-        usage=usage.rstrip(),
+        usage=_USAGES[library, stage].format(place=PLACE),
     )
+
+
+def _as_yaml(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(values), sort_keys=True, allow_unicode=True).rstrip()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,11 @@ _BIAS, _DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 
 def save_huggingface(
-    model: Any, tokenizer: Any, directory: str, next_sentence_head: Any = None
+    model: Any,
+    tokenizer: Any,
+    directory: str,
+    next_sentence_head: Any = None,
+    labels: Sequence[str] = (),
 ) -> None:
     """Writes a backbone or task, and its tokenizer, as Hugging Face does.
 
@@ -51,6 +55,7 @@ def save_huggingface(
         directory: created if missing; files in it are replaced.
         next_sentence_head: a Dense layer of two outputs over the pooled output; with it a
             BertMaskedLM is a ``BertForPreTraining``.
+        labels: the names of a classifier's classes; none: LABEL_0, ….
     """
     from safetensors.numpy import save_file
 
@@ -70,7 +75,7 @@ def save_huggingface(
     save_file(tensors, weights, metadata={"format": "pt"})
     # safetensors makes a file for its owner alone; presets are for sharing.
     os.chmod(weights, 0o644)
-    config = describe_model(model, architecture, tokenizer)
+    config = describe_model(model, architecture, tokenizer, labels)
     write_json(directory, "config.json", config, indent=2)
     if tokenizer is not None:
         save_tokenizer_files(tokenizer, config["max_position_embeddings"], directory)

@@ -6,6 +6,7 @@ pass: null, false, 0 and what is empty.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.errors import UserError
@@ -126,8 +127,10 @@ def task_arguments(cls: Any, preset: str) -> dict[str, Any]:
     return arguments
 
 
-def describe_model(model: Any, architecture: str, tokenizer: Any) -> dict[str, Any]:
-    """The content of ``config.json`` for a model of ours."""
+def describe_model(
+    model: Any, architecture: str, tokenizer: Any, labels: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The content of ``config.json`` for a model of ours; ``labels`` name a classifier's classes."""
     backbone = getattr(model, "backbone", model)
     attention_dropout = backbone.attention_dropout
     config = {
@@ -141,10 +144,10 @@ def describe_model(model: Any, architecture: str, tokenizer: Any) -> dict[str, A
         "pad_token_id": 0 if tokenizer is None else tokenizer.pad_token_id,
     }
     if isinstance(model, BertTextClassifier):
-        classes = range(model.num_classes)
+        classes = labels or [f"LABEL_{i}" for i in range(model.num_classes)]
         config |= {
-            "id2label": {str(i): f"LABEL_{i}" for i in classes},
-            "label2id": {f"LABEL_{i}": i for i in classes},
+            "id2label": {str(i): label for i, label in enumerate(classes)},
+            "label2id": {label: i for i, label in enumerate(classes)},
             "classifier_dropout": model.dropout,
             "problem_type": "regression" if len(classes) == 1 else "single_label_classification",
         }

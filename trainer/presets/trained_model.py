@@ -15,12 +15,11 @@ from pipelines.records.checksums import checked_file
 from pipelines.records.manifest import MANIFEST, Manifest
 from pipelines.storage import files
 from pipelines.storage.array_file import read_arrays
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.finetuning.task import PRESET_FOLDER
-from trainer.models.sizes import count_weights
-from trainer.presets.check_arguments import check_arguments, check_size
-from trainer.pretraining.head import head_arguments
-from trainer.run_folder import SAMPLE, WEIGHTS
+from trainer.presets.pretraining_model import load_pretraining_model
+from trainer.run_folder import SAMPLE
 
 TOLERANCE = 1e-5
 _RANDOM_ROWS, _RANDOM_LENGTH = 4, 48
@@ -65,46 +64,45 @@ class TrainedModel:
 
 
 def load_pretrained(run: str, manifest: Manifest) -> TrainedModel:
-    """The model of a pretraining run as a ``BertMaskedLM`` in float32, with its sample rows."""
-    from trainer.models.bert_backbone import BertBackbone
-    from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
-    from trainer.models.pretraining_model import PretrainingModel
-    from trainer.presets.weights import load_weights
-    from trainer.tokenizers.bert_tokenizer import BertTokenizer
-
-    facts = manifest.facts
+    """The model of a finished pretraining run, with its sample rows."""
     try:
-        with checked_file(run, WEIGHTS) as local:
-            source = files.join(run, MANIFEST)
-            check_arguments(BertBackbone, facts["model"], source)
-            check_size(count_weights(facts["model"]), [local], source)
-            model = PretrainingModel(
-                BertBackbone(**facts["model"], dtype="float32"),
-                **head_arguments(facts.get("head")),
-                next_sentence=facts.get("next_sentence", False),
-            )
-            load_weights(model, local)
-        with checked_file(run, SAMPLE) as local:
-            rows = read_arrays(local)
-        _check_rows(rows, facts["model"])
-        masking = manifest.config["mask"] or {}
-        rates = ("mask_selection_rate", "mask_token_rate", "random_token_rate")
-        masking = {name: masking[name] for name in rates if name in masking}
+        model = load_pretraining_model(run, manifest.facts)
+        return make_trained(model, manifest, *read_sample(run, manifest))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = one_line(error)[:300]
         raise UserError(
             f"--run: {run} is damaged ({reason}); delete its {MANIFEST} and run trainer.pretrain "
             "again: it resumes at its last checkpoint"
         ) from None
+
+
+def read_sample(run: str, manifest: Manifest) -> tuple[dict[str, NDArray[Any]], Vocabulary]:
+    """The sample rows and the vocabulary that a finished run left. Raises ValueError for rows that no
+    run leaves."""
+    with checked_file(run, SAMPLE) as local:
+        rows = read_arrays(local)
+    _check_rows(rows, manifest.facts["model"])
     with checked_file(run, VOCABULARY_FILE) as local:
-        tokenizer = BertTokenizer(
-            local, lowercase=facts["lowercase"], strip_accents=facts["strip_accents"]
-        )
+        return rows, Vocabulary.load(local, allow_blanks=True)
+
+
+def make_trained(
+    model: Any, manifest: Manifest, rows: dict[str, NDArray[Any]], vocabulary: Vocabulary
+) -> TrainedModel:
+    """A ``PretrainingModel`` as a ``BertMaskedLM``, which masks as the run did."""
+    from trainer.models.bert_masked_lm_preprocessor import BertMaskedLMPreprocessor
+    from trainer.tokenizers.bert_tokenizer import BertTokenizer
+
+    facts, masking = manifest.facts, manifest.config["mask"] or {}
+    rates = ("mask_selection_rate", "mask_token_rate", "random_token_rate")
+    tokenizer = BertTokenizer(
+        list(vocabulary.tokens), lowercase=facts["lowercase"], strip_accents=facts["strip_accents"]
+    )
     preprocessor = BertMaskedLMPreprocessor(
         tokenizer,
         sequence_length=facts["seq_length"],
         mask_selection_length=rows["mask_positions"].shape[1],
-        **masking,
+        **{name: masking[name] for name in rates if name in masking},
     )
     return TrainedModel(model.to_masked_lm(preprocessor), tokenizer, rows, model.next_sentence_head)
 

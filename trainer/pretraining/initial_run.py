@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
 from pipelines.records.checksums import checked_file, sha256_of
 from pipelines.records.manifest import read_manifest
@@ -19,7 +20,6 @@ from pipelines.text.vocabulary_source import (
     check_vocabulary,
     read_vocabulary,
 )
-from trainer.pretraining.head import head_arguments
 from trainer.pretraining.initial_model import NEXT_SENTENCE_HEAD, InitialModel
 from trainer.run_folder import WEIGHTS
 
@@ -52,21 +52,11 @@ class InitialRun(InitialModel):
         )
 
     def read(self) -> Any:
-        from trainer.models.bert_backbone import BertBackbone
-        from trainer.models.pretraining_model import PretrainingModel
+        from trainer.presets.pretraining_model import load_pretraining_model
 
-        model = PretrainingModel(
-            BertBackbone(**self.model),
-            **head_arguments(self.head),
-            next_sentence=NEXT_SENTENCE_HEAD not in self.missing,
-        )
-        path = files.join(self.place, WEIGHTS)
+        pairs = NEXT_SENTENCE_HEAD not in self.missing
+        facts = {"model": self.model, "head": self.head, "next_sentence": pairs}
         try:
-            with files.local_file(path) as local:
-                model.load_weights(local)
-        except UserError:
-            raise
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"--{self.flag}: {path} is damaged ({reason})") from None
-        return model
+            return load_pretraining_model(self.place, facts)
+        except (OSError, ValueError) as error:
+            raise UserError(f"--{self.flag}: {self.place} is damaged ({one_line(error)})") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,37 +47,49 @@ def publish_run(
     """
     import keras
 
-    output, rows_seen = plan.config.output, plan.steps * plan.config.batch_size
+    output = plan.config.output
     with files.publish(files.join(output, WEIGHTS)) as temporary:
         save_weights(model, temporary)
-    # Some masked rows, to try the model on.
-    sample = {name: array[:_SAMPLE_ROWS] for name, array in maker.sample_batch().arrays.items()}
     with files.publish(files.join(output, SAMPLE)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **sample)
+        np.savez(file, **sample_rows(maker))
     write_report(files.join(output, REPORT), output, plan, model, maker, plan.steps)
     save_vocabulary(output, plan.datasets[0].vocabulary)
-    counts = {"steps": plan.steps, "rows_seen": rows_seen}
-    if plan.skipped is not None:
-        counts["skipped_rows"] = sum(map(len, plan.skipped))
-    final = read_metrics(output)[-1]
-    data_facts = plan.datasets[0].manifest.facts
-    facts = {
-        "model": plan.dimensions,
-        "head": plan.head,
-        **({"next_sentence": True} if plan.next_sentence else {}),
-        **{name: data_facts[name] for name in _FACTS},
-        "metrics": {name: final[name] for name in _METRICS if name in final},
-    }
     run = {
         "seconds": round(seconds, 2),
-        "rows_per_second": round(rows_seen / seconds, 1),
+        "rows_per_second": round(plan.steps * plan.config.batch_size / seconds, 1),
         "command": shlex.join(["python", "-m", "trainer.pretrain", *sys.argv[1:]]),
         "data": [dataset.folder for dataset in plan.datasets],
         "device": device,
         "backend": keras.config.backend(),
         "keras": keras.__version__,
     }
-    manifest = Manifest("pretrain", plan.deciding(), counts, facts)
+    manifest = describe_run(plan, read_metrics(output)[-1])
     # Not the report: trainer.report writes it anew.
     listed = (IDENTITY, METRICS, WEIGHTS, SAMPLE, VOCABULARY_FILE)
     finish_output(output, manifest, {}, run, listed=listed)
+
+
+def sample_rows(maker: BatchMaker) -> dict[str, Any]:
+    """Some masked rows, to try the model on."""
+    return {name: array[:_SAMPLE_ROWS] for name, array in maker.sample_batch().arrays.items()}
+
+
+def describe_run(plan: PretrainPlan, figures: Mapping[str, Any]) -> Manifest:
+    """The manifest of the run; ``figures`` are those of the log's last line."""
+    counts = {"steps": plan.steps, "rows_seen": plan.steps * plan.config.batch_size}
+    if plan.skipped is not None:
+        counts["skipped_rows"] = sum(map(len, plan.skipped))
+    data_facts = plan.datasets[0].manifest.facts
+    facts = {
+        "model": plan.dimensions,
+        "head": plan.head,
+        **({"next_sentence": True} if plan.next_sentence else {}),
+        **{name: data_facts[name] for name in _FACTS},
+        "metrics": pick_metrics(figures),
+    }
+    return Manifest("pretrain", plan.deciding(), counts, facts)
+
+
+def pick_metrics(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest holds of a line of the log."""
+    return {name: figures[name] for name in _METRICS if name in figures}

@@ -39,9 +39,11 @@ def sum_names(model: Any) -> tuple[str, ...]:
     return _SUMS if model.next_sentence_head is None else (*_SUMS, *_NEXT_SENTENCE_SUMS)
 
 
-def name_variables(model: Any, optimizer: Any) -> dict[str, Any]:
-    """The variables of a run under stable names: ``model/…`` and ``optimizer/…``."""
-    owned = {"model": model.trainable_variables, "optimizer": optimizer.variables}
+def name_variables(model: Any, optimizer: Any = None) -> dict[str, Any]:
+    """The variables of a run under stable names: ``model/…`` and, of an optimizer, ``optimizer/…``."""
+    owned = {"model": model.trainable_variables}
+    if optimizer is not None:
+        owned["optimizer"] = optimizer.variables
     return {
         f"{owner}/{i:04d}/{variable.path}": variable
         for owner, variables in owned.items()

@@ -37,6 +37,7 @@ _OLD = Vocabulary((*small_vocabulary(118).tokens[:5], *_UNUSED, *small_vocabular
 _MODELS = {
     "exact": ("BertForMaskedLM", {"hidden_act": "gelu"}),
     "tanh": ("BertForMaskedLM", {"hidden_act": "gelu_new"}),
+    "epsilon": ("BertForMaskedLM", {"hidden_act": "gelu", "layer_norm_eps": 1e-3}),
     "pairs": ("BertForPreTraining", {"hidden_act": "gelu"}),
     "encoder": ("BertModel", {}),
 }
@@ -151,7 +152,7 @@ def test_a_run_begins_at_the_loss_of_its_source(presets, run):
     assert (model["num_layers"], model["max_sequence_length"]) == (1, 40)
 
 
-@pytest.mark.parametrize("name", ["tanh", "pairs"])
+@pytest.mark.parametrize("name", ["tanh", "epsilon", "pairs"])
 def test_the_first_loss_is_that_of_the_source(presets, make_rows, name):
     packing = "pairs" if name == "pairs" else "full"
     plan = plan_from(presets[0] / name, rows_of(make_rows, packing=packing))
@@ -159,7 +160,8 @@ def test_the_first_loss_is_that_of_the_source(presets, make_rows, name):
     found = train_step.evaluate(plan.batch_maker(Cluster()).train_batch(0).arrays).reshape(-1, 3)
     np.testing.assert_allclose(found[:, 0] / found[:, 2], presets[1][name], rtol=2e-5)
     assert plan.initial.describe_fresh(model) == ("" if name == "pairs" else "pooler")
-    assert plan.dimensions["exact_gelu"] == (name == "pairs")
+    assert plan.dimensions["exact_gelu"] == (name != "tanh")
+    assert plan.dimensions["layer_norm_epsilon"] == (1e-3 if name == "epsilon" else 1e-12)
 
 
 def test_heads_that_a_preset_lacks_begin_afresh(presets, make_rows):
