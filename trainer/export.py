@@ -35,6 +35,7 @@ from trainer.presets.trained_model import (
     load_finetuned_run,
     load_pretrained,
 )
+from trainer.presets.upload import Destination
 from trainer.pretraining.head import PORTABLE_HEAD
 from trainer.pretraining.startup import run_trainer_command
 
@@ -86,6 +87,12 @@ class ExportConfig:
     """Of a pretraining run, finished or not, the model after this step, whose checkpoint it must still
     keep; default: the model that a finished run ended with."""
 
+    upload: str | None = option(None, metavar="ADDRESS")
+    """Also upload it, as a private model where it is new there: to hf://owner/name the folder of
+    --hf_output (without one: of --output), to kaggle://owner/model/FRAMEWORK/variation that of --output
+    for the framework keras, that of --hf_output for transformers. The token is in the environment:
+    HF_TOKEN, KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY."""
+
     license: str | None = option(None, group=_CARD)
     """Its identifier, such as apache-2.0."""
 
@@ -114,6 +121,7 @@ def export(config: ExportConfig, options: RunOptions = RunOptions()) -> None:
                 f"--hf_output {config.hf_output}: must be another folder than --output, and neither "
                 "lie in the other"
             )
+    destination = Destination.parse(config.upload, folders) if config.upload else None
     given = GivenFields(config.license, config.language, config.datasets)
     # What each is made from: an older one without anything given remains the same.
     inputs = {"run": manifest.fingerprint, **given.as_json()}
@@ -128,9 +136,14 @@ def export(config: ExportConfig, options: RunOptions = RunOptions()) -> None:
     if options.dry_run:
         for folder in missing.values():
             _say(f"would write {folder}")
+        if destination:
+            _say(f"would upload {folders[destination.flag]} to {destination.address}")
         return
     if missing:
         _write(missing, manifest, kept, config, given, inputs)
+    if destination:
+        page = destination.upload(folders[destination.flag])
+        _say(f"uploaded to {page}; if it is new there, it is private until you make it public")
 
 
 def _write(
