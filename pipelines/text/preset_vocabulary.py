@@ -5,6 +5,7 @@ Only what tokenizing needs is read; ``trainer.presets`` reads the models.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pipelines.errors import UserError
@@ -12,7 +13,8 @@ from pipelines.records.checksums import check_files
 from pipelines.records.manifest import MANIFEST
 from pipelines.storage import files
 from pipelines.storage.json_file import read_json
-from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pipelines.text.huggingface_tokenizer import FILES, read_huggingface_tokenizer
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import (
     VOCABULARY_FILE,
     VocabularySource,
@@ -21,7 +23,7 @@ from pipelines.text.vocabulary_source import (
 )
 
 _KERAS_HUB_FILE = "assets/tokenizer/vocabulary.txt"
-_READ = (_KERAS_HUB_FILE, VOCABULARY_FILE, "tokenizer.json", "tokenizer_config.json")
+_READ = (_KERAS_HUB_FILE, *FILES)
 # What downloads each kind of name.
 _DOWNLOADS = {
     "hf://": "huggingface_hub.snapshot_download('{name}')",
@@ -48,19 +50,27 @@ def load_preset_vocabulary(folder: str) -> VocabularySource:
         settings = _object(tokenizer.get("config"))
         return _with_settings(vocabulary, settings.get("lowercase", False), settings, folder)
     path = files.join(folder, VOCABULARY_FILE)
-    has_file = files.exists(path)
-    if has_file and files.exists(files.join(folder, MANIFEST)):
+    if files.exists(path) and files.exists(files.join(folder, MANIFEST)):
         return load_vocabulary(path)
-    vocabulary = read_vocabulary(path) if has_file else _vocabulary_within(tokenizer, folder)
-    normalizer = _object(tokenizer.get("normalizer"))
-    settings = {**normalizer, **_read(folder, "tokenizer_config.json")}
-    lowercase = settings.get("do_lower_case", normalizer.get("lowercase", True))
-    return _with_settings(vocabulary, lowercase, settings, folder)
+    if not tokenizer and not files.exists(path):
+        raise UserError(
+            f"--from_preset: {folder} holds no WordPiece vocabulary: neither {VOCABULARY_FILE} nor "
+            f"{_KERAS_HUB_FILE} nor tokenizer.json"
+        )
+    read = read_huggingface_tokenizer(partial(_find, folder), f"--from_preset {folder}")
+    source = files.join(folder, VOCABULARY_FILE if files.exists(path) else "tokenizer.json")
+    vocabulary = Vocabulary(read.pieces, source=source)
+    return VocabularySource(vocabulary, read.lowercase, read.strip_accents)
+
+
+def _find(folder: str, name: str) -> str | None:
+    path = files.join(folder, name)
+    return path if files.exists(path) else None
 
 
 def _read(folder: str, name: str) -> dict[str, Any]:
-    path = files.join(folder, name)
-    return read_json(path) if files.exists(path) else {}
+    path = _find(folder, name)
+    return read_json(path) if path else {}
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -78,18 +88,3 @@ def _with_settings(
             f"{strip_accents!r}, not true or false; get its files again"
         )
     return VocabularySource(vocabulary, lowercase, strip_accents)
-
-
-def _vocabulary_within(tokenizer: dict[str, Any], folder: str) -> Vocabulary:
-    """The vocabulary that a tokenizer.json holds itself."""
-    ids = _object(_object(tokenizer.get("model")).get("vocab"))
-    are_ids = all(type(i) is int for i in ids.values())
-    if not ids or not are_ids or sorted(ids.values()) != list(range(len(ids))):
-        raise UserError(
-            f"--from_preset: {folder} holds no WordPiece vocabulary: neither {VOCABULARY_FILE} nor "
-            f"{_KERAS_HUB_FILE} nor a tokenizer.json with one"
-        )
-    tokens = tuple(sorted(ids, key=ids.__getitem__))
-    vocabulary = Vocabulary(tokens, source=files.join(folder, "tokenizer.json"))
-    vocabulary.require(SPECIAL_TOKENS)
-    return vocabulary

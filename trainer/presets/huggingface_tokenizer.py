@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from pipelines.text.huggingface_tokenizer import ROLES
 from pipelines.text.words import MAX_WORD_CHARACTERS
 from trainer.presets.json_files import write_json
 
+# In the order in which Transformers writes them.
 _ROLES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-TOKENS = {role: f"[{role[:-6].upper()}]" for role in _ROLES}
+_TOKENS = {role: ROLES[role] for role in _ROLES}
 
 
 def save_tokenizer_files(tokenizer: Any, max_length: int, directory: str) -> None:
@@ -18,7 +20,7 @@ def save_tokenizer_files(tokenizer: Any, max_length: int, directory: str) -> Non
     with open(os.path.join(directory, "vocab.txt"), "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{token}\n" for token in vocabulary)
     settings = {
-        **TOKENS,
+        **_TOKENS,
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": tokenizer.lowercase,
         "do_basic_tokenize": True,
@@ -28,7 +30,7 @@ def save_tokenizer_files(tokenizer: Any, max_length: int, directory: str) -> Non
         "clean_up_tokenization_spaces": False,
     }
     for name, content in (
-        ("special_tokens_map.json", TOKENS),
+        ("special_tokens_map.json", _TOKENS),
         ("tokenizer_config.json", settings),
         ("tokenizer.json", _fast_tokenizer(tokenizer, vocabulary)),
     ):
@@ -65,7 +67,7 @@ def _fast_tokenizer(tokenizer: Any, vocabulary: list[str]) -> dict[str, Any]:
                 "normalized": False,
                 "special": True,
             }
-            for token in sorted({*TOKENS.values(), *_added(tokenizer)}, key=ids.__getitem__)
+            for token in sorted({*_TOKENS.values(), *_added(tokenizer)}, key=ids.__getitem__)
         ],
         "normalizer": {
             "type": "BertNormalizer",
