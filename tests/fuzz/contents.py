@@ -11,7 +11,7 @@ import numpy as np
 
 # What holds times, or comes from them.
 _OF_ONE_RUN = (
-    *("run.json", "card.md", "metadata.json", "report.html", "identity.json", "SHA256SUMS"),
+    *("run.json", "README.md", "metadata.json", "report.html", "identity.json", "SHA256SUMS"),
 )
 
 
