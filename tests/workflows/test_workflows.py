@@ -49,7 +49,7 @@ def preset(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> str:
         num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,
-        max_sequence_length=80,
+        max_sequence_length=128,
     ).save_to_preset(folder)
     tokenizer.save_to_preset(folder)
     return folder
@@ -143,3 +143,16 @@ def test_choices_are_compared_over_seeds(data_dir: Path, tmp_path: Path) -> None
     tuned = json.loads((tmp_path / "mask_30" / "seed_1" / "finetune" / "metrics.json").read_text())
     assert tuned["accuracy"] > 0.5
     assert run("tests.workflows.choices", *arguments) == shown
+
+
+@pytest.mark.long
+def test_ways_to_a_model_of_a_domain(preset: str, data_dir: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(data_dir), "--output", str(tmp_path), "--presets", preset, "--few"]
+    arguments += ["--minutes", "0.01", "--reviews", "200", "--seeds", "1"]
+    shown = run("tests.workflows.domain", *arguments)
+    table = [line.split() for line in shown.splitlines()[-8:]]
+    assert [line[0] for line in table] == 4 * ["imdb"] + 4 * ["books"]
+    assert all(0 <= float(line[-1]) <= 100 for line in table)
+    for line in (line for line in table if "it" not in line):
+        assert 0 < float(line[-2]) < 16  # bits a byte
+    assert run("tests.workflows.domain", *arguments) == shown
