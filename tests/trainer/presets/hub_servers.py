@@ -75,11 +75,12 @@ class _HuggingFace(_Handler):
             return
         if self.path == "/api/repos/create":
             asked = json.loads(body)
+            page = {"url": f"{server.address}/{asked['organization']}/{asked['name']}"}
             if server.private is not None:
-                self.give({"error": "You already created this model repo"}, 409)
+                self.give({"error": "You already created this model repo", **page}, 409)
                 return
             server.private = asked["visibility"] == "private"
-            self.give({"url": f"{server.address}/{asked['organization']}/{asked['name']}"})
+            self.give(page)
         elif self.path == "/api/validate-yaml":
             assert yaml.safe_load(json.loads(body)["content"].split("---")[1])["pipeline_tag"]
             self.give({"errors": [], "warnings": []})
