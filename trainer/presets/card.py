@@ -59,13 +59,15 @@ _UNITS = {
         "accuracy": "share of masked tokens",
         "loss": "nats a masked token",
         "bits_per_byte": "bits a byte of text",
+        "commonest": "share of masked tokens",
+        "masks": "masked tokens",
     },
     "finetune": {
         "accuracy": "share of examples",
         "loss": "nats an example",
         "error": "label's unit, squared",
         "examples": "examples",
-        "": "1 at best",
+        **dict.fromkeys(("macro_f1", "matthews", "pearson", "spearman"), "1 at best"),
     },
 }
 
