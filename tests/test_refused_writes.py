@@ -158,7 +158,7 @@ def assert_equal(place: Path, whole: Path) -> None:
     assert [name for name in found if found[name] != expected[name]] == []
 
 
-@pytest.mark.parametrize("stage", stages("vocab", "documents", "pretrain"))
+@pytest.mark.parametrize("stage", stages("vocab", "documents"))
 @pytest.mark.parametrize("share", [0.6, *(pytest.param(s, marks=_LONG) for s in (0.0, 0.3, 0.9))])
 def test_a_full_disk(commands, disk, stage, share):
     """There is room for a share of what an undisturbed run takes."""
@@ -177,7 +177,7 @@ def test_a_full_disk(commands, disk, stage, share):
     assert_equal(place, whole)
 
 
-@pytest.mark.parametrize("stage", stages("documents"))
+@pytest.mark.parametrize("stage", stages())
 def test_a_file_that_cannot_grow(commands, tmp_path, stage):
     whole = commands.whole(stage)
     largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
@@ -187,7 +187,7 @@ def test_a_file_that_cannot_grow(commands, tmp_path, stage):
     assert_equal(tmp_path, whole)
 
 
-@pytest.mark.parametrize("stage", stages("vocab", "documents", "mask", "pretrain"))
+@pytest.mark.parametrize("stage", stages("documents", "mask", "pretrain"))
 def test_where_nothing_can_be_written(commands, disk, stage, monkeypatch):
     commands.whole(stage)
     ending = Path(_FILES.get(stage, "out")).suffix
