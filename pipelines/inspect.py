@@ -18,6 +18,7 @@ from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS, find_damage, sha256_of
 from pipelines.records.codec import record_layout
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, open_shard, read_manifest
+from pipelines.records.output_folder import read_record
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import local_copy
 from pipelines.records.tf_example import parsing_schema
@@ -131,6 +132,7 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
     unchecked = _unchecked_vocabulary(folder, manifest)
     # An export holds nothing else; in the folder of a run there may be more.
     problems = [
+        *_damaged_manifest(folder),
         *_damaged_vocabulary(folder, manifest),
         *find_damage(folder, whole=manifest.stage == "export"),
     ]
@@ -167,6 +169,18 @@ def describe_records(manifest: Manifest) -> str:
             "#     lambda record: tf.io.parse_single_example(record, features))"
         )
     return record_layout(manifest.schema)
+
+
+def _damaged_manifest(folder: str) -> Iterator[tuple[str, str]]:
+    """(name, what is wrong) of the manifest, where it is not the one that its run wrote."""
+    path = files.join(folder, MANIFEST)
+    record = read_record(folder) if files.exists(files.join(folder, RUN)) else {}
+    if sha256_of(path) != record.get("manifest", sha256_of(path)):
+        yield (
+            MANIFEST,
+            f"{path} is not the manifest that {RUN} names; put it back or make the output again "
+            "(--overwrite)",
+        )
 
 
 def _damaged_vocabulary(folder: str, manifest: Manifest) -> Iterator[tuple[str, str]]:

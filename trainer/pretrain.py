@@ -22,7 +22,7 @@ from trainer.data.prefetch import Prefetcher
 from trainer.data.shard_check import ShardCheck
 from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
-from trainer.pretraining.cluster import describe_devices, join_cluster
+from trainer.pretraining.cluster import all_needed, describe_devices, join_cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.intervals import log_interval, validation_interval
 from trainer.pretraining.logs.meter import DivergedError, Meter
@@ -37,6 +37,7 @@ from trainer.pretraining.validation import count_batches, describe_validation, e
 from trainer.run_folder import FILES, check_same_run, claim_folder, holds_run
 
 
+@all_needed()
 def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the stage. Raises UserError for what the user can fix."""
     started = time.time()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
+import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.errors import UserError
 from pipelines.storage.files import is_remote
 
 _held: dict[str, int] = {}
+_SIGNED = re.compile(r"process \d{1,10} on [\w.-]{1,255}")
 
 
 def lock_folder(folder: str) -> None:
@@ -32,10 +36,12 @@ def lock_folder(folder: str) -> None:
             if _is_at(path, descriptor):
                 _held[path] = descriptor
                 atexit.register(_unlock, path)
+                _sign(descriptor)
         except BlockingIOError:
+            holder = _holder(descriptor)
             raise UserError(
-                f"--output: another process is writing to {folder}; wait for it or choose another "
-                "folder"
+                f"--output: another process is writing to {folder}{holder and f' ({holder})'}; wait "
+                "for it, end it or choose another folder"
             ) from None
         finally:
             if _held.get(path) != descriptor:
@@ -44,6 +50,20 @@ def lock_folder(folder: str) -> None:
 
 def _path_of(folder: str) -> str:
     return os.path.join(os.path.realpath(folder), ".lock")
+
+
+def _sign(descriptor: int) -> None:
+    """Writes into the lock who holds it; a file of somebody else, which is no lock, stays as it is."""
+    with suppress(OSError):  # the disk may be full
+        if not os.fstat(descriptor).st_size or _holder(descriptor):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    """Who holds the lock, if it says so."""
+    match = _SIGNED.fullmatch(os.pread(descriptor, 300, 0).decode(errors="replace"))
+    return match[0] if match else ""
 
 
 def _unlock(path: str) -> None:

@@ -10,10 +10,13 @@ is a silent loss. The same seed and number give the same input: run one again wi
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 
 from tests.fuzz.process import all_targets, output_targets, run_until_it_dies
@@ -28,13 +31,18 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the number of the first one")
     options = parser.parse_args()
     began = time.monotonic()
+    # Told to stop, it says how far it came.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcomes: list[Outcome] = []
-    make = output_targets if options.outputs else all_targets
-    with tempfile.TemporaryDirectory(prefix="bertmill-fuzz-") as work:
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="bertmill-fuzz-") as work:
+        make = output_targets if options.outputs else all_targets
         number, end = options.first, options.first + options.inputs
         while number < end:
-            outcomes += run_until_it_dies(make, options.seed, range(number, end), Path(work))
-            number = outcomes[-1].number + 1 if outcomes else end
+            for outcome in run_until_it_dies(make, options.seed, range(number, end), Path(work)):
+                outcomes.append(outcome)
+                if outcome.kind not in RIGHT:
+                    print(*astuple(outcome), sep=": ", flush=True)
+            number = outcomes[-1].number + 1
     kinds = Counter(outcome.kind for outcome in outcomes)
     print(
         f"{len(outcomes):,} mutated inputs, seed {options.seed}, {time.monotonic() - began:,.0f} s"

@@ -1,7 +1,8 @@
 """Finished outputs of the stages, with one file damaged, given to the commands that read them.
 
 Such a command ends with one line, or does what it does with the whole output. A stage that is run again
-into the folder may also say that it is finished, and change nothing.
+into the folder may also say that it is finished, and change nothing. A manifest that nothing lists is
+believed if it makes sense: then ``pipelines.inspect`` must name it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,14 @@ from pipelines.errors import UserError
 from tests.command_process import TINY, flags_of
 from tests.fuzz.commands import run_line
 from tests.fuzz.contents import contents
-from tests.fuzz.target import Draw, SilentLossError, Target, folder_files, write_files
+from tests.fuzz.target import (
+    Draw,
+    NamedError,
+    SilentLossError,
+    Target,
+    folder_files,
+    write_files,
+)
 from tests.golden.corpus import write_corpus
 
 _DOCUMENTS = "--input {corpus}/documents-0.jsonl"
@@ -86,10 +95,14 @@ def targets(work: Path) -> list[Target]:
         made[name] = folder_files(work / name), commands
     killed = {n: c for n, c in made["run"][0].items() if not n.startswith(_AT_THE_END)}
     made["unfinished run"] = killed, (f"{_MADE['run']}{_AGAIN}",)
-    return [
-        Target(name, given, _Reader(given, commands, places), swaps=True)
-        for name, (given, commands) in made.items()
-    ]
+    return [output_target(name, *given, places) for name, given in made.items()]
+
+
+def output_target(
+    name: str, whole: Mapping[str, bytes], commands: tuple[str, ...], places: Mapping[str, str]
+) -> Target:
+    """The files of an output, one of them damaged, for one of the commands that read {given}."""
+    return Target(name, whole, _Reader(whole, commands, places), swaps=True)
 
 
 class _Reader:
@@ -120,6 +133,11 @@ class _Reader:
         if _AGAIN in command and found["given"] == before:
             return
         if names := _differing(found, self._expected[command]):
+            if _changed(folder, self._whole) == ["manifest.json"]:
+                with suppress(UserError):
+                    _run("pipelines.inspect --data {given}", {"given": str(folder)}, (0, 2))
+                    raise SilentLossError("a changed manifest is not named by inspect")
+                raise NamedError
             raise SilentLossError(f"{command.split()[0]} gives another {', '.join(names)}")
 
     def _result(self, command: str, folder: Path) -> dict[str, Any]:
@@ -161,6 +179,11 @@ def _visible(folder: Path) -> dict[str, Any]:
 def _replace(folder: Path, given: Mapping[str, bytes]) -> None:
     shutil.rmtree(folder)
     write_files(folder, given)
+
+
+def _changed(folder: Path, whole: Mapping[str, bytes]) -> list[str]:
+    given = folder_files(folder)
+    return [name for name in sorted({*given, *whole}) if given.get(name) != whole.get(name)]
 
 
 def _differing(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:

@@ -7,11 +7,11 @@ import multiprocessing
 import os
 import resource
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tests.fuzz.target import RIGHT, Outcome, Target, try_input
+from tests.fuzz.target import Outcome, Target, try_input
 
 _HANG_SECONDS = 60
 _MEMORY = 4 << 30
@@ -34,7 +34,7 @@ def output_targets(work: Path) -> list[Target]:
 
 def run_until_it_dies(
     make: Callable[[Path], list[Target]], seed: int, numbers: range, work: Path
-) -> list[Outcome]:
+) -> Iterator[Outcome]:
     """The outcomes of inputs tried in a process of their own, up to one that ends or stops it.
 
     ``make``: ``all_targets`` or ``output_targets``.
@@ -44,31 +44,23 @@ def run_until_it_dies(
     process = context.Process(target=_work, args=(writer, make, seed, numbers, str(work)))
     process.start()
     writer.close()
-    outcomes: list[Outcome] = []
+    number, ended = numbers[0], "hang"
     try:
         # The first has to wait until everything is made.
-        while reader.poll(_HANG_SECONDS if outcomes else 20 * _HANG_SECONDS):
+        while reader.poll(_HANG_SECONDS if number > numbers[0] else 20 * _HANG_SECONDS):
             outcome = reader.recv()
-            outcomes.append(outcome)
-            if outcome.kind not in RIGHT:
-                print(
-                    f"{outcome.number}: {outcome.target}: {outcome.kind}: {outcome.message}",
-                    flush=True,
-                )
-        ended = "hang"
+            number = outcome.number + 1
+            yield outcome
     except EOFError:
         process.join()
-        ended = (
-            f"crash: the process ended with status {process.exitcode}" if process.exitcode else ""
-        )
-    process.kill()
-    process.join()
+        code = process.exitcode
+        ended = f"crash: the process ended with status {code}" if code else ""
+    finally:
+        process.kill()
+        process.join()
     if ended:
-        number = outcomes[-1].number + 1 if outcomes else numbers[0]
         kind, _, message = ended.partition(": ")
-        print(f"{number}: {ended}", flush=True)
-        outcomes.append(Outcome(number, "", kind, message))
-    return outcomes
+        yield Outcome(number, "", kind, message)
 
 
 def _work(
@@ -81,6 +73,10 @@ def _work(
     """The process that tries inputs."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    # What one command compiles the next finds, of all processes.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(work) / "compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     from trainer.pretraining.startup import without_tensorflow
 
     # Beside those of an earlier process that died.

@@ -15,7 +15,11 @@ from pipelines.records.checksums import CHECKSUMS
 from tests.fuzz.mutate_file import mutate_file
 
 Draw = Random
-RIGHT = ("read", "refused")
+RIGHT = ("read", "refused", "named")
+
+
+class NamedError(Exception):
+    """The input was believed, but a command that verifies such files names it as changed."""
 
 
 class SilentLossError(AssertionError):
@@ -24,8 +28,8 @@ class SilentLossError(AssertionError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an input: "read" and "refused" are right; "crash", "hang" and "silent loss" are
-    not, and ``message`` says where, in words that are equal for equal faults."""
+    """What became of an input: "read", "refused" and "named" are right; "crash", "hang" and "silent
+    loss" are not, and ``message`` says where, in words that are equal for equal faults."""
 
     number: int
     target: str
@@ -77,6 +81,8 @@ def try_input(seed: int, number: int, targets: list[Target], work: Path) -> Outc
         kind, message = (
             ("crash", f"{problem}: {str(error)[:200]!r}") if problem else ("refused", "")
         )
+    except NamedError:
+        kind, message = "named", ""
     except SilentLossError as error:
         kind, message = "silent loss", f"{name}: {str(error)[:200]}"
     except Exception as error:

@@ -203,10 +203,18 @@ def test_a_vocabulary_without_a_checksum_is_said(vocab_dir, tmp_path, capsys):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["facts"]["vocabulary"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "run.json").unlink()
     inspect(InspectConfig(data=str(folder)), RunOptions())
     assert "vocab.txt: manifest.json has no checksum of it" in capsys.readouterr().out
     inspect(InspectConfig(data=str(vocab_dir)), RunOptions())
     assert "no checksum" not in capsys.readouterr().out
+
+
+def test_a_manifest_that_its_run_did_not_write_is_named(damaged_dir):
+    path = damaged_dir / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"lowercase": true', b'"lowercase": false'))
+    with pytest.raises(UserError, match=r"manifest\.json is not the manifest that run\.json names"):
+        inspect(InspectConfig(data=str(damaged_dir)), RunOptions())
 
 
 def test_files_with_checksums_are_verified(tmp_path, capsys):

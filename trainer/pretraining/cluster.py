@@ -10,16 +10,19 @@ elsewhere by KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.command.known_errors import describe_error, one_line
 from pipelines.errors import UserError
+from trainer.pretraining.stop_signals import EXIT_RESTART
 
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 # Processes ask each other whether to stop after every so many steps.
@@ -144,6 +147,25 @@ class Cluster:
         import jax
 
         return jax.sharding.NamedSharding(self._mesh, jax.sharding.PartitionSpec(*axes))
+
+
+@contextmanager
+def all_needed() -> Iterator[None]:
+    """Raises UserError for what JAX raises in the block when another process of the run is gone."""
+    try:
+        yield
+    except Exception as error:
+        import jax
+
+        known = describe_error(error) or not isinstance(error, jax.errors.JaxRuntimeError)
+        if known or jax.process_count() == 1:
+            raise
+        # JAX would wait for the others at the end, and abort the process in place of its exit status.
+        atexit.register(os._exit, EXIT_RESTART)
+        raise UserError(
+            f"another process of this run ended or does not answer ({one_line(error)[:200]}); start "
+            "all of them again: they go on after the newest checkpoint"
+        ) from None
 
 
 def device_kind() -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import re
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -41,7 +43,8 @@ def test_what_is_in_the_place_of_the_lock_stays_as_it_is(tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("text")
     places = [tmp_path / name for name in ("link", "pipe", "folder")]
-    for place in places:
+    linked = tmp_path / "linked"
+    for place in (*places, linked):
         place.mkdir()
     (places[0] / ".lock").symlink_to(precious)
     os.mkfifo(places[1] / ".lock")
@@ -49,6 +52,8 @@ def test_what_is_in_the_place_of_the_lock_stays_as_it_is(tmp_path):
     for place in places:
         with pytest.raises(UserError, match=r"/\.lock .*; remove it or choose another folder"):
             lock_folder(str(place))
+    (linked / ".lock").hardlink_to(precious)
+    lock_folder(str(linked))
     assert precious.read_text() == "text"
 
 
@@ -95,15 +100,19 @@ def hold_and_fork(folder, pipe):
     time.sleep(600)
 
 
-def test_the_forked_child_of_a_killed_process_does_not_hold_its_lock(tmp_path):
+def test_neither_a_stopped_process_nor_the_child_of_a_killed_one_is_waited_for(tmp_path):
     fork = multiprocessing.get_context("fork")
     reader, writer = fork.Pipe()
     holder = fork.Process(target=hold_and_fork, args=(str(tmp_path), writer))
     holder.start()
     child = reader.recv()
-    with pytest.raises(UserError, match="another process is writing"):
+    assert holder.pid is not None
+    os.kill(holder.pid, signal.SIGSTOP)
+    who = rf"is writing to .* \(process {holder.pid} on {re.escape(socket.gethostname())}\); wait"
+    with pytest.raises(UserError, match=who):
         lock_folder(str(tmp_path))
     holder.kill()
     holder.join()
     lock_folder(str(tmp_path))
+    assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
     os.kill(child, signal.SIGKILL)

@@ -132,6 +132,33 @@ def test_two_processes_killed_and_started_again(whole, make_rows, tmp_path):
     assert_alike(tmp_path, whole)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("number", "how", "statuses"),
+    [
+        (1, signal.SIGKILL, [75]),
+        # JAX aborts those that lose the first process, or wait 100 s for one that does not answer.
+        (0, signal.SIGKILL, [75, -signal.SIGABRT]),
+        (1, signal.SIGSTOP, [75, -signal.SIGABRT]),
+    ],
+)
+def test_no_process_outlives_another(whole, make_rows, tmp_path, number, how, statuses):
+    options = {"data": make_rows(), "output": tmp_path}
+    processes = start(2, **options)
+    wait_for_step(tmp_path, 20, processes[0])
+    processes[number].send_signal(how)
+    other = processes[1 - number]
+    said = other.communicate(timeout=200)[1]
+    assert other.returncode in statuses, said
+    if other.returncode == 75:
+        assert "another process of this run ended or does not answer" in said.splitlines()[-1]
+        assert "Traceback" not in said
+    processes[number].kill()
+    processes[number].communicate()
+    finish(start(2, **options))
+    assert_alike(tmp_path, whole)
+
+
 def wait_for_step(output: Path, step: int, process: CommandProcess) -> None:
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
