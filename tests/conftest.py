@@ -31,6 +31,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 # The tests' models are small: to compile them well takes longer than to run them as they are.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+# Read when gcsfs is imported, whatever imports it first: it asks the real service otherwise, and waits.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
 # No test asserts a time, generated ones neither: machines are slow when they are busy.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
@@ -83,7 +86,6 @@ def storage_emulator() -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     changed = pytest.MonkeyPatch()
     changed.setenv("STORAGE_EMULATOR_HOST", address)
-    changed.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         _wait_until_up(process, address)
         yield address
