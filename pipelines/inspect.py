@@ -131,11 +131,10 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
         show(f"\n{describe_records(manifest)}\n")
     unchecked = _unchecked_vocabulary(folder, manifest)
     # An export holds nothing else; in the folder of a run there may be more.
-    problems = [
-        *_damaged_manifest(folder),
-        *_damaged_vocabulary(folder, manifest),
-        *find_damage(folder, whole=manifest.stage == "export"),
-    ]
+    problems = [*find_damage(folder, whole=manifest.stage == "export")]
+    if RUN not in dict(problems):  # else what it says of the manifest is worth nothing
+        problems += _damaged_manifest(folder)
+    problems += _damaged_vocabulary(folder, manifest)
     first: list[Columns] = []
     damaged = dict(_damaged_shards(folder, manifest, first))
     if first and not problems:

@@ -178,9 +178,9 @@ def test_transformers_loads_the_directory_with_the_same_outputs(
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), outputs["head"], atol=1e-4)
 
 
-def flip_a_bit(path):
+def flip_a_bit(path, share=0.5):
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[int(len(data) * share)] ^= 1
     path.write_bytes(data)
 
 
@@ -206,6 +206,10 @@ def test_a_changed_file_is_named_by_every_loader(exported, kind, tmp_path):
             with pytest.raises(UserError, match=f"{name} is not the file of"):
                 inspect(InspectConfig(data=str(folder)), RunOptions())
         flip_a_bit(folder / name)
+    flip_a_bit(folder / "run.json", share=0)  # no longer JSON
+    with pytest.raises(UserError, match=r"run\.json is not the file of"):
+        inspect(InspectConfig(data=str(folder)), RunOptions())
+    flip_a_bit(folder / "run.json", share=0)
     (folder / "README.md").write_text("mine")  # as people do
     BertMaskedLM.from_preset(str(folder))
     (folder / "notes.txt").write_text("mine")
