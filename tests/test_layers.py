@@ -72,8 +72,10 @@ def test_the_trainer_imports_no_peer_and_no_beam_glue(module):
         assert name.split(".")[0] not in ("tensorflow", "tensorflow_text"), f"{module}: {name}"
 
 
-def test_importing_a_pure_core_pulls_in_nothing_heavy():
+def test_importing_a_command_or_a_pure_core_pulls_in_nothing_heavy():
+    commands = [f"trainer.{path.stem}" for path in (_ROOT / "trainer").glob("*.py")]
     pure = [name for name in modules("pipelines") if name not in _BEAM_GLUE]
+    pure += sorted({*commands} - {"trainer.__init__", "trainer.__main__"})
     code = (
         "import importlib, sys\n"
         f"for name in {pure!r}:\n"

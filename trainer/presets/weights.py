@@ -10,8 +10,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import keras
-
 from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
 from pipelines.storage.name_errors import naming
@@ -125,6 +123,8 @@ def save_weights(model: Any, path: str, backbone: Any = None) -> None:
             most = weights * _WEIGHT_BYTES + len(model.weights) * _BYTES_A_VARIABLE
             os.posix_fallocate(file.fileno(), 0, most)
     skipped = _layers_of(backbone) if backbone else None
+    import keras
+
     keras.saving.save_weights(model, path, objects_to_skip=skipped)
 
 
@@ -133,6 +133,8 @@ def _layers_of(backbone: Any) -> list[Any]:
 
 
 def _load(model: Any, path: str, skipped: list[Any]) -> None:
+    import keras
+
     try:
         keras.saving.load_weights(model, path, objects_to_skip=skipped)
     except Exception as error:  # as above, and what Keras makes of other content
