@@ -12,9 +12,9 @@ import sys
 
 
 def start_child(module: str) -> subprocess.Popen[bytes]:
-    """Runs ``python -m module`` with pipes to and from it, and this process's import path.
+    """Runs a module as the main program, with pipes to and from it and this process's import path.
 
-    Not by ``-m``, which would find a package of the same name in the working folder first.
+    ``python -m`` would find a package of the same name in the working folder first.
     """
     program = (
         "import runpy, sys; sys.path[:] = filter(None, sys.path); "

@@ -1,8 +1,8 @@
 """Large arrays get memory of their own, which the system has back as soon as they are freed.
 
 glibc does so at first, but each such array that is freed raises the size from which on it does, up to
-32 MB; what is smaller shares its memory with small objects, which keep it from being given back. With
-the size fixed, tokenizing 409 MB on two workers takes 56 MB less.
+32 MB; what is smaller shares its memory with small objects, which keep it from being given back.
+Figures: docs/benchmarks.md, tokenizing.
 """
 
 from __future__ import annotations
