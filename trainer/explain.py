@@ -21,6 +21,7 @@ from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.logs.metrics import read_metrics
 from trainer.pretraining.pages.explained_step import ExplainedRow, ExplainedStep
+from trainer.pretraining.pages.links import link_to_report
 from trainer.pretraining.pages.predictions import predict_rows
 from trainer.pretraining.pages.render import render
 from trainer.pretraining.plan import plan_again
@@ -37,7 +38,7 @@ class ExplainConfig:
     Losses are those of the checkpoint nearest to the step, without dropout; with --replay they are
     those that the step itself had.
 
-    Example: --run runs/bert --step 1000 --output step.html
+    Example: --run runs/bert --step 1000 --output runs/bert/step-1000.html
     """
 
     run: str = option(group=CHOOSE, metavar="DIR")
@@ -57,7 +58,8 @@ class ExplainConfig:
     between."""
 
     output: str | None = option(None, metavar="FILE")
-    """Also write everything as a page (.html), in colours; default: text on the terminal only."""
+    """Also write everything as a page (.html), in colours; default: text on the terminal only. In the
+    run's folder, called step-STEP.html, it is linked with the run's report."""
 
 
 def explain(config: ExplainConfig, options: RunOptions = RunOptions()) -> ExplainedStep:
@@ -104,7 +106,8 @@ def explain(config: ExplainConfig, options: RunOptions = RunOptions()) -> Explai
     )
     show(explained.as_text())
     if config.output:
-        page = render("explain.html.j2", explained=explained)
+        report = link_to_report(config.output, config.run)
+        page = render("explain.html.j2", explained=explained, report=report)
         files.publish_bytes(config.output, page.encode())
         _say(f"wrote {config.output}")
     return explained

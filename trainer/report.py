@@ -6,7 +6,10 @@ folder: curves from metrics.jsonl, sample predictions from the newest checkpoint
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pipelines.command.options import CHOOSE, option
@@ -18,6 +21,7 @@ from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.logs.metrics import read_metrics
 from trainer.pretraining.pages.charts import draw_charts
+from trainer.pretraining.pages.links import find_step_pages, step_page
 from trainer.pretraining.pages.predictions import predict_rows
 from trainer.pretraining.pages.render import render
 from trainer.pretraining.plan import PretrainPlan, plan_again
@@ -78,10 +82,22 @@ def write_report(
         last=lines[-1] if lines else None,
         validated=next((line for line in reversed(lines) if "validation_loss" in line), None),
         charts=draw_charts(lines),
+        step_pages=find_step_pages(path),
+        explain_command=_explain_command(run, lines, done),
         rows=predict_rows(model, batch, plan.datasets[0].vocabulary, rows),
         config=plan.deciding() | {"output": run},
     )
     files.publish_bytes(path, page.encode())
+
+
+def _explain_command(run: str, lines: Sequence[Mapping[str, Any]], done: int) -> str:
+    """How to look at the logged step whose loss rose most above those before it."""
+    rises = {now["step"]: now["loss"] - before["mean_loss"] for before, now in pairwise(lines)}
+    step = max(rises, key=rises.__getitem__, default=done)
+    page = files.join(run, step_page(step))
+    return shlex.join(
+        ["python", "-m", "trainer.explain", "--run", run, "--step", str(step), "--output", page]
+    )
 
 
 if __name__ == "__main__":

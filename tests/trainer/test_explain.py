@@ -15,9 +15,13 @@ from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.records.shards import ShardReader
 from tests.command_process import TINY
+from trainer.data.batches import RowOrigin
 from trainer.explain import ExplainConfig, explain
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.logs.metrics import read_metrics
+from trainer.pretraining.pages.explained_step import ExplainedRow, ExplainedStep
+from trainer.pretraining.pages.predictions import PredictedRow, PredictedToken, group_words
+from trainer.pretraining.pages.render import render
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +98,51 @@ def test_the_page_shows_every_mask_and_needs_nothing_else(run, tmp_path, capsys)
     page = tmp_path / "step.html"
     explained = explain(ExplainConfig(run=run, step=20, rows=2, output=str(page)), RunOptions())
     html = page.read_text("utf-8")
-    assert html.count('<span class="mask') == sum(
+    assert html.count('<ruby class="mask') == sum(
         len(row.predicted.masks) for row in explained.rows
     )
-    assert not re.search(r"(src|href)=|https?://", html)
     text = capsys.readouterr().out
+    assert "what the model saw[what was there|its guess|loss]" in text
     for row in (row.predicted for row in explained.rows):
         assert f"{row.row_id:016x}" in html
         assert f"{row.row_id:016x}" in text
         for mask in row.masks:
-            assert f"[{mask.target}|{mask.guess}]" in text
+            assert f"[{mask.target}|{mask.guess}|{mask.loss:.2f}]" in text
+            assert f"<sub>{mask.loss:.1f}</sub>" in html
+    masks = [mask for row in explained.rows for mask in row.predicted.masks]
+    losses = explained.losses_by_token()
+    assert sum(len(each.masks) for each in losses) == len(masks)
+    assert sum(each.right for each in losses) == sum(mask.is_right for mask in masks)
+    parts = [each.loss * len(each.masks) for each in losses]
+    assert parts == sorted(parts, reverse=True)
+    assert sum(parts) == pytest.approx(sum(mask.loss for mask in masks))
+    assert f"<td>{losses[0].token}</td><td>{len(losses[0].masks)}</td>" in html
+
+
+def test_words_are_whole_and_tokens_keep_their_marks():
+    tokens = [
+        PredictedToken("[CLS]"),
+        PredictedToken("play"),
+        PredictedToken("[MASK]", "##ing", "##ed", 2.0),
+        PredictedToken("cat", "##s", "##s", 0.1),
+        PredictedToken("##"),
+        PredictedToken("x & y"),
+    ]
+    assert [[token.text for token in word] for word in group_words(tokens)] == [
+        ["[CLS]"],
+        ["play", "ing", "s"],
+        ["##"],
+        ["x & y"],
+    ]
+    row = PredictedRow(1, 0, [tokens])
+    origin = RowOrigin("folder", "shard", 0, [7], [len(tokens)])
+    step = ExplainedStep("run", 1, 1, 0, None, None, [ExplainedRow(row, origin)])
+    page = str(render("explain.html.j2", explained=step, report=None))
+    shown = re.search(r'<p class="text">(.*?) <span class="id">document', page, re.DOTALL)[1]
+    text = re.sub(r"<rt>(.*?)</rt>|<sub>(.*?)</sub>", r"^\1\2", shown)
+    assert re.sub(r"<[^>]*>", "", text).split(" ") == (
+        ["[CLS]", "play" + "ing^2.0^##ed" + "cat", "s^0.1^✓", "##", "x", "&amp;", "y"]
+    )
 
 
 def test_a_run_of_an_earlier_version_is_explained(run, tmp_path):

@@ -44,20 +44,33 @@ def test_lines_rise_where_values_rise():
     falling = [(step, -2000 * step) for step in (1, 1000, 2000)]
     svg = draw_chart('A "title" <b>', {"up <&>": rising, "down": falling}, unit="nats")
     up, down = places(svg)
-    assert len(up) == 300
+    assert len(up) == 200
     assert len(down) == 3
     assert all(a < b for (a, _), (b, _) in zip(up, up[1:], strict=False))
     # In SVG y grows downwards.
     assert all(a >= b for (_, a), (_, b) in zip(up, up[1:], strict=False))
     assert down[0][1] < down[1][1] < down[2][1]
-    assert all(0 <= x <= 640 and 0 <= y <= 290 for line in (up, down) for x, y in line)
+    assert all(74 <= x <= 640 and 48 <= y <= 252 for line in (up, down) for x, y in line)
     assert len(list(ET.fromstring(svg).iter("circle"))) == 3
     texts = ["".join(text.itertext()) for text in ET.fromstring(svg).iter("text")]
     assert texts[0] == 'A "title" <b> (nats)'
-    assert {"step", "up <&>", "down", "2,000"} <= set(texts)
+    assert {"step", "2,000", "step 2,000: up <&> 3,982,028, down -4,000,000"} <= set(texts)
+    assert "━ up <&> 4,000,000● down -4,000,000" in {text.strip() for text in texts}
+
+
+def test_shares_are_in_per_cent_and_every_place_tells_its_values():
+    svg = draw_chart("right", {"": [(1, 0.05), (2, 0.1), (4, 0.123)]}, percent=True, from_zero=True)
+    texts = ["".join(text.itertext()) for text in ET.fromstring(svg).iter("text")]
+    assert {"0%", "5%", "15%", "step 1: 5%", "step 4: 12.3%"} <= set(texts)
+    bands = sorted(
+        (float(r.get("x")), float(r.get("width"))) for r in ET.fromstring(svg).iter("rect")
+    )
+    ends = [x + width for x, width in bands]
+    assert [x for x, _ in bands] == pytest.approx([74, *ends[:-1]], abs=0.2)
+    assert ends[-1] == pytest.approx(640, abs=0.2)
 
 
 def test_nothing_to_draw():
     assert draw_chart("t", {}) == ""
     assert draw_chart("t", {"a": [], "b": [(1, math.nan)]}) == ""
-    assert places(draw_chart("t", {"a": [(5, 2.0)]})) == [[pytest.approx((344, 142), abs=5)]]
+    assert places(draw_chart("t", {"a": [(5, 2.0)]})) == [[pytest.approx((357, 150), abs=5)]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -18,10 +19,16 @@ class ExplainedRow:
 
     def sentence(self, number: int) -> str:
         """Describes the row, the ``number``-th of its batch."""
+        row = self.predicted
+        found = f"{row.right} of {len(row.masks)} right"
+        return f"row {number}: {self.place()}; loss {row.loss:.4f}, {found}"
+
+    def place(self) -> str:
+        """Says which row this is, and where it lies."""
         row, origin = self.predicted, self.origin
         return (
-            f"row {number}: {row.row_id:016x}, copy {row.copy}; {origin.folder}, {origin.shard}, "
-            f"record {origin.record:,}; loss {row.loss:.4f}, {row.right} of {len(row.masks)} right"
+            f"{row.row_id:016x}, copy {row.copy}; {origin.folder}, {origin.shard}, "
+            f"record {origin.record:,}"
         )
 
     def documents(self) -> list[tuple[int, list[PredictedToken]]]:
@@ -29,6 +36,29 @@ class ExplainedRow:
         tokens = chain.from_iterable(self.predicted.documents)
         each = zip(self.origin.doc_ids, self.origin.lengths, strict=True)
         return [(doc_id, list(islice(tokens, length))) for doc_id, length in each]
+
+
+@dataclass(frozen=True)
+class TokenLoss:
+    """A token with all the places in a step where it was to be predicted."""
+
+    token: str
+    masks: list[PredictedToken]
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of its places."""
+        return sum(mask.loss for mask in self.masks) / len(self.masks)
+
+    @property
+    def right(self) -> int:
+        """At how many of them the model was right."""
+        return sum(mask.is_right for mask in self.masks)
+
+    @property
+    def guess(self) -> str:
+        """What the model says there most often."""
+        return Counter(str(mask.guess) for mask in self.masks).most_common(1)[0][0]
 
 
 @dataclass(frozen=True)
@@ -63,9 +93,18 @@ class ExplainedStep:
             sentences.append(f"replayed against logged: {same}")
         return sentences
 
+    def losses_by_token(self) -> list[TokenLoss]:
+        """The masked tokens of all rows, those with most of the loss first."""
+        losses: dict[str, list[PredictedToken]] = {}
+        for row in self.rows:
+            for mask in row.predicted.masks:
+                losses.setdefault(mask.stood, []).append(mask)
+        tokens = [TokenLoss(token, masks) for token, masks in losses.items()]
+        return sorted(tokens, key=lambda each: (-each.loss * len(each.masks), each.token))
+
     def as_text(self) -> str:
-        """Everything; masked tokens as the model saw them, with [what was there|its guess]."""
-        lines = self.sentences()
+        """Everything; masked tokens as the model saw them, with what was there, its guess and loss."""
+        lines = [*self.sentences(), "notation: what the model saw[what was there|its guess|loss]"]
         for number, row in enumerate(self.rows):
             lines += ["", row.sentence(number)]
             for doc_id, tokens in row.documents():
@@ -74,4 +113,6 @@ class ExplainedStep:
 
 
 def _token_as_text(token: PredictedToken) -> str:
-    return f"{token.seen}[{token.target}|{token.guess}]" if token.is_masked else token.seen
+    if not token.is_masked:
+        return token.seen
+    return f"{token.seen}[{token.target}|{token.guess}|{token.loss:.2f}]"

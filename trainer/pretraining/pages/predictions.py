@@ -5,7 +5,8 @@ Shapes: B rows of a batch, L tokens in a row, S masks in a row, D width of the m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from trainer.data.batches import Batch
 
 # Rows whose logits [B, S, V] are in memory at a time.
 _ROWS_AT_ONCE = 8
+# Before a piece that continues a word: other vocabularies are not trained on.
+_CONTINUES = "##"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,37 @@ class PredictedToken:
     def is_right(self) -> bool:
         """Whether the model's guess is the token that was there."""
         return self.is_masked and self.guess == self.target
+
+    @property
+    def probability(self) -> float:
+        """What the model gives the token that was there, 0 to 1."""
+        return math.exp(-self.loss)
+
+    @property
+    def continues_word(self) -> bool:
+        """Whether the token that was there continues the word before it."""
+        return self.stood.startswith(_CONTINUES) and self.stood != _CONTINUES
+
+    @property
+    def stood(self) -> str:
+        """The token that was there."""
+        return self.seen if self.target is None else self.target
+
+    @property
+    def text(self) -> str:
+        """The token that was there, as part of its word."""
+        return self.stood[len(_CONTINUES) :] if self.continues_word else self.stood
+
+
+def group_words(tokens: Sequence[PredictedToken]) -> list[list[PredictedToken]]:
+    """The tokens of each word."""
+    words: list[list[PredictedToken]] = []
+    for token in tokens:
+        if token.continues_word and words:
+            words[-1].append(token)
+        else:
+            words.append([token])
+    return words
 
 
 @dataclass(frozen=True)

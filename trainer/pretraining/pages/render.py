@@ -11,6 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from tqdm import tqdm
 
+from trainer.pretraining.pages.predictions import group_words
+
 
 def render(template: str, **values: Any) -> Markup:
     """The text of a template with the values, which are escaped unless they are Markup."""
@@ -27,14 +29,19 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"as_words": _as_words, "duration": tqdm.format_interval}
+    environment.filters |= {
+        "as_words": _as_words,
+        "duration": tqdm.format_interval,
+        "group_words": group_words,
+    }
     return environment
 
 
 def _as_words(value: Any) -> str:
     """A value of a config or manifest for people: nested ones in a row, None as nothing."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_as_words(inner)}" for name, inner in value.items())
+        words = {name: _as_words(inner) for name, inner in value.items()}
+        return ", ".join(f"{name} {inner}" for name, inner in words.items() if inner)
     if isinstance(value, list | tuple):
         return " ".join(map(_as_words, value))
     return "" if value is None else str(value)
