@@ -31,6 +31,8 @@ def parse_json(content: bytes, source: str, fix: str) -> dict[str, Any]:
         value = json.loads(content)
         if _is_deeper(value, _MOST_LEVELS):
             raise RecursionError
+        if b"\\ud" in content.lower():  # Half of a character can be no name of a file.
+            json.dumps(value, ensure_ascii=False).encode()
         if isinstance(value, dict):
             return value
     except RecursionError:

@@ -20,6 +20,7 @@ def test_an_object_comes_back(tmp_path):
     ("content", "problem"),
     [
         (b"[" * 100_000, "nested too deeply"),
+        (b'{"file": "\\uD800"}', "not JSON"),
         (b'{"a":' * 100 + b"1" + b"}" * 100, "nested too deeply"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
         (b'{"a": "\xff"}', "not JSON"),
