@@ -148,7 +148,7 @@ def test_choices_are_compared_over_seeds(data_dir: Path, tmp_path: Path) -> None
 @pytest.mark.long
 def test_ways_to_a_model_of_a_domain(preset: str, data_dir: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(data_dir), "--output", str(tmp_path), "--presets", preset, "--few"]
-    arguments += ["--minutes", "0.01", "--reviews", "200", "--seeds", "1"]
+    arguments += ["--steps", "4", "--texts", "200", "--seeds", "1"]
     shown = run("tests.workflows.domain", *arguments)
     table = [line.split() for line in shown.splitlines()[-8:]]
     assert [line[0] for line in table] == 4 * ["imdb"] + 4 * ["books"]
