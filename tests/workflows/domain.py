@@ -32,7 +32,7 @@ from trainer.models import BertBackbone
 
 Settings = dict[str, Any]
 OWN_VOCABULARY, ADDED_PIECES = 16000, 2000
-FINETUNE: Settings = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 32}
+FINETUNE: Settings = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 64}
 PASSAGE = 1000
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 
