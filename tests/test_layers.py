@@ -18,6 +18,7 @@ _BEAM_GLUE = {
     "pipelines.documents.read_documents",
     "pipelines.vocab.count_words",
     "pipelines.vocab.pipeline",
+    "pipelines.tokenize.find_near_duplicates",
     "pipelines.tokenize.pipeline",
     "pipelines.tokenize.rebuild",
     "pipelines.tokenize.transforms",

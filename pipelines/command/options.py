@@ -8,6 +8,7 @@ under which heading ``--help`` lists it. A plain default is an option that decid
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 # The heading of what a command cannot do without, and of what most runs should set.
@@ -22,6 +23,7 @@ def option(
     group: str | None = None,
     decides: bool | Literal["unless default"] = True,
     metavar: str | None = None,
+    words: Mapping[str, Any] | None = None,
 ) -> Any:
     """A field of a config; without ``default`` the user must give it.
 
@@ -30,8 +32,9 @@ def option(
         is only watched or kept, decides nothing. "unless default": an option that is younger than
         outputs there may be; at its default they stay the same outputs.
     metavar: what stands for its value in ``--help``, such as ``DIR``; default: by its type.
+    words: of a switch that has become a choice, the values by their names; true and false go on too.
     """
-    metadata = {"group": group, "decides": decides, "metavar": metavar}
+    metadata = {"group": group, "decides": decides, "metavar": metavar, "words": words}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -142,7 +142,8 @@ def _add_fields(parser: argparse.ArgumentParser, config_class: type) -> None:
     for heading, fields in groups.items():
         group = parser.add_argument_group(heading)
         for field in sorted(fields, key=lambda field: field.default is not dataclasses.MISSING):
-            settings = _value_settings(kinds[field.name])
+            words = field.metadata.get("words")
+            settings = _word_settings(words) if words else _value_settings(kinds[field.name])
             if metavar := field.metadata.get("metavar"):
                 settings["metavar"] = metavar
             required = field.default is dataclasses.MISSING
@@ -150,7 +151,8 @@ def _add_fields(parser: argparse.ArgumentParser, config_class: type) -> None:
                 f"--{field.name}",
                 required=required,
                 default=None if required else field.default,
-                help=texts.get(field.name, "").replace("%", "%%") + _default_text(field.default),
+                help=texts.get(field.name, "").replace("%", "%%")
+                + _default_text(_word_for(field.default, words or {})),
                 **settings,
             )
 
@@ -165,6 +167,23 @@ def _value_settings(kind: Any) -> dict[str, Any]:
     if plain is bool:
         return {"type": _boolean, "nargs": "?", "const": True, "metavar": _METAVARS[bool]}
     return {"type": plain, "metavar": _METAVARS[plain]}
+
+
+def _word_settings(words: Mapping[str, Any]) -> dict[str, Any]:
+    """How argparse reads a switch that has become a choice."""
+
+    def value_of(text: str) -> Any:
+        known = {**words, **_BOOLEANS}
+        if text.lower() in known:
+            return known[text.lower()]
+        raise argparse.ArgumentTypeError(f"expected {', '.join(words)}, not {text!r}")
+
+    metavar = f"{{{','.join(words)}}}"
+    return {"type": value_of, "nargs": "?", "const": True, "metavar": metavar}
+
+
+def _word_for(value: Any, words: Mapping[str, Any]) -> Any:
+    return next((word for word, meaning in words.items() if meaning is value), value)
 
 
 def _boolean(text: str) -> bool:

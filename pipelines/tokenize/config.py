@@ -10,16 +10,23 @@ from pipelines.documents.config import CorpusConfig
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 
-_LIMITS = {"seq_length": (8, 65535), "num_shards": (1, 99999), "short_seq_prob": (0, 1)}
+_LIMITS = {
+    "seq_length": (8, 65535),
+    "num_shards": (1, 99999),
+    "short_seq_prob": (0, 1),
+    "near_similarity": (0.1, 1),
+    "near_bands": (1, 64),
+}
 _ONLY_FOR_EXAMPLES: tuple[str, ...] = ("label_field", "text_pair_field")
 # What says which documents to leave out, or how to read formats that have no labels.
 _NOT_FOR_EXAMPLES: tuple[str, ...] = (
     *("input_format", "document_boundary", "on_bad_record", "max_record_bytes", "filter"),
-    *("deduplicate", "min_tokens", "split_to_fill"),
+    *("deduplicate", "near_similarity", "near_bands", "min_tokens", "split_to_fill"),
 )
 
 TEXT, PACKING, OUTPUT = "text to ids", "details of a packing", "the output"
 EXAMPLES = "with --packing examples"
+NEAR = "with --deduplicate near"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +86,18 @@ class TokenizeConfig(CorpusConfig):
     """Share of the documents, chosen by content, that goes to a split of its own, on which
     trainer.pretrain validates; 0.01 is usual."""
 
-    deduplicate: bool = option(False, group=TEXT)
-    """Drop documents whose text is the same as another's, and count them."""
+    deduplicate: bool | Literal["near"] = option(
+        False, group=TEXT, words={"none": False, "exact": True, "near": "near"}
+    )
+    """exact: drop documents whose text is the same as another's, and count them; near: also those that
+    are nearly the same as another, of which the one with the smallest doc_id stays."""
+
+    near_similarity: float = option(0.7, group=NEAR, decides="unless default", metavar="SHARE")
+    """From which share of their runs of 5 tokens in common documents are nearly the same."""
+
+    near_bands: int = option(20, group=NEAR, decides="unless default")
+    """How many parts of their signatures documents are compared by: more find more of those about as
+    similar as asked for, and move more data."""
 
     min_tokens: int = option(1, group=TEXT)
     """Drop documents with fewer tokens, and count them."""

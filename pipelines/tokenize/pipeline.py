@@ -46,6 +46,8 @@ from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.find_near_duplicates import FindNearDuplicates, check_sending
+from pipelines.tokenize.near_duplicates import sign_documents
 from pipelines.tokenize.shard import build_shard, plan_shards
 from pipelines.tokenize.stored_blocks import store_tables
 from pipelines.tokenize.token_tables import empty_table, encode_documents
@@ -129,8 +131,12 @@ def _plan(
         counts.update(block.counts)
         counts.update(encoded)
         tables.append(table)
+        if config.deduplicate == "near":
+            sign_documents(table, config.near_similarity, config.near_bands)
     with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
-        parts = build_shard(store_tables(tables, folder), config, vocabulary)
+        parts = build_shard(
+            store_tables(tables, folder), config, vocabulary, np.zeros(0, np.uint64)
+        )
         shard, _ = write_shard(folder, "sample", (rows for rows, _ in parts), config.format)
     seconds = time.thread_time() - began
     token_bytes = np.dtype(token_dtype(vocabulary.size)).itemsize
@@ -189,16 +195,24 @@ def write_shards(
     tokenized = (
         pipeline
         | documents
-        | "Tokenize" >> beam.ParDo(tokenize_blocks).with_outputs("reports", main="tables")
+        | "Tokenize"
+        >> beam.ParDo(tokenize_blocks).with_outputs("reports", "documents", main="tables")
     )
+    for_shards = [tokenized.tables, pipeline | "Keys" >> beam.Create(seeds)]
+    reports = [tokenized.reports]
+    if config.deduplicate == "near":
+        dropped, found = tokenized.documents | FindNearDuplicates(config, folder)
+        # Those of other shards than are written here have nobody to read them.
+        for_shards.append(dropped | "Own" >> beam.Filter(lambda keyed, own: keyed[0] in own, keys))
+        reports.append(found)
     written = (
-        (tokenized.tables, pipeline | "Keys" >> beam.Create(seeds))
+        for_shards
         | "All" >> beam.Flatten()
         | "Typed" >> beam.Map(lambda pair: pair).with_output_types(tuple[int, Any])
         | "ByShard" >> beam.GroupByKey()
         | "Write" >> beam.ParDo(to_files)
     )
-    return (tokenized.reports, written) | "Reports" >> beam.Flatten()
+    return (*reports, written) | "Reports" >> beam.Flatten()
 
 
 def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ranges: int) -> None:
@@ -207,6 +221,7 @@ def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], r
     config: TokenizeConfig = run.config
     counts = add_counts(reports)
     check_reading(counts, ranges)
+    check_sending(counts)
     check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
     check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
     if not counts["documents_out"]:

@@ -63,14 +63,18 @@ def assign_shards(doc_ids: NDArray[np.uint64], config: TokenizeConfig) -> NDArra
 
 
 def build_shard(
-    documents: StoredDocuments, config: TokenizeConfig, vocabulary: Vocabulary
+    documents: StoredDocuments,
+    config: TokenizeConfig,
+    vocabulary: Vocabulary,
+    near: NDArray[np.uint64] | tuple[()] = (),
 ) -> Iterator[tuple[Columns, Counter[str]]]:
-    """The packed rows of a shard's documents, and their counts, in parts.
+    """The packed rows of a shard's documents without those of ``near`` (the ``doc_ids`` of
+    near-duplicates of others), and their counts, in parts.
 
     About ``CHUNK_TOKENS`` are packed at a time, in the documents' random order: so each part is a
     random sample of the shard, and only one is in memory. There is always one, if without rows.
     """
-    order, occurrence, duplicates = _order_documents(documents.index, config)
+    order, occurrence, duplicates = _order_documents(documents.index, config, near)
     for chunk in _cut_in_chunks(documents.index["lengths"][order]):
         table = documents.take(order[chunk]) | {"occurrence": occurrence[chunk]}
         sentences = None
@@ -86,10 +90,10 @@ def build_shard(
 
 
 def _order_documents(
-    index: Columns, config: TokenizeConfig
+    index: Columns, config: TokenizeConfig, near: NDArray[np.uint64] | tuple[()]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Counter[str]]:
     """Indices of the documents in the order to pack them in, the occurrence of each, and the counts
-    of the duplicates that are left out.
+    of the duplicates and near-duplicates that are left out.
 
     The order is keyed and random; that of labelled documents is already that of their rows.
     """
@@ -101,10 +105,15 @@ def _order_documents(
     occurrence = _count_occurrences(doc_ids[order])
     duplicates: Counter[str] = Counter()
     if config.deduplicate:
-        first = occurrence == 0
-        duplicates["documents_dropped_duplicate"] = int((~first).sum())
-        duplicates["tokens_dropped_duplicate"] = int(lengths[order[~first]].sum())
-        order, occurrence = order[first], occurrence[first]
+        # All documents of one text are in one shard: what is the first here, is so in the corpus.
+        goes = {"duplicate": occurrence > 0}
+        if config.deduplicate == "near":
+            goes["near_duplicate"] = np.isin(doc_ids[order], near) & ~goes["duplicate"]
+        for reason, chosen in goes.items():
+            duplicates[f"documents_dropped_{reason}"] = int(chosen.sum())
+            duplicates[f"tokens_dropped_{reason}"] = int(lengths[order[chosen]].sum())
+        stays = ~np.logical_or.reduce([*goes.values()])
+        order, occurrence = order[stays], occurrence[stays]
     if config.packing == "examples":
         by_row = order_rows(name_examples(doc_ids[order], occurrence), config.seed)
         order, occurrence = order[by_row], occurrence[by_row]

@@ -31,30 +31,37 @@ from pipelines.storage.name_errors import naming
 
 
 @dataclass(frozen=True)
+class StoredTable:
+    """A table in a file, pickled, from byte ``start``."""
+
+    path: str
+    start: int
+
+    def read(self) -> Columns:
+        """All of it."""
+        with open(self.path, "rb") as file:
+            file.seek(self.start)
+            table: Columns = pickle.load(file)
+        return table
+
+
+@dataclass(frozen=True)
 class StoredBlock:
-    """A table in a file: its index, pickled, from byte ``index_start``, then its token ids.
+    """A table of tokenized documents in a file: its index, then its token ids.
 
     The index is the table with the column ``lengths`` (int64) in place of ``token_ids``.
     """
 
-    path: str
-    index_start: int
+    index: StoredTable
     tokens_start: int
     dtype: str
-
-    def read_index(self) -> Columns:
-        """The block's index, see above."""
-        with open(self.path, "rb") as file:
-            file.seek(self.index_start)
-            index: Columns = pickle.load(file)
-        return index
 
     def take(self, documents: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
         """The token ids of the documents with the given indices; ``lengths`` are of the block's."""
         tokens = int(lengths.sum())
         if not tokens or not len(documents):
             return Ragged(np.zeros(0, self.dtype), offsets_of(lengths[documents]))
-        mapped = np.memmap(self.path, self.dtype, "r", self.tokens_start, (tokens,))
+        mapped = np.memmap(self.index.path, self.dtype, "r", self.tokens_start, (tokens,))
         return Ragged(mapped, offsets_of(lengths)).take(documents)
 
 
@@ -69,14 +76,21 @@ class BlockFile:
         """Writes a table of tokenized documents; it can be read at once."""
         tokens = table["token_ids"]
         index = {name: column for name, column in table.items() if name != "token_ids"}
-        index_start = self._file.tell()
+        stored = self.put(index | {"lengths": tokens.lengths})
         with naming(self._path):
-            pickle.dump(index | {"lengths": tokens.lengths}, self._file, protocol=5)
-            self._file.write(bytes(-self._file.tell() % 8))  # what follows is aligned
             tokens_start = self._file.tell()
             self._file.write(np.ascontiguousarray(tokens.values).data)
             self._file.flush()
-        return StoredBlock(self._path, index_start, tokens_start, tokens.values.dtype.name)
+        return StoredBlock(stored, tokens_start, tokens.values.dtype.name)
+
+    def put(self, table: Columns) -> StoredTable:
+        """Writes any table, pickled; it can be read at once."""
+        start = self._file.tell()
+        with naming(self._path):
+            pickle.dump(table, self._file, protocol=5)
+            self._file.write(bytes(-self._file.tell() % 8))  # what follows is aligned
+            self._file.flush()
+        return StoredTable(self._path, start)
 
     def close(self) -> None:
         """Closes the file; what was appended stays."""
@@ -89,7 +103,7 @@ class StoredDocuments:
 
     def __init__(self, blocks: Sequence[StoredBlock]) -> None:
         self._blocks = blocks
-        indexes = [block.read_index() for block in blocks]
+        indexes = [block.index.read() for block in blocks]
         self._bounds = offsets_of(np.array([row_count(index) for index in indexes], np.int64))
         self.index = concatenate(indexes)
 

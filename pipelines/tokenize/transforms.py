@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.documents.blocks import DocumentBlock
@@ -32,6 +33,7 @@ from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.find_near_duplicates import SENT, Dropped
 from pipelines.tokenize.shard import assign_shards, build_shard, plan_shards
 from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments, store_tables
 from pipelines.tokenize.token_tables import encode_documents, encode_examples, labels_of
@@ -63,7 +65,8 @@ def _load_encoder(folder: str, fingerprint: str, lowercase: bool, strip_accents:
 
 
 class TokenizeBlocks(beam.DoFn):
-    """Blocks -> (shard key, table of its documents) and, tagged 'reports', the counts.
+    """Blocks -> (shard key, table of its documents) and, tagged 'reports', the counts; with
+    ``--deduplicate near`` all documents too, tagged 'documents', in tables.
 
     Documents are held until there are enough to be worth cutting by shard; those of other shards
     than ``keys`` are left out. Where the workers share this machine's disk, their tables go to
@@ -82,9 +85,7 @@ class TokenizeBlocks(beam.DoFn):
         self._counts: Counter[str] = Counter()
         self._file = None if self._folder is None else BlockFile(self._folder)
 
-    def process(
-        self, element: DocumentBlock | LabelledBlock
-    ) -> Iterator[tuple[int, Columns | StoredBlock]]:
+    def process(self, element: DocumentBlock | LabelledBlock) -> Iterator[Any]:
         self._counts.update(element.counts)
         if not len(element):
             return
@@ -94,6 +95,9 @@ class TokenizeBlocks(beam.DoFn):
         else:
             table, counts = encode_documents(element, encoder, self._config.min_tokens)
         self._counts.update(counts)
+        if self._config.deduplicate == "near":
+            self._counts[SENT] += 1
+            yield beam.pvalue.TaggedOutput("documents", (0, [table]))
         self._held.append(table)
         self._held_tokens += len(table["token_ids"].values)
         if self._held_tokens >= _HELD_TOKENS:
@@ -120,7 +124,7 @@ class TokenizeBlocks(beam.DoFn):
 
 
 class WriteShard(beam.DoFn):
-    """(shard key, tables of its documents) -> Report, after writing the shard.
+    """(shard key, tables of its documents, and which go) -> Report, after writing the shard.
 
     Where workers are threads of one process, ``apart``, a process of each writes its shards.
     """
@@ -129,15 +133,25 @@ class WriteShard(beam.DoFn):
         self._config, self._fingerprint = config, fingerprint
         self._write = write_records_apart if apart else write_records
 
-    def process(self, element: tuple[int, Iterable[Columns | StoredBlock]]) -> Iterator[Report]:
-        config, (key, blocks) = self._config, element
+    def process(
+        self, element: tuple[int, Iterable[Columns | StoredBlock | Dropped]]
+    ) -> Iterator[Report]:
+        config, (key, tables) = self._config, element
         shard = plan_shards(config)[key]
         vocabulary = shared_encoder(config, self._fingerprint).vocabulary
         counts: Counter[str] = Counter()
         labels: Counter[str] = Counter()
+        blocks: list[Columns | StoredBlock] = []
+        dropped = [np.zeros(0, np.uint64)]
+        for table in tables:
+            if isinstance(table, Dropped):
+                dropped.append(table.doc_ids)
+            else:
+                blocks.append(table)
+        near = np.concatenate(dropped)
 
         def rows(documents: StoredDocuments) -> Iterator[Columns]:
-            for columns, chunk_counts in build_shard(documents, config, vocabulary):
+            for columns, chunk_counts in build_shard(documents, config, vocabulary, near):
                 counts.update(chunk_counts)
                 if config.packing == "examples":
                     labels.update(labels_of(columns))

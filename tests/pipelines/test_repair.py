@@ -62,7 +62,7 @@ def made(request, tmp_path, rows_dir, corpus, labelled, vocab_dir) -> tuple[Path
         mask(MaskStageConfig(input=str(rows_dir), output=str(output), copies=2), RunOptions())
         return output, rows_dir
     options = {
-        "pairs": {"format": "tfrecord", "deduplicate": True, "input": (str(corpus),)},
+        "pairs": {"format": "tfrecord", "deduplicate": "near", "input": (str(corpus),)},
         "examples": {"label_field": "label", "input": (str(labelled),)},
     }[request.param]
     config = TokenizeConfig(
