@@ -38,6 +38,7 @@ class PositionEmbedding(ConstructorArguments, keras.layers.Layer):
             name="embeddings",
             shape=(self.sequence_length, inputs_shape[-1]),
             initializer=self.initializer,
+            autocast=False,  # as in ReversibleEmbedding
         )
         self.built = True
 
@@ -55,7 +56,7 @@ class PositionEmbedding(ConstructorArguments, keras.layers.Layer):
                     f"of layer '{self.name}'; shorten it or raise max_sequence_length"
                 )
             chosen = ops.slice(table, (start_index, 0), (shape[-2], shape[-1]))
-        return ops.broadcast_to(chosen, shape)
+        return ops.broadcast_to(ops.cast(chosen, self.compute_dtype), shape)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
