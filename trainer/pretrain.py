@@ -212,10 +212,11 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
 
     # ----------------------------------------------------------------------------------- End
     train_step.update_model()
+    took = round(seconds(), 2)
     if cluster.is_first:
-        publish_run(plan, maker, model, seconds(), device)
+        publish_run(plan, maker, model, took, device)
     cluster.wait_for_all("published")
-    tell(f"finished in {seconds():,.2f} s: {config.output}")
+    tell(f"finished in {took:,.1f} s: {config.output}")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from pipelines.command.options import CHOOSE, option
 from pipelines.command.run import RunOptions, run_command, show
+from pipelines.documents.bad_record import BadRecord
 from pipelines.documents.blocks import content_id, read_blocks
 from pipelines.documents.config import CorpusConfig, describe_inputs, paths_read
+from pipelines.documents.fields import FORMATS, read_fields
 from pipelines.documents.formats import resolve_format
 from pipelines.documents.line_ranges import FileRange
-from pipelines.documents.open_content import open_content
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key, uniform
 from pipelines.stage import StageRun, print_summary
@@ -45,8 +45,9 @@ class DemoTaskConfig(CorpusConfig):
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder to write."""
 
-    label_field: str = option("label", group="the task", metavar="NAME")
-    """The field with the label; null, empty and -1 count as unlabelled."""
+    label_field: str | None = option(None, group="the task", metavar="NAME")
+    """The field with the label; null, empty and -1 count as unlabelled. Default: label, where there
+    is one."""
 
     max_examples: int = option(8000, group="the task")
     """At most so many examples, chosen by content."""
@@ -62,22 +63,27 @@ Example = dict[str, Any]
 
 
 def labelled_records(paths: list[str], config: DemoTaskConfig) -> Iterator[Example]:
-    """The records of jsonl files that have both a text and a label."""
+    """The records that have both a text and a label. Raises UserError for a table without the field
+    that was asked for."""
+    name = config.label_field or "label"
+    wanted = {"text_field": config.text_field, "label_field": name}
     for path in paths:
-        if resolve_format(path, config.input_format) != "jsonl":
+        kind = resolve_format(path, config.input_format)
+        if kind not in FORMATS.values():
             continue
-        with open_content(path) as content:
-            for line in content:
-                try:
-                    record = orjson.loads(line)
-                except orjson.JSONDecodeError:
+        try:
+            for _, record in read_fields(FileRange(path), kind, wanted):
+                if isinstance(record, BadRecord):
                     continue  # the other stages report it
-                if not isinstance(record, dict):
-                    continue
-                text, label = record.get(config.text_field), record.get(config.label_field)
-                usable = isinstance(label, str | int) and label not in ("", -1)
+                text, label = record.get(config.text_field), record.get(name)
+                if isinstance(label, float) and label % 1 == 0:
+                    label = int(label)  # as whoever wrote the table meant it
+                usable = isinstance(label, str | int) and str(label).strip() not in ("", "-1")
                 if isinstance(text, str) and text.strip() and usable:
                     yield {"text": text, "label": label}
+        except UserError:
+            if config.label_field:
+                raise
 
 
 def choose(ids: NDArray[np.uint64], limit: int, seed: int) -> NDArray[np.int64]:
@@ -164,8 +170,14 @@ def _examples(
         if len(labelled) >= 4 * config.max_examples:
             labelled, ids = _keep(labelled, ids, config)
     labelled, ids = _keep(labelled, ids, config)
-    if len({str(example["label"]) for example in labelled}) > 1:
-        return labelled, ids, f"the field {config.label_field!r}"
+    classes = {str(example["label"]) for example in labelled}
+    if len(classes) > 1:
+        return labelled, ids, f"the field {config.label_field or 'label'!r}"
+    if config.label_field:
+        raise UserError(
+            f"--label_field {config.label_field}: {len(classes)} classes in {', '.join(config.input)}; "
+            "name the field that tells at least two apart"
+        )
 
     texts: list[Example] = []
     ids = np.zeros(0, np.uint64)

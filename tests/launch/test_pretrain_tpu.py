@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -38,25 +39,15 @@ esac
 
 
 @pytest.fixture
-def fake(tmp_path):
+def fake(tmp_path, install_in):
     """A folder with the stand-in and one worker's home, where the packages are installed already."""
     (tmp_path / "gcloud").write_text(_GCLOUD)
     (tmp_path / "gcloud").chmod(0o755)
     (tmp_path / "state").write_text("READY\n")
     (tmp_path / "calls").touch()
-    venv = tmp_path / "home" / "bertmill" / ".venv"
-    (venv / "bin").mkdir(parents=True)
-    (venv / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (venv / "bin" / "python").chmod(0o755)
-    wanted = subprocess.run(
-        "cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1",
-        shell=True,
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-    (venv / "installed").write_text(f"{wanted} gcp,train\n")
-    (venv / "installed_tpu").write_text(f"{wanted} gcp,train\n")
+    home = tmp_path / "home" / "bertmill"
+    install_in(home, f'exec {sys.executable} "$@"', extras="gcp,train")
+    shutil.copy(home / ".venv" / "installed", home / ".venv" / "installed_tpu")
     return tmp_path
 
 

@@ -147,6 +147,7 @@ def split_off(examples: Examples, fraction: float, seed: int) -> tuple[Examples,
     if chosen.all() or not chosen.any():
         raise UserError(
             f"--validation_fraction {fraction}: leaves training or validation without examples "
-            f"({len(examples):,} in all); name files with --validation"
+            f"({len(examples):,} in all, {len(np.unique(group)):,} where near-duplicates count once); "
+            "name files with --validation"
         )
     return examples.select(np.flatnonzero(~chosen)), examples.select(np.flatnonzero(chosen))

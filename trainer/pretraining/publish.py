@@ -55,7 +55,7 @@ def publish_run(
     write_report(files.join(output, REPORT), output, plan, model, maker, plan.steps)
     save_vocabulary(output, plan.datasets[0].vocabulary)
     run = {
-        "seconds": round(seconds, 2),
+        "seconds": seconds,
         "rows_per_second": round(plan.steps * plan.config.batch_size / seconds, 1),
         "command": shlex.join(["python", "-m", "trainer.pretrain", *sys.argv[1:]]),
         "data": [dataset.folder for dataset in plan.datasets],
