@@ -14,6 +14,9 @@ if Path(neighbour.__path__[0]).resolve().parent != Path(__file__).resolve().pare
     )
 
 from pipelines.lazy_exports import lazy_exports
+from trainer.quiet_tensorflow import quiet_tensorflow
+
+quiet_tensorflow()
 
 __getattr__, __dir__ = lazy_exports(
     __name__, {name: f"trainer.{name}" for name in ("layers", "models", "tokenizers")}

@@ -329,7 +329,7 @@ def check(**options):
         ({"model": "bert_tinny"}, "bert_tiny"),
         ({"steps": 0}, "--steps 0: must be at least 1"),
         ({"steps": 5, "epochs": 1}, "give one of them"),
-        ({"hidden_dim": 100, "num_heads": 3}, "cannot be shared evenly by 3 heads"),
+        ({"hidden_dim": 100, "num_heads": 3}, "cannot be shared evenly by num_heads 3"),
         ({"grad_accumulation": 3}, "cannot split a batch of 32"),
         ({"max_sequence_length": 16}, "--max_sequence_length 16: the rows in"),
         ({"mask_selection_length": 33}, "33, but a row has only 32 tokens"),

@@ -71,7 +71,7 @@ def load_fresh(
     backbone = BertBackbone.from_preset(
         folder, load_weights=not config.from_scratch, dtype=dtype, **dropout
     )
-    check_vocabulary(backbone, preprocessor, folder)
+    check_vocabulary(backbone, preprocessor, f"preset {folder!r}: ")
     longest = backbone.max_sequence_length
     if preprocessor.sequence_length > longest:
         raise UserError(

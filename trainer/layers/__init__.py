@@ -1,4 +1,16 @@
-"""Layers to build BERT and its inputs, with KerasNLP's names and signatures."""
+"""Layers to build BERT and its inputs, with KerasNLP's names and signatures.
+
+Inside models:
+    TokenAndPositionEmbedding  token ids -> vectors
+    PositionEmbedding          learned vectors of positions
+    ReversibleEmbedding        token ids -> vectors, and vectors -> scores of tokens
+    TransformerEncoder         a block of attention and feed-forward network
+    MaskedLMHead               vectors at masked positions -> scores of tokens
+Before models:
+    MultiSegmentPacker         texts' ids -> [CLS] a [SEP] b [SEP] of one length
+    StartEndPacker             ids -> start, ids, end of one length
+    MaskedLMMaskGenerator      ids -> masked ids, and what stood behind the masks
+"""
 
 from pipelines.lazy_exports import lazy_exports
 

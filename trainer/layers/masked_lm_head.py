@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.check_ids import check_ids
 from trainer.layers.constructor_arguments import ConstructorArguments
 from trainer.layers.products import project
 
@@ -97,6 +98,8 @@ class MaskedLMHead(ConstructorArguments, keras.layers.Layer):
 
     def call(self, inputs: Any, mask_positions: Any) -> Any:
         """float[B, L, D], int[B, S] -> float[B, S, V]."""
+        if inputs.shape[1] is not None:
+            check_ids(mask_positions, inputs.shape[1], "mask_positions")
         positions = ops.expand_dims(mask_positions, axis=-1)
         x_BSD = self.transform(ops.take_along_axis(inputs, positions, axis=1))
         if self.token_embedding is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.check_ids import check_ids
 from trainer.layers.constructor_arguments import ConstructorArguments
 
 
@@ -47,6 +48,7 @@ class PositionEmbedding(ConstructorArguments, keras.layers.Layer):
         shape = ops.shape(inputs)
         table = ops.convert_to_tensor(self.position_embeddings)
         if positions is not None:
+            check_ids(positions, self.sequence_length, "positions")
             chosen = ops.take(table, positions, axis=0)
         else:
             length = inputs.shape[-2]

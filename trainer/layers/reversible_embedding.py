@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.check_ids import check_ids
+
 
 @keras.saving.register_keras_serializable(package="bertmill")
 class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
@@ -25,6 +27,7 @@ class ReversibleEmbedding(keras.layers.ReversibleEmbedding):
 
     def call(self, inputs: Any, reverse: bool = False) -> Any:
         if not reverse:
+            check_ids(inputs, self.input_dim, "token_ids")
             return super().call(inputs)
         dtype = self.reverse_dtype or self.compute_dtype
         table = ops.transpose(self.embeddings) if self.tie_weights else self.reverse_embeddings

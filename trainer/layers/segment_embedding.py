@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.check_ids import check_ids
 from trainer.layers.products import einsum
 
 
@@ -20,6 +21,7 @@ class Embedding(keras.layers.Embedding):
     """``keras.layers.Embedding`` for few ids: int[batch, sequence] -> [batch, sequence, features]."""
 
     def call(self, inputs: Any) -> Any:
+        check_ids(inputs, self.input_dim, "segment_ids")
         if self.input_dim > 16:
             return super().call(inputs)
         one_hot = ops.one_hot(inputs, self.input_dim, dtype=self.compute_dtype)

@@ -14,6 +14,7 @@ from keras.src.backend import get_keras_mask
 
 from trainer.layers.constructor_arguments import ConstructorArguments
 from trainer.layers.dropout import Dropout
+from trainer.layers.head_size import head_size
 from trainer.layers.products import project
 from trainer.layers.self_attention import SelfAttention
 
@@ -24,7 +25,7 @@ class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
 
     Args:
         intermediate_dim: width of the feed-forward network.
-        num_heads: number of attention heads; hidden must be at least as large.
+        num_heads: number of attention heads; hidden must be a multiple.
         dropout: rate for attention probabilities and both outputs.
         attention_dropout: rate for attention probabilities, if not ``dropout``. On TPUs and GPUs
             only 0 lets training use the fused kernels, which never hold the probabilities.
@@ -61,15 +62,9 @@ class TransformerEncoder(ConstructorArguments, keras.layers.Layer):
 
     def build(self, inputs_shape: Any) -> None:
         hidden_dim = inputs_shape[-1]
-        key_dim = hidden_dim // self.num_heads
-        if key_dim == 0:
-            raise ValueError(
-                f"hidden_dim {hidden_dim} is smaller than num_heads {self.num_heads}: "
-                "each head needs at least one dimension"
-            )
         self._self_attention_layer = SelfAttention(
             num_heads=self.num_heads,
-            key_dim=int(key_dim),
+            key_dim=head_size(hidden_dim, self.num_heads),
             dropout=self.dropout if self.attention_dropout is None else self.attention_dropout,
             dtype=self.dtype_policy,
             name="self_attention_layer",

@@ -1,4 +1,18 @@
-"""BERT models, their tokenizer and preprocessors, with KerasNLP's names and signatures."""
+"""BERT models, their tokenizer and preprocessors, with KerasNLP's names and signatures.
+
+Made by ``from_preset`` or from their arguments:
+    BertBackbone                    token ids -> a vector for each token and one for the row
+    BertTextClassifier              texts -> a score for each class (BertClassifier)
+    BertMaskedLM                    texts with masks -> scores of the words behind them
+    PretrainingModel                the loss that pretraining minimises
+    BertTokenizer                   texts -> token ids, and back
+    BertTextClassifierPreprocessor  texts or pairs -> a classifier's inputs (BertPreprocessor)
+    BertMaskedLMPreprocessor        texts -> masked inputs and what stood behind the masks
+
+Their base classes, whose ``from_preset`` finds out what a preset holds: Backbone, Task,
+TextClassifier (Classifier), MaskedLM, Preprocessor, TextClassifierPreprocessor,
+MaskedLMPreprocessor, Tokenizer. Each one's help begins with its arguments.
+"""
 
 from pipelines.lazy_exports import lazy_exports
 

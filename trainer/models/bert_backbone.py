@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.check_ids import check_arrays
 from trainer.layers.dropout import Dropout
 from trainer.layers.gelu import gelu_approximate
 from trainer.layers.position_embedding import PositionEmbedding
@@ -138,6 +139,16 @@ class BertBackbone(Backbone):
         self.exact_gelu = exact_gelu
         self.attention_dropout = attention_dropout
         self.layer_norm_epsilon = layer_norm_epsilon
+
+    @property
+    def id_limits(self) -> dict[str, int]:
+        """Below which number the ids of each input are."""
+        return {"token_ids": self.vocabulary_size, "segment_ids": self.num_segments}
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """``keras.Model.predict``, which here refuses ids that the embeddings do not have."""
+        check_arrays(x, self.id_limits)
+        return super().predict(x, *args, **kwargs)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         # The functional signature stays KerasNLP's three inputs; document_ids travels beside it.

@@ -92,7 +92,8 @@ def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
         if from_huggingface or preprocessor.sequence_length > longest:
             preprocessor.sequence_length = longest
         arguments["preprocessor"] = preprocessor
-    check_vocabulary(arguments["backbone"], arguments.get("preprocessor"), preset)
+    preprocessor = arguments.get("preprocessor")
+    check_vocabulary(arguments["backbone"], preprocessor, f"preset {preset!r}: ")
     if "num_classes" not in arguments and issubclass(cls, BertTextClassifier):
         raise _no_classifier(preset)
     source = f"{preset}/{'config' if from_huggingface else 'task'}.json"

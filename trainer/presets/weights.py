@@ -72,14 +72,14 @@ def _items(file: Any, path: str) -> Iterator[tuple[str, Any]]:
                 waiting.append((f"{name}/", item))
 
 
-def check_vocabulary(backbone: Any, preprocessor: Any, preset: str) -> None:
+def check_vocabulary(backbone: Any, preprocessor: Any, source: str = "") -> None:
     """A UserError where the tokenizer has ids that the embedding has no row for."""
     tokenizer = getattr(preprocessor, "tokenizer", None)
     size = getattr(tokenizer, "vocabulary_size", lambda: 0)()
     if size > backbone.vocabulary_size:
         raise UserError(
-            f"preset {preset!r}: its vocabulary has {size:,} pieces but the embedding only "
-            f"{backbone.vocabulary_size:,} rows; the files belong to different presets"
+            f"{source}the vocabulary has {size:,} pieces but the embedding only "
+            f"{backbone.vocabulary_size:,} rows; they belong to different models"
         )
 
 

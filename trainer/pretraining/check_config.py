@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskConfig
 from trainer.data.dataset import Dataset
+from trainer.layers.head_size import head_size
 from trainer.models.sizes import count_weights
 from trainer.pretraining.config import PretrainConfig
 
@@ -77,11 +78,7 @@ def check_config(config: PretrainConfig) -> None:
             f"--hidden_dim {dimensions['hidden_dim']} --num_layers {dimensions['num_layers']}: "
             f"{count:,} weights or more, for which this machine has too little memory; give less"
         )
-    if dimensions["hidden_dim"] % dimensions["num_heads"]:
-        raise UserError(
-            f"--hidden_dim {dimensions['hidden_dim']}: cannot be shared evenly by "
-            f"{dimensions['num_heads']} heads (--num_heads)"
-        )
+    head_size(dimensions["hidden_dim"], dimensions["num_heads"])
 
 
 def check_backend(config: PretrainConfig, backend: str) -> None:

@@ -1,4 +1,10 @@
-"""Tokenizers with KerasNLP's names and signatures."""
+"""Tokenizers with KerasNLP's names and signatures.
+
+BertTokenizer                  BERT's: texts -> ids, and back; with ``from_preset``
+WordPieceTokenizer             WordPiece over any vocabulary and splitting
+compute_word_piece_vocabulary  texts -> a vocabulary
+Tokenizer                      the base class
+"""
 
 from pipelines.lazy_exports import lazy_exports
 
