@@ -20,6 +20,7 @@ from pipelines.documents.bad_record import BadRecords
 from pipelines.documents.labelled import Fields, describe_empty
 from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS
+from pipelines.records.preset_folder import preset_folder
 from pipelines.stage import StageRun
 from pipelines.storage import files
 from trainer.finetuning.certainty import describe_certainty
@@ -27,7 +28,7 @@ from trainer.finetuning.encoded import describe_truncation, run_model
 from trainer.finetuning.examples import VALIDATION, read_examples
 from trainer.finetuning.scores import describe_classes, score, score_each_class
 from trainer.finetuning.source import check_dataset, find_source
-from trainer.finetuning.task import load_finetuned, preset_fingerprint, preset_folder
+from trainer.finetuning.task import load_finetuned, preset_fingerprint
 from trainer.pretraining.startup import run_trainer_command
 
 os.environ.setdefault("KERAS_BACKEND", "jax")

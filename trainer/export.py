@@ -22,11 +22,12 @@ from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS, names_below
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
 from pipelines.records.output_folder import finish_output, read_run
+from pipelines.records.preset_folder import PRESET_FOLDER
 from pipelines.storage import files
 from pipelines.storage.json_file import read_json
 from pipelines.storage.real_paths import is_inside, real_path
 from pipelines.storage.replace_folder import publish_folder, recover_folder
-from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE
+from trainer.finetuning.task import TASK_FILE
 from trainer.presets.card import CARD, GivenFields, Library, write_card
 from trainer.presets.kept_step import KeptStep
 from trainer.presets.trained_model import (

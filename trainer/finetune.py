@@ -20,6 +20,7 @@ from typing import IO, Any
 from pipelines.command.options import deciding_fields
 from pipelines.command.run import RunOptions, say
 from pipelines.documents.bad_record import BadRecords
+from pipelines.records.preset_folder import PRESET_FOLDER, preset_folder
 from pipelines.stage import StageRun
 from pipelines.storage import files
 from trainer.finetuning.certainty import describe_certainty
@@ -42,12 +43,7 @@ from trainer.finetuning.output import (
 from trainer.finetuning.run import Finetuning, RunResult, load_fresh, restart_seed
 from trainer.finetuning.scores import score_each_class
 from trainer.finetuning.source import find_source
-from trainer.finetuning.task import (
-    PRESET_FOLDER,
-    FinetunedTask,
-    preset_fingerprint,
-    preset_folder,
-)
+from trainer.finetuning.task import FinetunedTask, preset_fingerprint
 from trainer.finetuning.training_data import describe_data, prepare_reading, read_data
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 
@@ -149,7 +145,10 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     }
     facts = {"classes": list(train.classes), "metrics": best.figures}
     stage_run.publish(counts, facts, listed=list_made(output))
-    _say(f"finished in {time.time() - started:,.1f} s: {config.output}")
+    _say(
+        f"finished in {time.time() - started:,.1f} s: {config.output}; KerasHub loads "
+        f"{files.join(config.output, PRESET_FOLDER)}"
+    )
     return report
 
 

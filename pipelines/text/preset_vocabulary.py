@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.errors import UserError
 from pipelines.records.checksums import check_files
 from pipelines.records.manifest import MANIFEST
+from pipelines.records.preset_folder import preset_folder
 from pipelines.storage import files
 from pipelines.storage.json_file import read_json
 from pipelines.text.huggingface_tokenizer import FILES, read_huggingface_tokenizer
@@ -43,6 +44,7 @@ def load_preset_vocabulary(folder: str) -> VocabularySource:
             raise UserError(
                 f"--from_preset {folder}: give a folder; this one can be had with: {how}"
             )
+    folder = preset_folder(folder)
     check_files(folder, _READ)
     tokenizer = _read(folder, "tokenizer.json")
     if "class_name" in tokenizer:

@@ -21,6 +21,7 @@ from pipelines.documents.labelled import LabelledText
 from pipelines.errors import UserError
 from pipelines.inspect import InspectConfig, inspect
 from pipelines.keyed_random import below, fold, purpose_key
+from pipelines.text.preset_vocabulary import load_preset_vocabulary
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.finetuning.encoded import bucket_lengths, encode_texts, run_model
@@ -28,6 +29,7 @@ from trainer.finetuning.run import epoch_batches
 from trainer.finetuning.scores import probabilities
 from trainer.finetuning.task import load_finetuned
 from trainer.predict import PredictConfig, predict
+from trainer.pretraining.initial_preset import InitialPreset
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD, BAD = ["fine", "lovely", "bright", "warm"], ["poor", "dull", "cold", "weak"]
@@ -436,6 +438,30 @@ def test_bad_data(
         changed[name] = (str(path),) if rows else ()
     with pytest.raises(UserError, match=message):
         finetune(replace(config, output=str(tmp_path / "out"), **changed), RunOptions())
+
+
+def test_the_output_itself_is_a_preset(run: Path, tmp_path: Path) -> None:
+    from trainer.models.bert_backbone import BertBackbone
+    from trainer.models.bert_text_classifier import BertTextClassifier, TextClassifier
+    from trainer.tokenizers.bert_tokenizer import BertTokenizer
+
+    texts = [review(key)["text"] for key in range(600, 604)]
+    inner = BertTextClassifier.from_preset(str(run / "preset"))
+    for place in (str(run), run):
+        outer = TextClassifier.from_preset(place)
+        np.testing.assert_array_equal(outer.predict(texts), inner.predict(texts))
+    assert BertBackbone.from_preset(str(run)).num_layers == inner.backbone.num_layers
+    pieces = BertTokenizer.from_preset(str(run)).get_vocabulary()
+    # Wherever a command takes a preset.
+    assert list(load_preset_vocabulary(str(run)).vocabulary.tokens) == pieces
+    start = InitialPreset.open(str(run))
+    assert start.text is not None
+    assert list(start.text.vocabulary.tokens) == pieces
+    # Of a run that was interrupted.
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    with pytest.raises(UserError, match="is not finished; run its trainer.finetune again"):
+        BertBackbone.from_preset(str(tmp_path / "run"))
 
 
 def test_what_is_no_fine_tuned_preset_is_told(config: FinetuneConfig, folder: Path) -> None:

@@ -19,6 +19,7 @@ from tabulate import tabulate
 from pipelines.command.run import show
 from pipelines.documents.labelled import Fields, LabelledText
 from pipelines.records.checksums import CHECKSUMS, names_below
+from pipelines.records.preset_folder import PRESET_FOLDER
 from pipelines.storage import files
 from pipelines.storage.array_file import read_arrays
 from pipelines.storage.json_file import parse_json
@@ -27,7 +28,7 @@ from pipelines.storage.replace_folder import publish_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.run import RunResult
 from trainer.finetuning.scores import mean_and_spread
-from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE, FinetunedTask
+from trainer.finetuning.task import TASK_FILE, FinetunedTask
 
 METRICS, RUNS, HISTORY = "metrics.json", "runs.json", "history.jsonl"
 VALIDATION_TEXTS = "validation.jsonl"

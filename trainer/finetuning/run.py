@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
+from pipelines.records.preset_folder import preset_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import batches_by_length, run_model
 from trainer.finetuning.examples import Examples
 from trainer.finetuning.label_scale import LabelScale
 from trainer.finetuning.scores import score
-from trainer.finetuning.task import first_token_classifier, preset_folder
+from trainer.finetuning.task import first_token_classifier
 
 # Batches whose rows are sorted by length together: enough for even lengths, few enough to stay
 # mixed.

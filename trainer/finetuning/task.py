@@ -10,13 +10,12 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.records.checksums import CHECKSUMS, check_folder, sha256_of
-from pipelines.records.manifest import MANIFEST
+from pipelines.records.preset_folder import preset_folder
 from pipelines.storage import files
 from pipelines.storage.json_file import read_json
 
 # Of a preset's files, those that tell when it was saved.
 _DATED = ("metadata.json", CHECKSUMS)
-PRESET_FOLDER = "preset"
 TASK_FILE = "bertmill_task.json"
 _AGAIN = "fine-tune again with --overwrite"
 
@@ -34,14 +33,6 @@ class FinetunedTask:
     text_pair_field: str
     label_field: str
     seq_length: int
-
-
-def preset_folder(preset: str) -> str:
-    """The preset itself, where the output of a fine-tuning run was named."""
-    inner = os.path.join(preset, PRESET_FOLDER)
-    if os.path.isdir(inner) and not os.path.exists(os.path.join(preset, MANIFEST)):
-        raise UserError(f"--preset: {preset} is not finished; run its trainer.finetune again")
-    return inner if os.path.isdir(inner) else preset
 
 
 def load_finetuned(preset: str) -> tuple[Any, Any, FinetunedTask]:
@@ -124,8 +115,8 @@ def fingerprints(infos: Sequence[files.FileInfo]) -> list[list[Any]]:
 
 def preset_fingerprint(preset: str) -> Any:
     """What identifies a preset: its files if it is a folder (but not when they were saved)."""
-    folder = preset_folder(preset)
-    if not os.path.isdir(folder):
+    if not os.path.isdir(preset):
         return preset
+    folder = preset_folder(preset)
     kept = [f for f in files.match([folder], "preset") if os.path.basename(f.path) not in _DATED]
     return fingerprints(kept)

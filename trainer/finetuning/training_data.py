@@ -10,10 +10,10 @@ from pipelines.command.run import say
 from pipelines.documents.bad_record import BadRecords
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
+from pipelines.records.preset_folder import preset_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.examples import VALIDATION, Examples, read_examples, split_off
 from trainer.finetuning.source import Source, check_dataset
-from trainer.finetuning.task import preset_folder
 
 _SEQ_LENGTH = 128
 _CLASSES_SHOWN = 20

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.records.checksums import check_folder
+from pipelines.records.preset_folder import preset_folder
 from trainer.presets.builtin import BUILTIN_PRESETS, unknown_preset
 
 _KAGGLE = "kaggle://"
@@ -24,14 +25,15 @@ def check_preset(preset: str) -> None:
     What is downloaded is checked by those who download it.
     """
     if os.path.isdir(preset):
-        check_folder(os.fspath(preset))
+        check_folder(preset_folder(os.fspath(preset)))
 
 
 def fetch_file(preset: str, path: str) -> str:
     """The local path of file ``path`` of a preset; UserError where it cannot be had.
 
     ``preset`` is a built-in name, ``kaggle://org/model/keras/variation[/version]``,
-    ``hf://org/model`` or a directory; ``path`` is relative to it, with "/".
+    ``hf://org/model`` or a directory (the output of
+    ``trainer.finetune`` too); ``path`` is relative to it, with "/".
     """
     local = find_file(preset, path)
     if local is None:
@@ -45,7 +47,7 @@ def find_file(preset: str, path: str) -> str | None:
     if path.startswith("/") or ".." in path.split("/") or "\\" in path:
         raise UserError(f"preset {preset!r} names the file {path!r} outside itself; refused")
     if os.path.isdir(preset):
-        local = os.path.join(preset, *path.split("/"))
+        local = os.path.join(preset_folder(preset), *path.split("/"))
         return local if os.path.isfile(local) else None
     if preset in BUILTIN_PRESETS:
         return _from_kaggle(BUILTIN_PRESETS[preset]["kaggle_handle"], path, preset)

@@ -13,11 +13,11 @@ from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.checksums import checked_file
 from pipelines.records.manifest import MANIFEST, Manifest
+from pipelines.records.preset_folder import PRESET_FOLDER
 from pipelines.storage import files
 from pipelines.storage.array_file import read_arrays
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
-from trainer.finetuning.task import PRESET_FOLDER
 from trainer.presets.pretraining_model import load_pretraining_model
 from trainer.run_folder import SAMPLE
 
