@@ -28,6 +28,7 @@ from apache_beam.options.pipeline_options import (
 )
 
 from pipelines.command.known_errors import describe_error, describe_traceback, one_line
+from pipelines.command.progress import fits_a_bar
 from pipelines.errors import UserError
 from pipelines.large_arrays import give_back_large_arrays
 from pipelines.storage.remote import uses_emulator
@@ -146,7 +147,7 @@ class Finish(beam.PTransform):
 def _heartbeat(progress: Callable[[], str]) -> Iterator[None]:
     """Every few seconds a line on standard error (rewritten in place on a terminal)."""
     done, screen, started = threading.Event(), sys.stderr, time.monotonic()
-    terminal = screen.isatty()
+    terminal = fits_a_bar(screen)
 
     def beat() -> None:
         while not done.wait(1 if terminal else 15):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from pipelines.command.progress import track
 from pipelines.documents.labelled import LabelledText
 from pipelines.errors import UserError
 from pipelines.records.ragged import Ragged, offsets_of
@@ -138,7 +138,7 @@ def run_model(model: Any, encoded: EncodedTexts, batch_size: int) -> NDArray[np.
     order = np.arange(len(encoded))
     outputs = np.zeros((len(encoded), model.output_shape[-1]), np.float32)
     batches = batches_by_length(encoded.lengths, order, batch_size, pool=len(order))
-    for rows in tqdm(batches, desc="predicting", leave=False, disable=None):
+    for rows in track(batches, "predicting", "batches"):
         outputs[rows] = model.predict_on_batch(encoded.batch(rows, batch_size))[: len(rows)]
     wrong = int((~np.isfinite(outputs).all(axis=1)).sum())
     if wrong:

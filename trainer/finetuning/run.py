@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from pipelines.command.progress import track
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
 from pipelines.records.preset_folder import preset_folder
@@ -193,7 +193,7 @@ def _train_epoch(
     """One pass; returns the mean loss of an example. Raises UserError if it is not finite."""
     total, size = 0.0, config.batch_size
     batches = epoch_batches(train.encoded.lengths, size, seed, epoch - 1)
-    with tqdm(batches, f"epoch {epoch}", unit="step", leave=False, disable=None) as bar:
+    with track(batches, f"finetune: epoch {epoch}", "steps") as bar:
         for rows in bar:
             # A batch that is not full is filled up with rows of no weight: one shape compiled less.
             filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])

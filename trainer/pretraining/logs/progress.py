@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pipelines.command.progress import fits_a_bar
 from pipelines.command.run import say
 
 
@@ -19,7 +20,7 @@ class Progress:
         self._began = time.perf_counter()
         self._bar = (
             tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True, file=sys.stderr)
-            if sys.stderr.isatty()
+            if fits_a_bar(sys.stderr)
             else None
         )
 
@@ -35,8 +36,8 @@ class Progress:
             f"accuracy {line['mean_accuracy']:.2%}",
             f"{line['rows_per_second']:,.0f} rows/s",
             f"{line['tokens_per_second']:,.0f} tokens/s",
-            f"MFU {line['mfu']:.1%}" if "mfu" in line else f"{line['tflops']:.3g} TFLOP/s",
-            f"data wait {line['data_wait']:.1%}",
+            f"MFU {line['mfu']:.1%}" if "mfu" in line else _speed(line["tflops"]),
+            f"waiting for data {line['data_wait']:.1%}",
         ]
         if "next_sentence_accuracy" in line:
             parts.append(f"next sentence {line['next_sentence_accuracy']:.1%}")
@@ -60,3 +61,7 @@ class Progress:
         """Ends the bar."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _speed(tflops: float) -> str:
+    return f"{tflops:.3g} TFLOP/s" if tflops >= 0.1 else f"{1000 * tflops:.3g} GFLOP/s"

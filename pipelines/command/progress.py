@@ -1,0 +1,45 @@
+"""How far a loop has come: a bar where there is a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+_SECONDS_BETWEEN_LINES = 30.0
+_LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {remaining} left{postfix}"
+
+
+def fits_a_bar(stream: TextIO) -> bool:
+    """Whether this is a terminal that says how wide it is; those of some containers do not, and a bar
+    of no width shows nothing."""
+    try:
+        return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
+
+
+def track(items: Sequence[Item], description: str, unit: str) -> tqdm[Item]:
+    """The items, to be taken in a loop whose progress is shown on standard error and then erased."""
+    options: dict[str, Any] = {"desc": description, "unit": unit, "leave": False}
+    if fits_a_bar(sys.stderr):
+        return tqdm(items, dynamic_ncols=True, **options)
+    pause = _SECONDS_BETWEEN_LINES
+    options |= {"file": _Lines(), "bar_format": _LINE, "mininterval": pause, "delay": pause}
+    return tqdm(items, **options)
+
+
+class _Lines:
+    """A file for tqdm of which every state is a line of its own."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        pass
