@@ -75,7 +75,8 @@ def _items(file: Any, path: str) -> Iterator[tuple[str, Any]]:
 def check_vocabulary(backbone: Any, preprocessor: Any, source: str = "") -> None:
     """A UserError where the tokenizer has ids that the embedding has no row for."""
     tokenizer = getattr(preprocessor, "tokenizer", None)
-    size = getattr(tokenizer, "vocabulary_size", lambda: 0)()
+    # A model that Keras saved gets its vocabulary after it was made.
+    size = len(getattr(tokenizer, "vocabulary", None) or ())
     if size > backbone.vocabulary_size:
         raise UserError(
             f"{source}the vocabulary has {size:,} pieces but the embedding only "
