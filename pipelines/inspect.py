@@ -25,8 +25,9 @@ from pipelines.records.tf_example import parsing_schema
 from pipelines.repair import repair_shards
 from pipelines.show_rows import describe_rows
 from pipelines.show_tokenizer import describe_text, load_tokenizer, measure_words
-from pipelines.stage import print_summary, row_ratios
+from pipelines.stage import row_ratios
 from pipelines.storage import files
+from pipelines.summary import print_summary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, read_vocabulary
 
 _REPAIR = "to make damaged shards again"
@@ -124,7 +125,7 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
         f"{sum(shard.bytes for shard in shards) / 1e6:,.1f} MB"
         for split, shards in manifest.splits.items()
     }
-    print_summary({"stage": manifest.stage}, manifest.facts, manifest.counts, totals)
+    print_summary({"made_by": manifest.stage}, manifest.facts, manifest.counts, totals)
     if manifest.stage == "tokenize":
         print_summary(row_ratios(manifest))
     if manifest.schema:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from tabulate import tabulate
-
 from pipelines.command.options import deciding_fields
 from pipelines.command.run import RunOptions, say, show
 from pipelines.records.codec import Schema
@@ -23,6 +21,7 @@ from pipelines.records.manifest import Manifest, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output, read_run
 from pipelines.records.shards import ShardInfo
 from pipelines.storage import files
+from pipelines.summary import print_summary
 
 START_SECONDS = 10.0
 _SHARED_EVENLY = 0.9
@@ -205,30 +204,6 @@ def row_ratios(manifest: Manifest) -> dict[str, str]:
     unknown = counts.get("tokens_unknown", 0)
     return {
         **({"[UNK] of all tokens": f"{unknown / counts['tokens_in']:.2%}"} if unknown else {}),
-        "fill": f"{tokens / max(1, counts['rows'] * length):.2%}",
-        "bytes a token": f"{size / max(1, tokens):.3f}",
+        "rows filled to": f"{tokens / max(1, counts['rows'] * length):.2%}",
+        "bytes of a token on disk": f"{size / max(1, tokens):.3f}",
     }
-
-
-def print_summary(*groups: Mapping[str, Any]) -> None:
-    """Prints names and values, one a line; counts of zero and what is None are left out."""
-    rows = [
-        line for group in groups for name, value in group.items() for line in _lines(name, value)
-    ]
-    show(tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=("left", "right")))
-
-
-def _lines(name: str, value: Any) -> list[list[str]]:
-    if isinstance(value, Mapping):
-        return [line for key, item in value.items() for line in _lines(f"{name} {key}", item)]
-    if value is None or value is False or value == 0:
-        return []
-    if value is True:
-        text = "yes"
-    elif isinstance(value, int):
-        text = f"{value:,}"
-    elif isinstance(value, float):
-        text = f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
-    else:
-        text = str(value)
-    return [[name.replace("_", " "), text]]

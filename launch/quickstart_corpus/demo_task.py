@@ -26,8 +26,9 @@ from pipelines.documents.formats import resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key, uniform
-from pipelines.stage import StageRun, print_summary
+from pipelines.stage import StageRun
 from pipelines.storage import files
+from pipelines.summary import print_summary
 
 _PASSAGE_WORDS = 48
 _PAIRS_PER_DOCUMENT = 8

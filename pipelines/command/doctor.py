@@ -20,7 +20,8 @@ from pipelines.command.run import show
 PARTS = {
     "": (
         "pipelines",
-        "apache-beam array-record google-crc32c nanotoken numpy orjson pyarrow pyyaml tabulate tqdm",
+        "apache-beam array-record google-crc32c nanotoken numpy orjson pyarrow pyyaml tabulate tqdm "
+        "wcwidth",
     ),
     "train": ("training", "h5py jax jinja2 keras safetensors scipy tensorboard"),
     "hub": ("presets by their names at Kaggle and Hugging Face", "kagglehub huggingface-hub"),

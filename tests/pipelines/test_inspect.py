@@ -38,11 +38,11 @@ def test_summary_layout_and_verification(rows_dir, capsys):
     inspect(InspectConfig(data=str(rows_dir)), RunOptions())
     shown = capsys.readouterr().out
     for expected in (
-        "documents in",
+        "documents read",
         "630",
-        "fill",
-        "bytes a token",
-        "seq length",
+        "rows filled to",
+        "bytes of a token on disk",
+        "positions of a row",
         "vocabulary size",
     ):
         assert expected in shown
