@@ -17,8 +17,9 @@ from pipelines.command.run import RunOptions, run_command
 from pipelines.errors import UserError
 from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
 from pipelines.records.output_folder import read_run
+from pipelines.records.preset_folder import PRESET_FOLDER
 from trainer.finetuning.output import METRICS
-from trainer.finetuning.task import PRESET_FOLDER, TASK_FILE
+from trainer.finetuning.task import TASK_FILE
 from trainer.run_folder import REPORT
 
 
