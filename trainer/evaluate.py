@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from tabulate import tabulate
-
 from pipelines.command.options import CHOOSE, option
 from pipelines.command.run import RunOptions, say, show
 from pipelines.documents.bad_record import BadRecords
@@ -23,9 +21,11 @@ from pipelines.records.checksums import CHECKSUMS
 from pipelines.records.preset_folder import preset_folder
 from pipelines.stage import StageRun
 from pipelines.storage import files
+from pipelines.summary import print_summary
 from trainer.finetuning.certainty import describe_certainty
 from trainer.finetuning.encoded import describe_truncation, run_model
 from trainer.finetuning.examples import VALIDATION, read_examples
+from trainer.finetuning.figures import name_figure, show_figure
 from trainer.finetuning.scores import describe_classes, score, score_each_class
 from trainer.finetuning.source import check_dataset, find_source
 from trainer.finetuning.task import load_finetuned, preset_fingerprint
@@ -115,7 +115,7 @@ def evaluate(config: EvaluateConfig, options: RunOptions = RunOptions()) -> dict
         dropped = {f"texts_dropped_{reason}": count for reason, count in bad.counts.items()}
         counts = {"texts": len(data), "texts_truncated": truncated, **dropped}
         run.publish(counts, {"metrics": figures}, listed=[_METRICS])
-    print(tabulate(list(figures.items()), floatfmt=".4f", tablefmt="plain"))
+    print_summary({name_figure(n): show_figure(n, value) for n, value in figures.items()})
     for sentence in describe_certainty(task.classes, data.labels, outputs):
         _say(sentence)
     if task.classes:

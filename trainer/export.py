@@ -94,13 +94,13 @@ class ExportConfig:
     for the framework keras, that of --hf_output for transformers. The token is in the environment:
     HF_TOKEN, KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY."""
 
-    license: str | None = option(None, group=_CARD)
+    license: str | None = option(None, group=_CARD, metavar="ID")
     """Its identifier, such as apache-2.0."""
 
-    language: tuple[str, ...] = option((), group=_CARD)
+    language: tuple[str, ...] = option((), group=_CARD, metavar="CODE")
     """Of the texts, by codes such as en."""
 
-    datasets: tuple[str, ...] = option((), group=_CARD)
+    datasets: tuple[str, ...] = option((), group=_CARD, metavar="NAME")
     """By their names at Hugging Face, such as stanfordnlp/imdb."""
 
 

@@ -26,6 +26,7 @@ from pipelines.storage import files
 from trainer.finetuning.certainty import describe_certainty
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import describe_truncation
+from trainer.finetuning.figures import name_figure, show_figure
 from trainer.finetuning.output import (
     FILES,
     HISTORY,
@@ -163,7 +164,11 @@ def _note_epoch(
     write_epoch(history, restart, seed, epoch)
     figures = epoch["validation"]
     names = ("accuracy", "macro_f1", "loss", "pearson", "spearman")
-    shown = ", ".join(f"{name} {figures[name]:.4f}" for name in names if name in figures)
+    shown = ", ".join(
+        f"{name_figure(name)} {show_figure(name, figures[name])}"
+        for name in names
+        if name in figures
+    )
     run = f"run {restart + 1} of {config.restarts}, " if config.restarts > 1 else ""
     _say(
         f"{run}epoch {epoch['epoch']} of {config.epochs}: loss {epoch['train_loss']:.4f}; "

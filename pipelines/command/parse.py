@@ -26,7 +26,7 @@ from pipelines.errors import UserError, nearest
 Config = TypeVar("Config", bound=Any)
 
 _OTHERS = "more options"
-_METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{true,false}"}
+_METAVARS = {int: "N", float: "NUMBER", str: "TEXT", bool: "true|false"}
 _BOOLEANS = {"true": True, "false": False}
 
 

@@ -64,7 +64,7 @@ class VocabConfig(CorpusConfig):
     reserved_tokens: tuple[str, ...] = option(SPECIAL_TOKENS, group=LEARNING, metavar="TOKEN")
     """Entries that stand first, in this order; later stages need the five of the default."""
 
-    suffix_indicator: str = option("##", group=LEARNING)
+    suffix_indicator: str = option("##", group=LEARNING, metavar="MARK")
     """Marks a piece that continues a word; ## is what BERT and all later stages expect."""
 
     word_counts: str | None = option(None, group=WORDS, decides=False, metavar="FILE")

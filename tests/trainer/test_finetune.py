@@ -200,7 +200,7 @@ def test_evaluate_gives_the_figures_of_fine_tuning(
     said = capsys.readouterr()
     shown = said.out
     assert "accuracy" in shown
-    assert f"evaluate: accuracy {report['accuracy']:.1%} ± " in said.err
+    assert f"evaluate: accuracy {report['accuracy']:.1%}, with 95 % certainty " in said.err
     assert "always saying '" in said.err
     for name, row in zip(report["classes"], report["confusion"], strict=True):
         cells = [name, *map(str, row), f"{report['f1'][name]:.4f}"]

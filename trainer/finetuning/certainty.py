@@ -26,11 +26,12 @@ def describe_certainty(
         return [f"always saying the mean would have a mean squared error of {spread:.4f}", *few]
     sizes = np.bincount(labels, minlength=len(classes))
     right = float((outputs.argmax(axis=1) == labels).mean())
+    low, high = _interval(right, count)
     commonest = int(sizes.argmax())
     always = sizes[commonest] / count
     sentences = [
-        f"accuracy {right:.1%} ± {_margin(right, count):.1%} (95 %, {count:,} examples); always saying "
-        f"{classes[commonest]!r} would be right in {always:.1%}"
+        f"accuracy {right:.1%}, with 95 % certainty {low:.1%} to {high:.1%} ({count:,} examples); "
+        f"always saying {classes[commonest]!r} would be right in {always:.1%}"
     ]
     said = np.unique(outputs.argmax(axis=1))
     if len(said) == 1:
@@ -43,8 +44,10 @@ def describe_certainty(
     return sentences + few
 
 
-def _margin(share: float, count: int) -> float:
-    """Half the width of Wilson's interval (1927) of a share of so many."""
+def _interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's interval (1927) of a share of so many, which never leaves 0 to 1."""
     square = _DEVIATIONS**2
-    root = math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return _DEVIATIONS * root / (1 + square / count)
+    middle = share + square / (2 * count)
+    root = _DEVIATIONS * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    whole = 1 + square / count
+    return max(0.0, (middle - root) / whole), min(1.0, (middle + root) / whole)

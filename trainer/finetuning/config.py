@@ -84,7 +84,7 @@ class FinetuneConfig:
     early_stopping: int = option(0, group=_RUNS)
     """Stop after so many epochs without a better --metric, and keep the best epoch's weights; 0: keep
     the last epoch's."""
-    metric: str = option("", group=_RUNS)
+    metric: str = option("", group=_RUNS, metavar="FIGURE")
     """What early stopping and restarts go by: accuracy (the default), macro_f1, matthews, loss; pearson
     (the default for numbers), spearman, mean_squared_error."""
 

@@ -26,6 +26,7 @@ from pipelines.storage.json_file import parse_json
 from pipelines.storage.name_errors import naming
 from pipelines.storage.replace_folder import publish_folder
 from trainer.finetuning.config import FinetuneConfig
+from trainer.finetuning.figures import name_figure, show_figure
 from trainer.finetuning.run import RunResult
 from trainer.finetuning.scores import mean_and_spread
 from trainer.finetuning.task import TASK_FILE, FinetunedTask
@@ -103,10 +104,17 @@ def describe_runs(
         described["published_run"] = results.index(best)
         described["mean"] = {name: mean for name, (mean, _) in spreads.items()}
         described["standard_deviation"] = {name: spread for name, (_, spread) in spreads.items()}
-        rows = [[r["seed"], r["best_epoch"], *(f"{r[name]:.4f}" for name in names)] for r in runs]
-        means = [f"{mean:.4f} ± {spread:.4f}" for mean, spread in spreads.values()]
-        rows.append(["mean ± sd", "", *means])
-        show(tabulate(rows, ["seed", "epoch", *names], disable_numparse=True))
+        rows = [
+            [r["seed"], r["best_epoch"], *(show_figure(name, r[name]) for name in names)]
+            for r in runs
+        ]
+        means = [
+            f"{show_figure(name, mean)} ± {show_figure(name, spread)}"
+            for name, (mean, spread) in spreads.items()
+        ]
+        rows.append(["mean ± standard deviation", "", *means])
+        header = ["seed", "epoch", *map(name_figure, names)]
+        show(tabulate(rows, header, disable_numparse=True))
     return described
 
 

@@ -44,7 +44,7 @@ class PretrainConfig(MaskConfig):
     output: str = option(group=CHOOSE, decides=False, metavar="DIR")
     """The folder of the run, local or gs://: checkpoints, metrics.jsonl, weights, report.html."""
 
-    model: str | None = _indirect(None, CHOOSE)
+    model: str | None = _indirect(None, CHOOSE, "SIZE")
     """A size: bert_tiny (the default), bert_mini, bert_small, bert_medium, bert_base or bert_large.
     Larger ones learn more from each row and take longer."""
 

@@ -211,7 +211,7 @@ def test_help_shows_first_what_must_be_chosen(capsys):
     headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
     assert headings[0] == "what you must choose"
     assert headings[-2:] == ["any command", "example"]
-    assert "--lowercase [{true,false}]\n" in text
+    assert "--lowercase [true|false]\n" in text
     assert text.count("(required)") == 3
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from trainer.finetuning.certainty import describe_certainty
 
@@ -18,7 +21,8 @@ def test_a_good_classifier_has_its_margin_and_its_baseline():
     (sentence,) = describe_certainty(["bad", "good"], labels, outputs_for(predictions, 2))
     # Wilson's interval for 990 of 1,000 is [0.9817, 0.9946].
     assert sentence == (
-        "accuracy 99.0% ± 0.6% (95 %, 1,000 examples); always saying 'bad' would be right in 59.0%"
+        "accuracy 99.0%, with 95 % certainty 98.2% to 99.5% (1,000 examples); always saying 'bad' "
+        "would be right in 59.0%"
     )
 
 
@@ -26,11 +30,22 @@ def test_a_good_classifier_has_its_margin_and_its_baseline():
 def test_one_class_for_all_and_few_examples_are_said(count, few):
     labels = np.arange(count) % 5 // 3  # three of five are 0
     said = describe_certainty(["no", "yes"], labels, outputs_for([1] * count, 2))
-    assert "accuracy 40.0% ±" in said[0]
+    assert "accuracy 40.0%, with 95 % certainty " in said[0]
     assert "always saying 'no' would be right in 60.0%" in said[0]
     assert said[1].startswith("every text is said to be 'yes': nothing has been learned")
     assert (said[-1] == f"{count} examples are too few to tell good from bad") == few
     assert len(said) == 2 + few
+
+
+@pytest.mark.parametrize("right", [0, 5, 6])
+def test_the_interval_stays_between_nothing_and_all(right):
+    labels = np.array([0, 1] * 3)
+    predictions = np.where(np.arange(6) < right, labels, 1 - labels).tolist()
+    sentence = describe_certainty(["a", "b"], labels, outputs_for(predictions, 2))[0]
+    low, high = map(float, re.findall(r"certainty ([\d.]+)% to ([\d.]+)%", sentence)[0])
+    expected = stats.binomtest(right, 6).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=0.06)
+    assert 0 <= low <= 100 * right / 6 <= high <= 100
 
 
 def test_no_better_than_the_commonest_class_is_said():
