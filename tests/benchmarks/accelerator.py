@@ -208,13 +208,15 @@ def _document_ids(rng: np.random.Generator, rows: int, length: int) -> Any:
 
 
 def random_batch(rows: int, length: int) -> dict[str, Any]:
-    """Packed rows of random ids with 15 % of the positions masked."""
+    """Packed rows of ids as unevenly frequent as words are, with 15 % of the positions masked."""
     rng = np.random.default_rng(0)
+    by_rank = 1 / np.arange(1, _WORDS + 1)
+    by_rank /= by_rank.sum()
     masks = int(np.ceil(0.15 * length))
     document_ids = _document_ids(rng, rows, length)
     positions = np.sort(rng.integers(0, length, (rows, masks)), axis=1).astype(np.int32)
     return {
-        "token_ids": rng.integers(0, _WORDS, (rows, length)).astype(np.int32),
+        "token_ids": rng.choice(_WORDS, (rows, length), p=by_rank).astype(np.int32),
         "segment_ids": np.zeros((rows, length), np.int32),
         "padding_mask": (document_ids > 0).astype(np.int32),
         "document_ids": document_ids,
