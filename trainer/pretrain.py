@@ -142,7 +142,7 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
         meter.restart()
         log_every = config.log_every or log_interval(steps)
         count = count_batches(maker, config.eval_steps)
-        eval_every = config.eval_every or validation_interval(steps, count)
+        eval_every = config.eval_every or validation_interval(steps, count, log_every)
         due_every = (log_every, eval_every, config.checkpoint_every)
         for group in group_batches(batches, config.steps_per_execution, steps, due_every):
             each = train_step.run_group(group[0].step, [batch.arrays for batch in group])

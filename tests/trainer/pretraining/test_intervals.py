@@ -11,11 +11,14 @@ from tests.command_process import TINY
 from trainer.pretraining.intervals import log_interval, validation_interval
 
 
-@given(st.integers(2, 10**7), st.integers(0, 10**5))
-def test_curves_have_points_and_cost_little(steps, batches):
+@given(st.integers(2, 10**7), st.integers(0, 10**5), st.integers(1, 300))
+def test_curves_have_points_and_cost_little(steps, batches, chosen):
     lines = steps // log_interval(steps)
     assert min(100, steps) <= lines <= max(200, steps // 100)
-    every = validation_interval(steps, batches)
+    every = validation_interval(steps, batches, log_interval(steps))
+    assert every % log_interval(steps) == 0
+    other = validation_interval(steps, batches, chosen)
+    assert other % chosen == 0 or chosen + other > steps
     validations = -(-steps // every)
     assert 2 <= validations <= 20
     # A twelfth of the time, unless that leaves one point.
