@@ -21,17 +21,20 @@ from pipelines.documents.open_content import named_errors, open_content, split_e
 _EXTENSIONS = {**fields.FORMATS, ".txt": "text", ".text": "text"}
 _BEGINNINGS = {b"{": "jsonl", b"PAR1": "parquet", b"<doc ": "wikiextractor"}
 _WIKI_START = re.compile(rb"<doc [^\n]*>\s*$")
+_WIKI_BEGINNING = re.compile(rb'<doc id="[^\n]*>\r?\n')
 
 
 def resolve_format(path: str, input_format: str) -> str:
-    """The format of one file: as asked, else by its extension, else by how it begins."""
+    """The format of one file: as asked, else by its extension and by how it begins."""
     if input_format != "auto":
         return input_format
-    extension = split_extension(path)[0]
-    if extension in _EXTENSIONS:
-        return _EXTENSIONS[extension]
+    kind = _EXTENSIONS.get(split_extension(path)[0])
+    if kind not in (None, "text"):
+        return kind
     with named_errors(path), open_content(path) as content:
         head = content.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if kind == "text":
+        return "wikiextractor" if _WIKI_BEGINNING.match(head) else "text"
     return next((kind for start, kind in _BEGINNINGS.items() if head.startswith(start)), "text")
 
 

@@ -17,6 +17,8 @@ from trainer.presets.builtin import BUILTIN_PRESETS, unknown_preset
 
 _KAGGLE = "kaggle://"
 _HUGGING_FACE = "hf://"
+# BERT-large has 1.4e9; a server may claim more, and send it for ever.
+_MOST_BYTES = 50_000_000_000
 
 
 def check_preset(preset: str) -> None:
@@ -81,8 +83,8 @@ def _from_hugging_face(preset: str, path: str) -> str | None:
     try:
         # An object of httpx; those of earlier versions have other hooks.
         hooks = getattr(hub.get_session(), "event_hooks", {}).get("response", [])
-        if _check_names not in hooks:
-            hooks.append(_check_names)
+        if _check_headers not in hooks:
+            hooks.append(_check_headers)
         return hub.hf_hub_download(repo_id=preset.removeprefix(_HUGGING_FACE), filename=path)
     except Exception as error:  # network, HTTP status, malformed name: many unrelated classes
         offline = isinstance(error, hub.errors.LocalEntryNotFoundError)  # and not in the cache
@@ -91,12 +93,15 @@ def _from_hugging_face(preset: str, path: str) -> str | None:
         raise _download_failed(preset, path, "Hugging Face", error) from None
 
 
-def _check_names(response: Any) -> None:
-    """Raises UserError for a header that would name a file outside the cache."""
+def _check_headers(response: Any) -> None:
+    """Raises UserError for a header that would name a file outside the cache, or fill the disk."""
     for header in ("ETag", "X-Linked-Etag"):
         name = response.headers.get(header, "").removeprefix("W/").strip('"')
         if "/" in name or "\\" in name or name == "..":
             raise UserError(f"the server's {header} is {name[:60]!r}; refused")
+    size = max(int(response.headers.get(n, 0)) for n in ("Content-Length", "X-Linked-Size"))
+    if size > _MOST_BYTES:
+        raise UserError(f"the file has {size:,} bytes; no BERT is as large")
 
 
 def _import(package: str, preset: str) -> Any:

@@ -211,8 +211,9 @@ def test_archives_and_wrong_endings_are_recognised(tmp_path, name, data, message
         read_texts(path, on_bad_record=on_bad_record)
 
 
-def test_wikiextractor(tmp_path):
-    path = tmp_path / "wiki_00"
+@pytest.mark.parametrize("name", ["wiki_00", "wiki.txt"])
+def test_wikiextractor(tmp_path, name):
+    path = tmp_path / name
     path.write_text(
         '<doc id="1" url="u" title="First">\nFirst\n\nBody of one.\n\nMore.\n</doc>\n'
         '<doc id="2" url="u" title="Second">\nSecond\n\nBody of two.\n</doc>\n'

@@ -179,14 +179,14 @@ def serve_hugging_face() -> Iterator[Hub]:
 
 
 @contextmanager
-def serve_kaggle() -> Iterator[Hub | None]:
+def serve_kaggle(handler: type[BaseHTTPRequestHandler] = _Kaggle) -> Iterator[Hub | None]:
     """A hub for kagglehub with ``KAGGLE_API_ENVIRONMENT=TEST``; None: its port is taken."""
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", 7777)) == 0
     if taken:
         yield None
         return
-    with _serving(Hub(_Kaggle, 7777)) as hub:
+    with _serving(Hub(handler, 7777)) as hub:
         yield hub
 
 
