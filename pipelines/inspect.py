@@ -15,6 +15,7 @@ from pipelines.command.run import RunOptions, run_command, show
 from pipelines.documents.config import InputFormat
 from pipelines.documents.sample import sample_texts
 from pipelines.errors import UserError
+from pipelines.peer_tokenizers import ask_peers
 from pipelines.records.checksums import CHECKSUMS, find_damage, sha256_of
 from pipelines.records.codec import record_layout
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, open_shard, read_manifest
@@ -24,7 +25,7 @@ from pipelines.records.shards import local_copy
 from pipelines.records.tf_example import parsing_schema
 from pipelines.repair import repair_shards
 from pipelines.show_rows import describe_rows
-from pipelines.show_tokenizer import describe_text, load_tokenizer, measure_words
+from pipelines.show_tokenizer import describe_texts, load_tokenizer, measure_words
 from pipelines.stage import row_ratios
 from pipelines.storage import files
 from pipelines.summary import print_summary
@@ -59,6 +60,10 @@ class InspectConfig:
     texts: tuple[str, ...] = option((), group=_TOKENIZER, metavar="TEXT")
     """Texts to split into pieces and ids."""
 
+    compare: bool = option(False, group=_TOKENIZER)
+    """Show beside them what the tokenizers of KerasHub and Transformers make of --texts with the same
+    vocabulary, where they are installed. Takes some seconds."""
+
     text_field: str = option("text", group=_TOKENIZER, metavar="NAME")
     """The field or column of the --input that holds the text."""
 
@@ -82,6 +87,8 @@ class InspectConfig:
             )
         if self.texts and not self.tokenizer:
             raise UserError("--texts: name the vocabulary that is to split them with --tokenizer")
+        if self.compare and not self.texts:
+            raise UserError("--compare: compares what becomes of --texts; give some")
         if self.input and not (self.repair or self.tokenizer):
             raise UserError("--input: is what to repair from; add --repair")
         if self.rows < 0:
@@ -107,8 +114,9 @@ def _show_tokenizer(config: InspectConfig) -> None:
         f"{vocabulary.size:,} pieces, lowercase {source.lowercase}, strip_accents "
         f"{source.strip_accents}{source.note}"
     )
-    for text in config.texts:
-        show("\n" + "\n".join(describe_text(text, source)))
+    peers = ask_peers(config.texts, source) if config.compare else ()
+    for lines in describe_texts(config.texts, source, peers):
+        show("\n" + "\n".join(lines))
     if config.input:
         sampled = sample_texts(files.match(config.input), InputFormat(text_field=config.text_field))
         figures, tables = measure_words(sampled, source)

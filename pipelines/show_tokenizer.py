@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from tabulate import tabulate
 
+from pipelines.peer_tokenizers import Peer
 from pipelines.text.preset_vocabulary import load_preset_vocabulary
 from pipelines.text.unknown_words import count_words, find_unknown
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import (
     VocabularySource,
     is_vocabulary_file,
@@ -25,8 +28,20 @@ def load_tokenizer(path: str) -> VocabularySource:
     return load_vocabulary(path) if is_vocabulary_file(path) else load_preset_vocabulary(path)
 
 
-def describe_text(text: str, source: VocabularySource) -> Iterator[str]:
-    """The text, its pieces above their ids, and their numbers; an unknown word stands in brackets."""
+def describe_texts(
+    texts: Sequence[str], source: VocabularySource, peers: Sequence[Peer] = ()
+) -> Iterator[list[str]]:
+    """Lines about each text: its pieces above their ids, and where those of ``peers`` differ."""
+    for number, text in enumerate(texts):
+        numbers, lines = _describe_text(text, source)
+        for peer in peers:
+            theirs = None if peer.ids is None else peer.ids[number]
+            lines += _compare(peer, theirs, numbers, source.vocabulary)
+        yield lines
+
+
+def _describe_text(text: str, source: VocabularySource) -> tuple[list[int], list[str]]:
+    """Our ids, and lines about them; an unknown word stands in brackets."""
     ids, vocabulary = WordIds(source.vocabulary), source.vocabulary
     words = split_words(text, lowercase=source.lowercase, strip_accents=source.strip_accents)
     shown, numbers = [], []
@@ -35,10 +50,29 @@ def describe_text(text: str, source: VocabularySource) -> Iterator[str]:
             shown.append(f"[UNK]({word})" if i == vocabulary.unk_id else vocabulary.tokens[i])
             numbers.append(i)
     unknown = numbers.count(vocabulary.unk_id)
-    yield text
-    yield f"  pieces: {' '.join(shown)}"
-    yield f"  ids:    {' '.join(map(str, numbers))}"
-    yield f"  {len(words):,} words, {len(numbers):,} pieces, {unknown:,} of them [UNK]"
+    counts = f"{len(words):,} words, {len(numbers):,} pieces, {unknown:,} of them [UNK]"
+    return numbers, [text, *_show_ids(shown, numbers, "  "), f"  {counts}"]
+
+
+def _show_ids(pieces: Sequence[str], ids: Sequence[int], indent: str) -> list[str]:
+    return [f"{indent}pieces: {' '.join(pieces)}", f"{indent}ids:    {' '.join(map(str, ids))}"]
+
+
+def _compare(
+    peer: Peer, theirs: list[int] | None, ours: list[int], vocabulary: Vocabulary
+) -> list[str]:
+    """Whether a peer's ids are ours, and what they are where they are not."""
+    if theirs is None:
+        return [f"  {peer.name}: {peer.problem}"]
+    if theirs == ours:
+        return [f"  {peer.name}: the same"]
+    first = [a == b for a, b in zip_longest(theirs, ours)].index(False)
+    tokens = vocabulary.tokens
+    pieces = [tokens[i] if 0 <= i < len(tokens) else "?" for i in theirs]
+    return [
+        f"  {peer.name} differs from piece {first + 1} on:",
+        *_show_ids(pieces, theirs, "    "),
+    ]
 
 
 def measure_words(

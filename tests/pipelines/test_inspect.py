@@ -16,12 +16,14 @@ from pipelines.errors import UserError
 from pipelines.inspect import InspectConfig, describe_records, inspect
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
+from pipelines.peer_tokenizers import Peer, ask_peers
 from pipelines.records.checksums import names_below, write_checksums
 from pipelines.records.manifest import Manifest, read_manifest, read_split
 from pipelines.records.output_folder import finish_output
 from pipelines.records.ragged import Ragged
 from pipelines.records.shards import ShardReader
 from pipelines.show_rows import describe_rows
+from pipelines.show_tokenizer import describe_texts
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines.text.vocabulary_source import load_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
@@ -92,6 +94,53 @@ def test_records_of_another_kind_are_not_shown():
     assert list(describe_rows(whole, vocabulary, 5)) == ["row", "  1: a <9>", "  2: [UNK]"]
 
 
+def test_other_tokenizers_are_shown_where_they_differ(vocab_dir):
+    source = load_vocabulary(str(vocab_dir))
+    (ours,) = describe_texts(["Kalo x"], source)
+    ids = [int(i) for i in ours[2].split()[1:]]
+    peers = [
+        Peer("Same 1.0", [ids]),
+        Peer("Other 2.0", [[*ids[:-1], 1]]),
+        Peer("Shorter 3.0", [ids[:-1]]),
+        Peer("Absent", None, "is not installed"),
+    ]
+    (lines,) = describe_texts(["Kalo x"], source, peers)
+    assert lines[: len(ours)] == ours
+    pieces, last = ours[1].removeprefix("  pieces: ").split(), len(ids)
+    assert lines[len(ours) :] == [
+        "  Same 1.0: the same",
+        f"  Other 2.0 differs from piece {last} on:",
+        f"    pieces: {' '.join([*pieces[:-1], '[UNK]'])}",
+        f"    ids:    {' '.join(map(str, [*ids[:-1], 1]))}",
+        f"  Shorter 3.0 differs from piece {last} on:",
+        f"    pieces: {' '.join(pieces[:-1])}",
+        f"    ids:    {' '.join(map(str, ids[:-1]))}",
+        "  Absent: is not installed",
+    ]
+
+
+def test_other_tokenizers_need_not_be_installed(vocab_dir, tmp_path, monkeypatch, capfd):
+    for package in ("keras_hub", "transformers"):
+        (tmp_path / f"{package}.py").write_text("print('hello')\nimport not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = InspectConfig(tokenizer=str(vocab_dir), texts=("Kalo",), compare=True)
+    inspect(config, RunOptions())
+    shown = capfd.readouterr().out
+    assert len(re.findall(r"^  (?:KerasHub|Transformers).*: is not installed \(", shown, re.M)) == 2
+    assert "hello" not in shown
+
+
+@pytest.mark.long
+def test_other_tokenizers_as_they_are(vocab_dir):
+    pytest.importorskip("keras_hub")
+    pytest.importorskip("transformers")
+    source = load_vocabulary(str(vocab_dir))
+    text = "Kalo mitu kalo"
+    (ours,) = describe_texts([text], source)
+    for peer in ask_peers([text], source):
+        assert peer.ids == [[int(i) for i in ours[2].split()[1:]]], peer
+
+
 @pytest.mark.parametrize("bare", [True, False])
 def test_a_tokenizer_is_shown_at_work(vocab_dir, corpus, capsys, bare):
     source = load_vocabulary(str(vocab_dir))
@@ -143,6 +192,7 @@ def test_the_worst_words_come_first(tmp_path, capsys):
         ({"data": "a", "tokenizer": "b", "texts": ("c",)}, "--data: name an output"),
         ({"tokenizer": "b"}, "--tokenizer b: give --texts"),
         ({"data": "a", "texts": ("c",)}, "--texts: name the vocabulary"),
+        ({"tokenizer": "a", "input": ("c",), "compare": True}, "--compare: compares"),
         ({"data": "a", "rows": -1}, "--rows -1"),
     ],
 )
