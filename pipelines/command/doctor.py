@@ -85,7 +85,10 @@ def describe_devices() -> str:
 
 
 def find_shadows(folder: str) -> list[str]:
-    """Packages in a folder that have the names of ours and are others."""
+    """Packages and modules in a folder that have the names of ours and are others."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    paths = [os.path.join(folder, name) for name in _OURS if not os.path.samefile(folder, root)]
-    return [path for path in paths if os.path.exists(os.path.join(path, "__init__.py"))]
+    if os.path.samefile(folder, root):
+        return []
+    paths = [os.path.join(folder, name) for name in _OURS]
+    packages = [path for path in paths if os.path.exists(os.path.join(path, "__init__.py"))]
+    return packages + [f"{path}.py" for path in paths if os.path.exists(f"{path}.py")]

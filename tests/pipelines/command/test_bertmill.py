@@ -87,6 +87,9 @@ def test_packages_of_the_user_that_hide_ours_are_named(tmp_path):
     assert find_shadows(str(tmp_path)) == []  # Plain folders hide nothing.
     (tmp_path / "trainer" / "__init__.py").touch()
     assert find_shadows(str(tmp_path)) == [str(tmp_path / "trainer")]
+    (tmp_path / "pipelines.py").touch()
+    found = [str(tmp_path / "trainer"), str(tmp_path / "pipelines.py")]
+    assert find_shadows(str(tmp_path)) == found
     assert find_shadows(str(_ROOT)) == []
 
 
@@ -110,8 +113,13 @@ def start_in(folder: Path, *arguments: object) -> subprocess.CompletedProcess[st
 
 def test_the_trainer_says_that_its_pipelines_are_hidden(hidden):
     done = start_in(hidden, "-m", "trainer.predict", "--help")
-    assert done.returncode
-    assert f"{hidden / 'pipelines'} hides the package of the same name" in done.stderr
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"trainer: {hidden / 'pipelines'} hides the package of the same name"
+    )
+    assert done.stderr.count("\n") == 1
+    done = start_in(hidden, "-c", "import trainer")
+    assert f"ImportError: {hidden / 'pipelines'} hides" in done.stderr
 
 
 def test_the_command_works_where_packages_are_hidden(hidden, vocab_dir):
