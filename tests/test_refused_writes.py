@@ -14,35 +14,21 @@ from typing import Any
 import pytest
 
 from tests.command_here import run_command_here
-from tests.command_process import TINY, CommandProcess, flags_of
+from tests.command_process import CommandProcess
 from tests.fuzz.contents import contents
 from tests.golden.corpus import write_corpus
+from tests.stage_commands import TOKENIZE, TOKENIZE_DOCUMENTS, stage_commands
 
-_DOCUMENTS = "--input {corpus}/documents-*"
-_TOKENIZE = "--vocab {whole}/vocab/out --seq_length 64 --num_shards 2"
-_MODEL = " ".join(flags_of(**TINY | {"checkpoint_every": 3, "steps": 6, "eval_every": 3}))
-# What each command reads and, after it, the flags that name its output. Each reads what those above
-# it wrote.
-_STAGES = {
-    "vocab": f"pipelines.vocab {_DOCUMENTS} --vocab_size 500 --word_counts {{out}}/words.tsv",
-    "documents": f"pipelines.tokenize {_DOCUMENTS} {_TOKENIZE} --validation_fraction 0.1",
-    "full": f"pipelines.tokenize {_DOCUMENTS} {_TOKENIZE} --packing full --format tfrecord",
-    "pairs": f"pipelines.tokenize {_DOCUMENTS} {_TOKENIZE} --packing pairs",
-    "examples": f"pipelines.tokenize --input {{corpus}}/labelled.jsonl {_TOKENIZE} "
+# Each reads what those above it wrote.
+_STAGES = stage_commands(checkpoint_every=3, steps=6, eval_every=3) | {
+    "full": f"{TOKENIZE_DOCUMENTS} --packing full --format tfrecord",
+    "pairs": f"{TOKENIZE_DOCUMENTS} --packing pairs",
+    "examples": f"pipelines.tokenize --input {{corpus}}/labelled.jsonl {TOKENIZE} "
     "--packing examples --label_field label",
-    "mask": "pipelines.mask --input {whole}/documents/out --copies 2",
-    "docstrings": "launch.quickstart_corpus.docstrings --folders {packages}/jinja2 "
-    "{packages}/yaml {packages}/tqdm --labels 2 --train_per_label 4 --validation_per_label 2",
-    "demo_task": "launch.quickstart_corpus.demo_task --input {corpus}/labelled.jsonl",
-    "pretrain": f"trainer.pretrain --data {{whole}}/documents/out {_MODEL}",
-    "export": "trainer.export --run {whole}/pretrain/out",
-    "finetune": "trainer.finetune --preset {whole}/export/out --train {corpus}/labelled.jsonl "
-    "--seq_length 32 --epochs 1 --restarts 2 --batch_size 8",
-    "evaluate": "trainer.evaluate --preset {whole}/finetune/out --data {corpus}/labelled.jsonl",
-    "predict": "trainer.predict --preset {whole}/finetune/out --data {corpus}/labelled.jsonl",
     "report": "trainer.report --run {whole}/pretrain/out",
     "explain": "trainer.explain --run {whole}/pretrain/out --step 3",
 }
+_STAGES["vocab"] += " --word_counts {out}/words.tsv"
 _LONG = pytest.mark.long
 _FILES = {"predict": "out.jsonl", "report": "out.html", "explain": "out.html"}
 
@@ -158,7 +144,7 @@ def assert_equal(place: Path, whole: Path) -> None:
     assert [name for name in found if found[name] != expected[name]] == []
 
 
-@pytest.mark.parametrize("stage", stages("vocab", "documents"))
+@pytest.mark.parametrize("stage", stages("vocab", "tokenize"))
 @pytest.mark.parametrize("share", [0.6, *(pytest.param(s, marks=_LONG) for s in (0.0, 0.3, 0.9))])
 def test_a_full_disk(commands, disk, stage, share):
     """There is room for a share of what an undisturbed run takes."""
@@ -187,7 +173,7 @@ def test_a_file_that_cannot_grow(commands, tmp_path, stage):
     assert_equal(tmp_path, whole)
 
 
-@pytest.mark.parametrize("stage", stages("documents", "mask", "pretrain"))
+@pytest.mark.parametrize("stage", stages("tokenize", "mask", "pretrain"))
 def test_where_nothing_can_be_written(commands, disk, stage, monkeypatch):
     commands.whole(stage)
     ending = Path(_FILES.get(stage, "out")).suffix

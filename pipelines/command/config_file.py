@@ -15,27 +15,14 @@ from typing import Any
 import yaml
 
 from pipelines.command.options import PATHS
+from pipelines.command.stages import STAGES
 from pipelines.errors import UserError, nearest
 from pipelines.storage import files
 
 _MOST_BYTES = 1 << 20
 _MOST_NODES = 10_000
-# The sections a configuration file may have, in the order of the stages.
-STAGES = (
-    "vocab",
-    "tokenize",
-    "mask",
-    "pretrain",
-    "export",
-    "finetune",
-    "evaluate",
-    "predict",
-    "explain",
-    "report",
-    "docstrings",
-    "demo_task",
-    "inspect",
-)
+# The sections a configuration file may have: the stages, and those of launch/ that read one.
+SECTIONS = (*STAGES, "docstrings", "demo_task")
 
 
 def section_as_flags(config_class: type, path: str | None, stage: str, section: str) -> list[str]:
@@ -69,7 +56,7 @@ def section_as_flags(config_class: type, path: str | None, stage: str, section: 
 
 def stage_of(section: str) -> str | None:
     """``pretrain`` for ``pretrain`` and ``pretrain_128``; None where no stage has such sections."""
-    stages = (s for s in STAGES if re.fullmatch(rf"{s}(_\w+)?", section, re.ASCII))
+    stages = (s for s in SECTIONS if re.fullmatch(rf"{s}(_\w+)?", section, re.ASCII))
     return next(stages, None)
 
 
@@ -98,8 +85,8 @@ def _read_section(path: str, name: str) -> dict[str, Any]:
         stage = stage_of(str(key))
         # A key that has lost its indentation, such as vocab_size, is no section.
         if stage is None or (key != stage and not isinstance(section, dict)):
-            raise UserError(f"{path}: unknown section {key!r}{nearest(str(key), STAGES)}")
-    if name not in content and name not in STAGES:
+            raise UserError(f"{path}: unknown section {key!r}{nearest(str(key), SECTIONS)}")
+    if name not in content and name not in SECTIONS:
         raise UserError(f"{path}: no section {name!r}{nearest(name, list(map(str, content)))}")
     section = content.get(name) or {}
     if not isinstance(section, dict):

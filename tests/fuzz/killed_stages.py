@@ -10,33 +10,19 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tests.command_process import TINY, CommandProcess, flags_of
+from tests.command_process import CommandProcess
 from tests.golden.corpus import write_corpus
+from tests.stage_commands import stage_commands
 
 _ROOT = Path(__file__).resolve().parents[2]
-_DOCUMENTS = "--input {corpus}/documents-*"
-_TOKENIZE = "--vocab {whole}/vocab/out --seq_length 64 --num_shards 3 --validation_fraction 0.1"
-_MODEL = " ".join(flags_of(**TINY | {"checkpoint_every": 5, "steps": 40, "eval_every": 20}))
 # Stages read what undisturbed runs of earlier ones wrote.
 STAGES = {
-    "vocab": f"pipelines.vocab {_DOCUMENTS} --vocab_size 500 --output {{place}}/out",
-    "tokenize": f"pipelines.tokenize {_DOCUMENTS} {_TOKENIZE} --output {{place}}/out",
-    "mask": "pipelines.mask --input {whole}/tokenize/out --copies 3 --output {place}/out",
-    "docstrings": "launch.quickstart_corpus.docstrings --folders {packages}/jinja2 "
-    "{packages}/yaml {packages}/tqdm "
-    "--labels 2 --train_per_label 4 --validation_per_label 2 --output {place}/out",
-    "demo_task": "launch.quickstart_corpus.demo_task --input {corpus}/labelled.jsonl "
-    "--output {place}/out",
-    "pretrain": f"trainer.pretrain --data {{whole}}/tokenize/out {_MODEL} --output {{place}}/out",
-    "export": "trainer.export --run {whole}/pretrain/out --output {place}/out --hf_output {place}/hf",
-    "finetune": "trainer.finetune --preset {whole}/export/out --train {corpus}/labelled.jsonl "
-    "--seq_length 32 --epochs 1 --restarts 2 --batch_size 8 --output {place}/out",
-    "evaluate": "trainer.evaluate --preset {whole}/finetune/out --data {corpus}/labelled.jsonl "
-    "--output {place}/out",
-    "predict": "trainer.predict --preset {whole}/finetune/out --data {corpus}/labelled.jsonl "
-    "--output {place}/out/predictions.jsonl",
-    "quickstart": "launch/quickstart.sh {corpus}/labelled.jsonl",
+    name: f"{command} --output {{place}}/out"
+    for name, command in stage_commands(checkpoint_every=5, steps=40, eval_every=20).items()
 }
+STAGES["export"] += " --hf_output {place}/hf"
+STAGES["predict"] += "/predictions.jsonl"
+STAGES["quickstart"] = "launch/quickstart.sh {corpus}/labelled.jsonl"
 
 
 class StageStarter:
