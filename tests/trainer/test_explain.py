@@ -122,6 +122,7 @@ def test_the_page_shows_every_mask_and_needs_nothing_else(run, tmp_path, capsys)
 def test_words_are_whole_and_tokens_keep_their_marks():
     tokens = [
         PredictedToken("[CLS]"),
+        PredictedToken("##er"),  # a row may begin within a word
         PredictedToken("play"),
         PredictedToken("[MASK]", "##ing", "##ed", 2.0),
         PredictedToken("cat", "##s", "##s", 0.1),
@@ -130,6 +131,7 @@ def test_words_are_whole_and_tokens_keep_their_marks():
     ]
     assert [[token.text for token in word] for word in group_words(tokens)] == [
         ["[CLS]"],
+        ["er"],
         ["play", "ing", "s"],
         ["##"],
         ["x & y"],
@@ -141,7 +143,7 @@ def test_words_are_whole_and_tokens_keep_their_marks():
     shown = re.search(r'<p class="text">(.*?) <span class="id">document', page, re.DOTALL)[1]
     text = re.sub(r"<rt>(.*?)</rt>|<sub>(.*?)</sub>", r"^\1\2", shown)
     assert re.sub(r"<[^>]*>", "", text).split(" ") == (
-        ["[CLS]", "play" + "ing^2.0^##ed" + "cat", "s^0.1^✓", "##", "x", "&amp;", "y"]
+        ["[CLS]", "er", "play" + "ing^2.0^##ed" + "cat", "s^0.1^✓", "##", "x", "&amp;", "y"]
     )
 
 

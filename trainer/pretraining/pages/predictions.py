@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from trainer.data.batches import Batch
 
 # Rows whose logits [B, S, V] are in memory at a time.
@@ -58,6 +58,11 @@ class PredictedToken:
         return self.seen if self.target is None else self.target
 
     @property
+    def is_special(self) -> bool:
+        """Whether it is no text: [CLS], [SEP], [UNK] …"""
+        return self.stood in SPECIAL_TOKENS
+
+    @property
     def text(self) -> str:
         """The token that was there, as part of its word."""
         return self.stood[len(_CONTINUES) :] if self.continues_word else self.stood
@@ -67,7 +72,7 @@ def group_words(tokens: Sequence[PredictedToken]) -> list[list[PredictedToken]]:
     """The tokens of each word."""
     words: list[list[PredictedToken]] = []
     for token in tokens:
-        if token.continues_word and words:
+        if token.continues_word and words and not words[-1][-1].is_special:
             words[-1].append(token)
         else:
             words.append([token])
