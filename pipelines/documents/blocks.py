@@ -22,6 +22,7 @@ from pipelines.documents.filter import load_filter
 from pipelines.documents.formats import read_records, resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import split_extension
+from pipelines.documents.rules import load_rules
 from pipelines.errors import UserError
 from pipelines.records.ragged import offsets_of
 from pipelines.storage import files
@@ -86,13 +87,14 @@ def plan_ranges(infos: Iterable[files.FileInfo], options: InputFormat) -> list[F
 def read_blocks(where: FileRange, options: InputFormat) -> Iterator[DocumentBlock]:
     """The documents of a file range, in blocks of about ``BLOCK_BYTES``.
 
-    Texts of white space only, and what the filter refuses, are dropped and counted; bad records
-    raise UserError with file and line, or are dropped and counted with ``on_bad_record='drop'``. The
-    last block may be empty: it carries the remaining counts.
+    Texts of white space only, and what a rule or the filter refuses, are dropped and counted; bad
+    records raise UserError with file and line, or are dropped and counted with
+    ``on_bad_record='drop'``. The last block may be empty: it carries the remaining counts.
     """
     texts: list[bytes] = []
     counts: Counter[str] = Counter()
     size = 0
+    judge = load_rules(options)
     check = load_filter(options.filter) if options.filter else None
     for record in read_records(where, options):
         counts["documents_in"] += 1
@@ -107,6 +109,10 @@ def read_blocks(where: FileRange, options: InputFormat) -> Iterator[DocumentBloc
         counts["bytes_in"] += len(record)
         if not record.strip():
             counts["documents_dropped_empty"] += 1
+            continue
+        reason = judge(record) if judge else None
+        if reason is not None:
+            counts[f"documents_dropped_{reason}"] += 1
             continue
         reason = check(record) if check else None
         if reason is not None:

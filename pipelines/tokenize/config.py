@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from pipelines.command.options import CHOOSE, option
-from pipelines.documents.config import CorpusConfig
+from pipelines.documents.config import KEPT, CorpusConfig, InputFormat
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 
@@ -16,12 +16,16 @@ _LIMITS = {
     "short_seq_prob": (0, 1),
     "near_similarity": (0.1, 1),
     "near_bands": (1, 64),
+    "max_tokens": (0, 1 << 40),
+    "max_unknown": (0, 1),
+    "max_repeated_runs": (0, 1),
 }
 _ONLY_FOR_EXAMPLES: tuple[str, ...] = ("label_field", "text_pair_field")
 # What says which documents to leave out, or how to read formats that have no labels.
 _NOT_FOR_EXAMPLES: tuple[str, ...] = (
-    *("input_format", "document_boundary", "on_bad_record", "max_record_bytes", "filter"),
-    *("deduplicate", "near_similarity", "near_bands", "min_tokens", "split_to_fill"),
+    *(field.name for field in fields(InputFormat) if field.name != "text_field"),
+    *("deduplicate", "near_similarity", "near_bands", "split_to_fill"),
+    *("min_tokens", "max_tokens", "max_unknown", "max_repeated_runs"),
 )
 
 TEXT, PACKING, OUTPUT = "text to ids", "details of a packing", "the output"
@@ -101,6 +105,16 @@ class TokenizeConfig(CorpusConfig):
 
     min_tokens: int = option(1, group=TEXT)
     """Drop documents with fewer tokens, and count them."""
+
+    max_tokens: int = option(0, group=KEPT, decides="unless default")
+    """Drop documents with more tokens; 0: there is no limit."""
+
+    max_unknown: float = option(1.0, group=KEPT, decides="unless default", metavar="SHARE")
+    """Drop documents of whose tokens a larger share are [UNK]."""
+
+    max_repeated_runs: float = option(1.0, group=KEPT, decides="unless default", metavar="SHARE")
+    """Drop documents of whose runs of 5 tokens a larger share stand in the document before; 0.3 drops
+    generated lists and lines that go on and on."""
 
     seed: int = option(0, group=OUTPUT)
     """Decides order, packing partners and the validation split; another seed, another output."""

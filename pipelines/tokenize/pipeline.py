@@ -127,7 +127,7 @@ def _plan(
     began = time.thread_time()
     sample, scale = sample_input(matched, config)
     for block in sample:
-        table, encoded = encode_documents(block, encoder, config.min_tokens)
+        table, encoded = encode_documents(block, encoder, config)
         counts.update(block.counts)
         counts.update(encoded)
         tables.append(table)

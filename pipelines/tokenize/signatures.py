@@ -41,14 +41,14 @@ def sign(tokens: Ragged) -> NDArray[np.uint32]:
         last = int(np.searchsorted(offsets, offsets[first] + _TOKENS_AT_ONCE, "right")) - 1
         last = max(last, first + 1)
         part = tokens.values[offsets[first] : offsets[last]]
-        runs = _hash_runs(Ragged(part, offsets[first : last + 1] - offsets[first]))
+        runs = hash_runs(Ragged(part, offsets[first : last + 1] - offsets[first]))
         signatures[first:last] = _least_hashes(runs)
         first = last
     return signatures
 
 
-def _hash_runs(tokens: Ragged) -> Ragged:
-    """A uint64 for each run of ``SHINGLE`` tokens of each document."""
+def hash_runs(tokens: Ragged) -> Ragged:
+    """A uint64 for each run of ``SHINGLE`` tokens of each document, each of at least one token."""
     count, lengths = len(tokens.values), tokens.lengths
     keys = np.append(tokens.values.astype(np.uint64) + np.uint64(1), np.zeros(SHINGLE, np.uint64))
     short = np.flatnonzero(lengths < SHINGLE)

@@ -20,6 +20,7 @@ from pipelines.records.ragged import Columns, Ragged, join_lists, offsets_of, ta
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.token_rules import refuse_documents
 
 
 def empty_table(config: TokenizeConfig, vocabulary: Vocabulary) -> Columns:
@@ -38,20 +39,18 @@ def empty_table(config: TokenizeConfig, vocabulary: Vocabulary) -> Columns:
 
 
 def encode_documents(
-    documents: DocumentBlock, encoder: Encoder, min_tokens: int
+    documents: DocumentBlock, encoder: Encoder, config: TokenizeConfig
 ) -> tuple[Columns, Counter[str]]:
-    """The table of the documents with at least ``min_tokens`` tokens, and the counts of all."""
+    """The table of the documents that the rules on tokens keep, and the counts of all."""
     tokens = Ragged(*encoder.encode_block(documents.text, documents.offsets))
     lengths = tokens.lengths
-    kept = lengths >= min_tokens
-    short = ~kept & (lengths > 0)
-    counts = Counter(
-        documents_dropped_no_tokens=int((lengths == 0).sum()),
-        documents_dropped_short=int(short.sum()),
-        tokens_in=int(lengths.sum()),
-        tokens_dropped_short=int(lengths[short].sum()),
-        **_count_unknown(tokens, encoder, len(tokens)),
-    )
+    counts = Counter(tokens_in=int(lengths.sum()), **_count_unknown(tokens, encoder, len(tokens)))
+    kept = np.ones(len(tokens), bool)
+    for reason, chosen in refuse_documents(tokens, config, encoder.vocabulary.unk_id).items():
+        counts[f"documents_dropped_{reason}"] += int(chosen.sum())
+        if reason != "no_tokens":
+            counts[f"tokens_dropped_{reason}"] += int(lengths[chosen].sum())
+        kept &= ~chosen
     table: Columns = {"token_ids": _narrow(tokens, encoder), "doc_ids": documents.doc_ids}
     return table if kept.all() else take(table, np.flatnonzero(kept)), counts
 

@@ -93,7 +93,7 @@ class TokenizeBlocks(beam.DoFn):
         if isinstance(element, LabelledBlock):
             table, counts = encode_examples(element.examples, encoder, self._config.seq_length)
         else:
-            table, counts = encode_documents(element, encoder, self._config.min_tokens)
+            table, counts = encode_documents(element, encoder, self._config)
         self._counts.update(counts)
         if self._config.deduplicate == "near":
             self._counts[SENT] += 1

@@ -6,14 +6,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from pipelines.command.options import CHOOSE, deciding_fields, option
-from pipelines.documents.config import READING, CorpusConfig
+from pipelines.documents.config import KEPT, READING, CorpusConfig
 from pipelines.errors import UserError
 from pipelines.text.extended_vocabulary import extended_size
 from pipelines.text.vocabulary import SPECIAL_TOKENS
 from pipelines.text.vocabulary_source import VocabularySource
 from pipelines.vocab.select_words import FEWEST_CHARACTERS
 
-# What stands under READING and WORDS decides how words are counted, see ``counting_fields``.
+# What stands under READING, KEPT and WORDS decides how words are counted, see ``counting_fields``.
 PRESET = "going on from a published model"
 WORDS, LEARNING, TF_TEXT = "which words count", "learning pieces", "with --algorithm tf_text"
 _NOT_WITH_PRESET = ("vocab_size", "algorithm", "reserved_tokens", "suffix_indicator", "prune")
@@ -190,4 +190,4 @@ class VocabConfig(CorpusConfig):
         """The fields that decide which words are counted, and how often."""
         groups = {field.name: field.metadata.get("group") for field in fields(self)}
         deciding = deciding_fields(self).items()
-        return {name: value for name, value in deciding if groups[name] in (READING, WORDS)}
+        return {name: value for name, value in deciding if groups[name] in (READING, KEPT, WORDS)}

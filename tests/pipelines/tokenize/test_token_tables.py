@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from pipelines.documents.blocks import make_block
 from pipelines.documents.labelled import LabelledText
 from pipelines.records.codec import schema_of
-from pipelines.records.ragged import Ragged
+from pipelines.records.ragged import Ragged, offsets_of
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.pack import pack_rows
+from pipelines.tokenize.token_rules import share_of_repeated_runs
 from pipelines.tokenize.token_tables import (
     empty_table,
     encode_documents,
@@ -36,9 +37,44 @@ def as_lists(column: Ragged) -> list[list[int]]:
     return [part.tolist() for part in np.split(column.values, column.offsets[1:-1])]
 
 
+def make_config(**fields) -> TokenizeConfig:
+    return TokenizeConfig(input=("x",), vocab="x", output="x", **fields)
+
+
+def test_documents_are_dropped_by_the_first_reason_that_there_is(encoder):
+    runs = {
+        "kept": b"a b c a a b",
+        "long": b"a b " * 9,
+        "unknown": b"d a d d",
+        # Six runs of five, of which three are new.
+        "repeated_runs": b"a b c a b c a b c a",
+        "short": b"d",
+    }
+    block = make_block([*runs.values()])
+    config = make_config(min_tokens=2, max_tokens=12, max_unknown=0.5, max_repeated_runs=0.4)
+    table, counts = encode_documents(block, encoder, config)
+    assert as_lists(table["token_ids"]) == [[A, B, C, A, A, B]]
+    for reason in runs:
+        assert counts[f"documents_dropped_{reason}"] == (reason != "kept"), reason
+    assert counts["tokens_dropped_long"] == 18
+    dropped = sum(n for name, n in counts.items() if name.startswith("tokens_dropped"))
+    assert counts["tokens_in"] == 6 + dropped
+
+
+def test_repeated_runs_are_of_one_document():
+    same = list(range(10))
+    lists = [same, same, same * 2, [7], [], [3] * 8]
+    tokens = Ragged(
+        np.array([v for part in lists for v in part], np.uint16),
+        offsets_of(np.array([*map(len, lists)])),
+    )
+    shares = share_of_repeated_runs(tokens)
+    assert shares.tolist() == [0, 0, 6 / 16, 0, 0, 3 / 4]
+
+
 def test_short_documents_are_dropped_and_counted(encoder):
     block = make_block([b"a b", b"d", b"\x01", b"c b a", b"d a d"])
-    table, counts = encode_documents(block, encoder, min_tokens=2)
+    table, counts = encode_documents(block, encoder, make_config(min_tokens=2))
     assert as_lists(table["token_ids"]) == [[A, B], [C, B, A], [UNK, A, UNK]]
     assert table["token_ids"].values.dtype == np.uint16
     assert table["doc_ids"].tolist() == block.doc_ids[[0, 3, 4]].tolist()
