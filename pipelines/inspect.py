@@ -6,8 +6,7 @@ With ``--repair`` damaged shards are made again; with ``--tokenizer`` a vocabula
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.command.options import CHOOSE, option
@@ -16,25 +15,30 @@ from pipelines.documents.config import InputFormat
 from pipelines.documents.sample import sample_texts
 from pipelines.errors import UserError
 from pipelines.peer_tokenizers import ask_peers
-from pipelines.records.checksums import CHECKSUMS, find_damage, sha256_of
+from pipelines.records.checksums import CHECKSUMS, find_damage
 from pipelines.records.codec import record_layout
-from pipelines.records.manifest import MANIFEST, RUN, Manifest, open_shard, read_manifest
-from pipelines.records.output_folder import read_record
+from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
 from pipelines.records.ragged import Columns
-from pipelines.records.shards import local_copy
 from pipelines.records.tf_example import parsing_schema
 from pipelines.repair import repair_shards
+from pipelines.show_leaks import describe_leaks
 from pipelines.show_rows import describe_rows
 from pipelines.show_tokenizer import describe_texts, load_tokenizer, measure_words
 from pipelines.stage import row_ratios
 from pipelines.storage import files
 from pipelines.summary import print_summary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, read_vocabulary
+from pipelines.verify_output import (
+    damaged_manifest,
+    damaged_shards,
+    damaged_vocabulary,
+    unchecked_vocabulary,
+)
 
+_LEAKS = "to find evaluation texts in rows"
 _REPAIR = "to make damaged shards again"
 _TOKENIZER = "to see a tokenizer at work"
 _WHOLE = "all files are as they were written"
-_WITH_VOCABULARY = ("vocab", "tokenize", "mask", "pretrain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,14 @@ class InspectConfig:
     vocabulary, where they are installed. Takes some seconds."""
 
     text_field: str = option("text", group=_TOKENIZER, metavar="NAME")
-    """The field or column of the --input that holds the text."""
+    """The field or column of --input, or of --leaks, that holds the text."""
+
+    leaks: tuple[str, ...] = option((), group=_LEAKS, metavar="FILE")
+    """Evaluation texts, files of any format of documents: say which documents of the rows share a run of
+    tokens with one of them. Their text is in --text_field."""
+
+    leak_tokens: int = option(13, group=_LEAKS)
+    """How many tokens make a run; texts of fewer are not looked for."""
 
     repair: bool = option(False, group=_REPAIR)
     """Make damaged and missing shards of rows and examples again, bit for bit, from what the stage
@@ -91,6 +102,10 @@ class InspectConfig:
             raise UserError("--compare: compares what becomes of --texts; give some")
         if self.input and not (self.repair or self.tokenizer):
             raise UserError("--input: is what to repair from; add --repair")
+        if self.leaks and not self.data:
+            raise UserError("--leaks: name the rows to look through with --data")
+        if self.leak_tokens < 2:
+            raise UserError(f"--leak_tokens {self.leak_tokens}: must be at least 2")
         if self.rows < 0:
             raise UserError(f"--rows {self.rows}: must not be negative")
 
@@ -138,14 +153,14 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
         print_summary(row_ratios(manifest))
     if manifest.schema:
         show(f"\n{describe_records(manifest)}\n")
-    unchecked = _unchecked_vocabulary(folder, manifest)
+    unchecked = unchecked_vocabulary(folder, manifest)
     # An export holds nothing else; in the folder of a run there may be more.
     problems = [*find_damage(folder, whole=manifest.stage == "export")]
     if RUN not in dict(problems):  # else what it says of the manifest is worth nothing
-        problems += _damaged_manifest(folder)
-    problems += _damaged_vocabulary(folder, manifest)
+        problems += damaged_manifest(folder)
+    problems += damaged_vocabulary(folder, manifest)
     first: list[Columns] = []
-    damaged = dict(_damaged_shards(folder, manifest, first))
+    damaged = dict(damaged_shards(folder, manifest, first))
     if first and not problems:
         vocabulary = read_vocabulary(files.join(folder, VOCABULARY_FILE))
         for line in describe_rows(first[0], vocabulary, config.rows):
@@ -159,6 +174,11 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
     count = len(manifest.shards())
     whole = f"all {count:,} shards are as {files.join(folder, MANIFEST)} says" if count else _WHOLE
     show(f"{whole}{unchecked}")
+    if config.leaks:
+        for line in describe_leaks(
+            folder, manifest, config.leaks, config.text_field, config.leak_tokens
+        ):
+            show(line)
 
 
 def _is_listed_alone(folder: str) -> bool:
@@ -177,68 +197,6 @@ def describe_records(manifest: Manifest) -> str:
             "#     lambda record: tf.io.parse_single_example(record, features))"
         )
     return record_layout(manifest.schema)
-
-
-def _damaged_manifest(folder: str) -> Iterator[tuple[str, str]]:
-    """(name, what is wrong) of the manifest, where it is not the one that its run wrote."""
-    path = files.join(folder, MANIFEST)
-    record = read_record(folder) if files.exists(files.join(folder, RUN)) else {}
-    if sha256_of(path) != record.get("manifest", sha256_of(path)):
-        yield (
-            MANIFEST,
-            f"{path} is not the manifest that {RUN} names; put it back or make the output again "
-            "(--overwrite)",
-        )
-
-
-def _damaged_vocabulary(folder: str, manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """(name, what is wrong) of vocab.txt, where it is not what the manifest says."""
-    path = files.join(folder, VOCABULARY_FILE)
-    if manifest.stage not in _WITH_VOCABULARY:
-        return
-    named = _fingerprint(manifest)
-    if not files.exists(path):
-        problem = "is missing"
-    elif named and sha256_of(path) != named:
-        problem = "is not the vocabulary that its manifest names"
-    else:
-        return
-    yield (
-        VOCABULARY_FILE,
-        f"{path} {problem}; put it back or make the output again (--overwrite)",
-    )
-
-
-def _unchecked_vocabulary(folder: str, manifest: Manifest) -> str:
-    """Says of which vocab.txt nobody can tell whether it is as it was written."""
-    if manifest.stage not in _WITH_VOCABULARY or _fingerprint(manifest):
-        return ""
-    return f", but {files.join(folder, VOCABULARY_FILE)}: {MANIFEST} has no checksum of it"
-
-
-def _fingerprint(manifest: Manifest) -> str | None:
-    """The SHA-256 of vocab.txt; manifests of an earlier version have none."""
-    return manifest.facts.get("vocabulary", {}).get("fingerprint")
-
-
-def _damaged_shards(
-    folder: str, manifest: Manifest, first: list[Columns]
-) -> Iterator[tuple[str, str]]:
-    """(name, what is wrong) of each shard whose size, checksum, record count or any record is not as
-    the manifest says. ``first`` gets some rows of the first one that is whole and not empty."""
-    for shard in manifest.shards():
-        try:
-            if not manifest.schema:  # files of another kind, such as a corpus: only the checksum
-                with local_copy(folder, shard):
-                    continue
-            with open_shard(folder, manifest, shard) as reader:
-                parts = reader.in_order()
-                begin = next(parts)
-                deque(parts, maxlen=0)
-            if not first and shard.records:
-                first.append(begin)
-        except UserError as error:
-            yield shard.name, str(error)
 
 
 def _report(problems: Sequence[tuple[str, str]]) -> None:

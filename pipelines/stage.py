@@ -29,14 +29,15 @@ _SHARED_EVENLY = 0.9
 
 @dataclass(frozen=True)
 class Report:
-    """What one piece of work did: its counts and, if it wrote a shard, its split and schema, and how
-    many rows have which label."""
+    """What one piece of work did: its counts and, if it wrote a shard, its split and schema, how many
+    rows have which label, and which documents leak which evaluation text (uint64[2, k], or empty)."""
 
     counts: Counter[str] = field(default_factory=Counter)
     split: str = ""
     shard: ShardInfo | None = None
     schema: Schema = ()
     labels: Counter[str] = field(default_factory=Counter)
+    leaks: Any = ()
 
 
 @dataclass(frozen=True)

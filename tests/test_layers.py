@@ -20,6 +20,7 @@ _BEAM_GLUE = {
     "pipelines.vocab.pipeline",
     "pipelines.tokenize.find_near_duplicates",
     "pipelines.tokenize.pipeline",
+    "pipelines.tokenize.publish",
     "pipelines.tokenize.rebuild",
     "pipelines.tokenize.transforms",
     "pipelines.mask.pipeline",

@@ -16,6 +16,7 @@ _LIMITS = {
     "short_seq_prob": (0, 1),
     "near_similarity": (0.1, 1),
     "near_bands": (1, 64),
+    "exclude_tokens": (2, 1000),
     "max_tokens": (0, 1 << 40),
     "max_unknown": (0, 1),
     "max_repeated_runs": (0, 1),
@@ -25,12 +26,14 @@ _ONLY_FOR_EXAMPLES: tuple[str, ...] = ("label_field", "text_pair_field")
 _NOT_FOR_EXAMPLES: tuple[str, ...] = (
     *(field.name for field in fields(InputFormat) if field.name != "text_field"),
     *("deduplicate", "near_similarity", "near_bands", "split_to_fill"),
+    *("exclude", "exclude_field", "exclude_tokens", "exclude_action"),
     *("min_tokens", "max_tokens", "max_unknown", "max_repeated_runs"),
 )
 
 TEXT, PACKING, OUTPUT = "text to ids", "details of a packing", "the output"
 EXAMPLES = "with --packing examples"
 NEAR = "with --deduplicate near"
+EXCLUDE = "leaving evaluation texts out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,21 @@ class TokenizeConfig(CorpusConfig):
 
     min_tokens: int = option(1, group=TEXT)
     """Drop documents with fewer tokens, and count them."""
+
+    exclude: tuple[str, ...] = option((), group=EXCLUDE, decides=False, metavar="FILE")
+    """Evaluation texts, files of any format that --input takes: documents that share a run of tokens
+    with one of them are dropped and counted, and listed in leaks.jsonl."""
+
+    exclude_field: tuple[str, ...] = option(("text",), group=EXCLUDE, decides="unless default")
+    """The fields or columns of these files that hold text."""
+
+    exclude_tokens: int = option(13, group=EXCLUDE, decides="unless default")
+    """How many tokens make a run; texts of fewer are not looked for."""
+
+    exclude_action: Literal["drop", "report"] = option(
+        "drop", group=EXCLUDE, decides="unless default"
+    )
+    """report: count and list such documents, and keep them."""
 
     max_tokens: int = option(0, group=KEPT, decides="unless default")
     """Drop documents with more tokens; 0: there is no limit."""

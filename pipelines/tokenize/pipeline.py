@@ -24,18 +24,16 @@ import numpy as np
 from pipelines.beam_runner import Finish, run_pipeline, runs_here
 from pipelines.command.run import RunOptions, say
 from pipelines.documents.config import describe_inputs, paths_read
-from pipelines.documents.read_documents import ReadDocuments, check_reading
+from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input, sample_texts
-from pipelines.errors import UserError
 from pipelines.records.codec import token_dtype
-from pipelines.records.manifest import Manifest, check_balance
+from pipelines.records.manifest import Manifest
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
 from pipelines.stage import (
     Plan,
     Report,
     StageRun,
-    add_counts,
     row_ratios,
     run_stage,
     shards_written,
@@ -46,15 +44,15 @@ from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
-from pipelines.tokenize.find_near_duplicates import FindNearDuplicates, check_sending
+from pipelines.tokenize.evaluation_texts import read_evaluation
+from pipelines.tokenize.find_near_duplicates import FindNearDuplicates
 from pipelines.tokenize.near_duplicates import sign_documents
+from pipelines.tokenize.publish import LEAKS, publish_rows
 from pipelines.tokenize.shard import build_shard, plan_shards
 from pipelines.tokenize.stored_blocks import store_tables
 from pipelines.tokenize.token_tables import empty_table, encode_documents
 from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
 
-# More labels than this are numbers rather than classes, and the manifest does not list them.
-_MOST_LABELS = 1000
 _SPECIAL_IDS = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
 
 
@@ -68,7 +66,11 @@ def tokenize(config: TokenizeConfig, options: RunOptions = RunOptions()) -> None
     documents = ReadDocuments(matched, config.labelled_fields() or config)
     inputs = {"files": describe_inputs(matched), "vocabulary": vocabulary.fingerprint}
     reads = {"input": paths_read(config, matched), "vocab": [config.vocab]}
-    run = StageRun("tokenize", config, inputs, reads, (VOCABULARY_FILE,))
+    excluded = files.match(config.exclude, "exclude") if config.exclude else []
+    if excluded:
+        inputs["exclude"] = describe_inputs(excluded)
+        reads["exclude"] = [*config.exclude, *(info.path for info in excluded)]
+    run = StageRun("tokenize", config, inputs, reads, (VOCABULARY_FILE, LEAKS))
     size = sum(info.size for info in matched)
     manifest = run_stage(
         run,
@@ -77,7 +79,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions = RunOptions()) -> None
         f"(lowercase {config.lowercase}, strip_accents {config.strip_accents}"
         f"{source.note})",
         plan=lambda: _plan(matched, config, vocabulary),
-        work=lambda: _run_pipeline(run, documents, vocabulary, options.beam_args),
+        work=lambda: _run_pipeline(run, documents, vocabulary, excluded, options.beam_args),
         ratios=lambda manifest: row_ratios(manifest) | {"label": manifest.facts.get("labels")},
     )
     if manifest is not None:
@@ -152,20 +154,33 @@ def _plan(
 
 
 def _run_pipeline(
-    run: StageRun, documents: ReadDocuments, vocabulary: Vocabulary, beam_args: Sequence[str]
+    run: StageRun,
+    documents: ReadDocuments,
+    vocabulary: Vocabulary,
+    excluded: Sequence[files.FileInfo],
+    beam_args: Sequence[str],
 ) -> None:
     config: TokenizeConfig = run.config
     # Where every worker finds it; the output is not finished before its manifest is there.
     save_vocabulary(config.output, vocabulary)
+    files.delete([files.join(config.output, LEAKS)])
+    evaluation = _put_evaluation(excluded, config, vocabulary) if excluded else None
     # Workers on this machine share its disk, next to the output: no shuffle in memory.
     folder = files.temporary_folder(config.output) if runs_here(beam_args) else None
     shards = [shard.name for shard in plan_shards(config)]
     ids = {name: getattr(vocabulary, name) for name in _SPECIAL_IDS}
     facts = {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size, **ids}
-    publish = partial(_publish, run=run, vocabulary=facts, ranges=len(documents.ranges))
+    publish = partial(
+        publish_rows,
+        run=run,
+        vocabulary=facts,
+        ranges=len(documents.ranges),
+        evaluation=evaluation,
+    )
 
     def build(pipeline: beam.Pipeline) -> None:
-        reports = write_shards(pipeline, documents, config, vocabulary, folder, range(len(shards)))
+        keys = range(len(shards))
+        reports = write_shards(pipeline, documents, config, vocabulary, folder, keys, evaluation)
         _ = reports | Finish(publish)
 
     def progress() -> str:
@@ -174,8 +189,21 @@ def _run_pipeline(
     try:
         run_pipeline(build, beam_args, progress)
     finally:
+        files.delete([evaluation] if evaluation else [])
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_evaluation(
+    excluded: Sequence[files.FileInfo], config: TokenizeConfig, vocabulary: Vocabulary
+) -> str:
+    """The path of a temporary file of the evaluation texts, where every worker finds it."""
+    encoder = Encoder(vocabulary, bool(config.lowercase), bool(config.strip_accents))
+    paths = [info.path for info in excluded]
+    texts = read_evaluation(paths, config.exclude_field, config.exclude_tokens, encoder, "exclude")
+    path = files.join(config.output, f"{files.TEMPORARY}{texts.fingerprint}.npz")
+    files.publish_bytes(path, texts.to_bytes())
+    return path
 
 
 def write_shards(
@@ -185,12 +213,15 @@ def write_shards(
     vocabulary: Vocabulary,
     folder: str | None,
     keys: Sequence[int],
+    evaluation: str | None = None,
 ) -> beam.PCollection[Report]:
     """The pipeline from documents to the shards with these keys, in ``config.output``, and what it
-    reports. ``folder`` as for ``TokenizeBlocks``."""
+    reports. ``folder`` and ``evaluation`` as for ``TokenizeBlocks``."""
     # An empty table for every shard: one without documents is written too.
     seeds = [(key, empty_table(config, vocabulary)) for key in keys]
-    tokenize_blocks = TokenizeBlocks(config, vocabulary.fingerprint, folder, frozenset(keys))
+    tokenize_blocks = TokenizeBlocks(
+        config, vocabulary.fingerprint, folder, frozenset(keys), evaluation
+    )
     to_files = WriteShard(config, vocabulary.fingerprint, apart=folder is not None)
     tokenized = (
         pipeline
@@ -213,46 +244,3 @@ def write_shards(
         | "Write" >> beam.ParDo(to_files)
     )
     return (*reports, written) | "Reports" >> beam.Flatten()
-
-
-def _publish(reports: list[Report], run: StageRun, vocabulary: dict[str, Any], ranges: int) -> None:
-    """Checks that everything balances, then publishes the output; ``vocabulary``: what the manifest
-    says of it, with which later stages must agree."""
-    config: TokenizeConfig = run.config
-    counts = add_counts(reports)
-    check_reading(counts, ranges)
-    check_sending(counts)
-    check_balance(counts, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
-    check_balance(counts, "tokens", "tokens_in", ("tokens_out", "tokens_dropped_*"))
-    if not counts["documents_out"]:
-        raise _nothing_to_tokenize(counts, config)
-    counts["rows"] = sum(report.shard.records for report in reports if report.shard)
-    facts = {
-        "format": config.format,
-        "seq_length": config.seq_length,
-        "packing": config.packing,
-        "lowercase": config.lowercase,
-        "strip_accents": config.strip_accents,
-        "vocabulary": vocabulary,
-    }
-    if config.packing == "examples":
-        labels = sum((report.labels for report in reports), Counter[str]())
-        labelled = {"labels": labels.total(), "rows": counts["rows"]}
-        check_balance(labelled, "labels", "labels", ("rows",))
-        facts["labels"] = dict(sorted(labels.items())) if len(labels) <= _MOST_LABELS else {}
-    run.publish(counts, facts, reports, {"megabytes_per_second": counts["bytes_in"] / 1e6})
-
-
-def _nothing_to_tokenize(counts: Counter[str], config: TokenizeConfig) -> UserError:
-    prefix = "documents_dropped_"
-    dropped = [
-        f", dropped {name.removeprefix(prefix)} {count}"
-        for name, count in counts.items()
-        if name.startswith(prefix) and count
-    ]
-    read = f"read {counts['documents_in']}{''.join(dropped)}"
-    if config.packing == "examples":
-        return UserError(f"no examples to tokenize: {read}; check --input and --text_field")
-    return UserError(
-        f"no documents to tokenize: {read}; check --input, --input_format and --text_field"
-    )

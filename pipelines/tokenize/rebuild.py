@@ -44,10 +44,12 @@ def rebuild_shards(
         output=into,
     )
     config.check()
-    if config.filter:  # a function is not run because a file names it
+    # A function is not run because a file names it, and evaluation texts are not in the manifest.
+    used = f"--filter {config.filter}" if config.filter else ""
+    if used := used or ("--exclude" if "exclude" in manifest.facts else ""):
         raise UserError(
-            f"--repair: {folder} was made with --filter {config.filter}; make it again with its own "
-            "command and --overwrite"
+            f"--repair: {folder} was made with {used}; make it again with its own command and "
+            "--overwrite"
         )
     matched = config.match_input()
     for info in matched:

@@ -47,21 +47,22 @@ def sign(tokens: Ragged) -> NDArray[np.uint32]:
     return signatures
 
 
-def hash_runs(tokens: Ragged) -> Ragged:
-    """A uint64 for each run of ``SHINGLE`` tokens of each document, each of at least one token."""
+def hash_runs(tokens: Ragged, length: int = SHINGLE) -> Ragged:
+    """A uint64 for each run of ``length`` tokens of each document; a shorter one is a run. Each has at
+    least one token."""
     count, lengths = len(tokens.values), tokens.lengths
-    keys = np.append(tokens.values.astype(np.uint64) + np.uint64(1), np.zeros(SHINGLE, np.uint64))
-    short = np.flatnonzero(lengths < SHINGLE)
+    keys = np.append(tokens.values.astype(np.uint64) + np.uint64(1), np.zeros(length, np.uint64))
+    short = np.flatnonzero(lengths < length)
     starts = tokens.offsets[short]
     root = purpose_key(0, "near-duplicates")
     runs, short_runs = np.full(count, root), np.full(len(short), root)
-    for k in range(SHINGLE):
+    for k in range(length):
         runs *= _MULTIPLIER
         runs += keys[k : k + count]
         short_runs *= _MULTIPLIER
         short_runs += np.where(k < lengths[short], keys[starts + k], np.uint64(0))
     runs[starts] = short_runs
-    run_counts = np.maximum(lengths - (SHINGLE - 1), 1)
+    run_counts = np.maximum(lengths - (length - 1), 1)
     return Ragged(runs, tokens.offsets).take_starts(np.arange(len(tokens)), run_counts)
 
 

@@ -33,6 +33,7 @@ from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
+from pipelines.tokenize.evaluation_texts import EvaluationTexts
 from pipelines.tokenize.find_near_duplicates import SENT, Dropped
 from pipelines.tokenize.shard import assign_shards, build_shard, plan_shards
 from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments, store_tables
@@ -64,25 +65,43 @@ def _load_encoder(folder: str, fingerprint: str, lowercase: bool, strip_accents:
     return Encoder(vocabulary, lowercase, strip_accents)
 
 
+def shared_evaluation(path: str) -> EvaluationTexts:
+    """The evaluation texts in a file, which all threads of a process share."""
+    with _encoder_lock:
+        return _load_evaluation(path)
+
+
+@lru_cache(maxsize=1)
+def _load_evaluation(path: str) -> EvaluationTexts:
+    return EvaluationTexts.from_bytes(files.read_bytes(path))
+
+
 class TokenizeBlocks(beam.DoFn):
     """Blocks -> (shard key, table of its documents) and, tagged 'reports', the counts; with
     ``--deduplicate near`` all documents too, tagged 'documents', in tables.
 
     Documents are held until there are enough to be worth cutting by shard; those of other shards
     than ``keys`` are left out. Where the workers share this machine's disk, their tables go to
-    ``folder``, and only the locations through Beam.
+    ``folder``, and only the locations through Beam. ``evaluation``: the file of the evaluation texts
+    to be left out, if there are any.
     """
 
     def __init__(
-        self, config: TokenizeConfig, fingerprint: str, folder: str | None, keys: frozenset[int]
+        self,
+        config: TokenizeConfig,
+        fingerprint: str,
+        folder: str | None,
+        keys: frozenset[int],
+        evaluation: str | None,
     ):
         self._config, self._fingerprint, self._folder = config, fingerprint, folder
-        self._keys = keys
+        self._keys, self._evaluation = keys, evaluation
 
     def start_bundle(self) -> None:
         self._held: list[Columns] = []
         self._held_tokens = 0
         self._counts: Counter[str] = Counter()
+        self._leaks = [np.zeros((2, 0), np.uint64)]
         self._file = None if self._folder is None else BlockFile(self._folder)
 
     def process(self, element: DocumentBlock | LabelledBlock) -> Iterator[Any]:
@@ -95,6 +114,8 @@ class TokenizeBlocks(beam.DoFn):
         else:
             table, counts = encode_documents(element, encoder, self._config)
         self._counts.update(counts)
+        if self._evaluation:
+            table = self._find_leaks(table, shared_evaluation(self._evaluation))
         if self._config.deduplicate == "near":
             self._counts[SENT] += 1
             yield beam.pvalue.TaggedOutput("documents", (0, [table]))
@@ -108,8 +129,23 @@ class TokenizeBlocks(beam.DoFn):
             yield from map(GlobalWindows.windowed_value, self._cut())
         if self._file is not None:
             self._file.close()
-        report = GlobalWindows.windowed_value(Report(self._counts))
+        report = GlobalWindows.windowed_value(
+            Report(self._counts, leaks=np.concatenate(self._leaks, 1))
+        )
         yield beam.pvalue.TaggedOutput("reports", report)
+
+    def _find_leaks(self, table: Columns, evaluation: EvaluationTexts) -> Columns:
+        """Notes and counts the documents that share a run with an evaluation text, and drops them unless
+        they are only reported."""
+        tokens = table["token_ids"]
+        documents, texts, _ = evaluation.find(tokens)
+        self._leaks.append(np.stack([table["doc_ids"][documents], texts.astype(np.uint64)]))
+        leaked = np.isin(np.arange(len(tokens)), documents)
+        drops = self._config.exclude_action == "drop"
+        name = "dropped_leaked" if drops else "leaked"
+        self._counts[f"documents_{name}"] += int(leaked.sum())
+        self._counts[f"tokens_{name}"] += int(tokens.lengths[leaked].sum())
+        return take(table, np.flatnonzero(~leaked)) if drops and leaked.any() else table
 
     def _cut(self) -> Iterator[tuple[int, Columns | StoredBlock]]:
         """Cuts what is held by shard."""
