@@ -22,6 +22,7 @@ _BEAM_GLUE = {
     "pipelines.tokenize.pipeline",
     "pipelines.tokenize.publish",
     "pipelines.tokenize.rebuild",
+    "pipelines.tokenize.reshard",
     "pipelines.tokenize.transforms",
     "pipelines.mask.pipeline",
     "pipelines.mask.rebuild",

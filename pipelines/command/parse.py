@@ -113,7 +113,7 @@ def config_again(
     arguments = []
     for name, value in {**deciding, **paths}.items():
         if value is not None:
-            many = isinstance(value, tuple)
+            many = isinstance(value, tuple | list)
             arguments += [f"--{name}", *value] if many else [f"--{name}={value}"]
     try:
         if unknown := deciding.keys() - {field.name for field in dataclasses.fields(config_class)}:

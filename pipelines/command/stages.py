@@ -6,6 +6,7 @@ from __future__ import annotations
 STAGES = {
     "vocab": ("pipelines.vocab", "learn a WordPiece vocabulary from documents"),
     "tokenize": ("pipelines.tokenize", "turn documents into packed rows of token ids"),
+    "reshard": ("pipelines.reshard", "put rows into other shards or another format"),
     "mask": ("pipelines.mask", "mask rows beforehand (optional: training masks on the fly)"),
     "pretrain": ("trainer.pretrain", "train a BERT on rows, and resume where it was killed"),
     "export": ("trainer.export", "make presets for KerasHub and Transformers of a run"),

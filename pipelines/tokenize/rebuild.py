@@ -19,6 +19,7 @@ from pipelines.storage import files
 from pipelines.text.vocabulary_source import load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import write_shards
+from pipelines.tokenize.reshard import RESHARDED
 from pipelines.tokenize.shard import plan_shards
 
 # What of the counts depends on the documents alone.
@@ -33,6 +34,14 @@ def rebuild_shards(
     All documents are read, and those of these shards kept. ``inputs``: files, folders or patterns;
     without, those that run.json names. Raises UserError where they are missing or others.
     """
+    # A function is not run because a file names it, and evaluation texts are not in the manifest.
+    used = f"--filter {manifest.config['filter']}" if manifest.config.get("filter") else ""
+    used = used or ("--exclude" if "exclude" in manifest.facts else "")
+    if used := used or ("pipelines.reshard" if RESHARDED in manifest.facts else ""):
+        raise UserError(
+            f"--repair: {folder} was made with {used}; make it again with its own command and "
+            "--overwrite"
+        )
     sizes = {} if inputs else _recorded_sizes(folder)
     config = config_again(
         TokenizeConfig,
@@ -44,13 +53,6 @@ def rebuild_shards(
         output=into,
     )
     config.check()
-    # A function is not run because a file names it, and evaluation texts are not in the manifest.
-    used = f"--filter {config.filter}" if config.filter else ""
-    if used := used or ("--exclude" if "exclude" in manifest.facts else ""):
-        raise UserError(
-            f"--repair: {folder} was made with {used}; make it again with its own command and "
-            "--overwrite"
-        )
     matched = config.match_input()
     for info in matched:
         if info.size != sizes.get(info.path, info.size):

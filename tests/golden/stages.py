@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 COMMANDS = tuple(
-    "pipelines.vocab pipelines.tokenize pipelines.mask pipelines.inspect "
+    "pipelines.vocab pipelines.tokenize pipelines.reshard pipelines.mask pipelines.inspect "
     "launch.quickstart_corpus.docstrings launch.quickstart_corpus.demo_task "
     "trainer.pretrain trainer.export trainer.finetune trainer.evaluate trainer.predict "
     "trainer.explain trainer.report".split()

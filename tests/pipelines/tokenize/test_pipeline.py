@@ -152,7 +152,7 @@ def test_a_bundle_that_fails_after_storing_a_part_is_retried_whole(
 
     def failing_once(self, table):
         stored = real(self, table)
-        calls.append(stored.path)
+        calls.append(stored.index.path)
         if len(calls) == failing:
             raise OSError("the disk went away for a moment")
         return stored
