@@ -14,7 +14,7 @@ def run_command_here(module: str, *arguments: str) -> tuple[int, str]:
     """The exit status of a command, and what it said on standard error."""
     if "keras" in sys.modules:
         # As in a process of its own, layers are numbered from the first.
-        sys.modules["keras"].utils.clear_session()
+        sys.modules["keras"].utils.clear_session(free_memory=False)
     # This process is not started anew for the sake of huge pages.
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
     said, status, before = io.StringIO(), 0, sys.argv

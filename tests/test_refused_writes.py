@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,11 @@ class Disk:
     def leave(self, size: int) -> None:
         """Has room for so many bytes; at 0 for not even an empty file."""
         self.mount("remount", "rw", f"size={-(-size // 4096) * 4096 + 8192}")
-        if size:
-            return
+        if not size:
+            self.fill()
+
+    def fill(self) -> None:
+        """Leaves no room for even an empty file."""
         with open(self.folder / "ballast", "wb", buffering=0) as ballast:
             try:
                 while True:
@@ -197,3 +201,34 @@ def test_where_nothing_can_be_written(commands, disk, stage, monkeypatch):
     assert [path.name for path in disk.folder.iterdir()] == ["file"]
     disk.mount("remount", "ro")
     assert_one_line(*commands.run(stage, disk.folder / f"out{ending}"), "Read-only file system")
+
+
+def test_a_repair_on_a_full_disk(commands, disk):
+    rows = disk.folder / "rows"
+    shutil.copytree(commands.whole("documents") / "out", rows)
+    whole = contents(rows)
+    shard = next(rows.glob("train-*"))
+    damaged = bytearray(shard.read_bytes())
+    damaged[30] ^= 1
+    shard.write_bytes(damaged)
+    disk.fill()
+    repair = ("pipelines.inspect", "--data", str(rows), "--repair")
+    assert_one_line(*run_command_here(*repair), f"{rows}.*the disk is full")
+    assert shard.read_bytes() == damaged
+    disk.free()
+    assert run_command_here(*repair)[0] == 0
+    assert contents(rows) == whole
+
+
+@pytest.mark.parametrize("stage", [pytest.param(s, marks=_LONG) for s in _STAGES])
+def test_a_full_folder_for_temporary_files(commands, disk, tmp_path, stage, monkeypatch):
+    whole, place = commands.whole(stage), tmp_path / "place"
+    place.mkdir()
+    disk.leave(0)
+    monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
+    status, said = commands.run(stage, output_in(place, stage))
+    if status:
+        assert_one_line(status, said, f"{disk.folder}.*(the disk is full|No space left)")
+        disk.free()
+        assert commands.run(stage, output_in(place, stage))[0] == 0
+    assert_equal(place, whole)
