@@ -100,12 +100,13 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
     model, train_step, schedule = plan.build(cluster, begins=not newest)
 
     # -------------------------------------------------------------------------------- Resume
-    done, seconds_before, window = 0, 0.0, []
+    done, seconds_before, window, logged = 0, 0.0, [], None
     if newest:
         arrays, record = checkpoints.load(newest)
         check_same_run(config.output, record["config"], deciding)
         train_step.load(arrays)
         done, seconds_before, window = newest, record["seconds"], record["window"]
+        logged = record.get("log")  # not in those of earlier versions
         del arrays
         tell(f"resuming after step {done:,}")
     elif plan.initial:
@@ -115,7 +116,7 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
             + (f", which has no {fresh}: random" if fresh else "")
         )
     meter = Meter(window, cluster.hosts, config.steps_per_execution)
-    log = MetricsLog(config.output, done, seconds_before) if cluster.is_first else None
+    log = MetricsLog(config.output, done, seconds_before, logged) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     stop = StopSignals()
     device = describe_devices()
@@ -132,7 +133,8 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
     def save() -> None:
         record = {"seconds": seconds(), "window": meter.window, "config": deciding}
         state = train_step.state()
-        if cluster.is_first:
+        if log:
+            record["log"] = log.text()
             checkpoints.save(done, state, record, before=before_saving)
 
     # ---------------------------------------------------------------------------------- Loop

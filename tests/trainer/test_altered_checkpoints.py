@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,3 +104,32 @@ def test_an_array_that_is_missing_and_the_checkpoint_of_another_run(run):
     save(run.checkpoints, 20, arrays, record | {"config": config})
     *_, line = run(2).splitlines()
     assert "holds an unfinished run of another kind (learning_rate was 0.02, now 0.01)" in line
+
+
+def test_a_number_that_was_changed_where_all_checksums_of_the_archive_are_right(run):
+    """Among the weights, which no other check can tell from those that were saved."""
+    path = run.checkpoints.path(20)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in members if name.startswith("model/"))
+    values = np.load(io.BytesIO(members[name]))
+    values.flat[0] += 1
+    changed = io.BytesIO()
+    np.save(changed, values)
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in (members | {name: changed.getvalue()}).items():
+            archive.writestr(member, content)
+    said = run(0)
+    assert "step-00000020.npz is damaged (it is not as it was saved); going back" in said
+    assert "resuming after step 14" in said
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_the_log_comes_back_with_the_checkpoint(run, damage):
+    log = Path(run.checkpoints.path(20)).parents[1] / "metrics.jsonl"
+    whole = log.read_text()
+    log.unlink()
+    if damage == "changed":
+        log.write_text(whole.replace('"loss": ', '"loss": 1'))
+    run(0)
+    assert log.read_text() == whole

@@ -175,3 +175,12 @@ def test_problems_are_one_line(run, make_rows, tmp_path):
     damaged.write_text(content.replace(str(make_rows()), str(make_rows(seed=5))))
     with pytest.raises(UserError, match="cannot be computed again: data was another"):
         explain(ExplainConfig(run=str(tmp_path), step=1), RunOptions())
+
+
+def test_a_changed_log_of_a_finished_run_is_named(run, tmp_path):
+    changed = tmp_path / "run"
+    shutil.copytree(run, changed)
+    log = changed / "metrics.jsonl"
+    log.write_text(log.read_text().replace('"loss": ', '"loss": 1', 1))
+    with pytest.raises(UserError, match=r"metrics\.jsonl is not the file of SHA256SUMS"):
+        explain(ExplainConfig(run=str(changed), step=3), RunOptions())

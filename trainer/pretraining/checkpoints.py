@@ -1,13 +1,14 @@
 """Checkpoints: everything a run needs to resume as if nothing had happened.
 
 One file a checkpoint, ``checkpoints/step-00001000.npz``: named arrays and a JSON record, nothing
-that could execute code, each array with its CRC. It appears whole or not at all, on a disk as at
+that could execute code, with a SHA-256 of all of it. It appears whole or not at all, on a disk as at
 ``gs://``, and an older one is deleted only once it is there. Writing happens in a thread, beside
 training.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -30,6 +31,7 @@ from trainer.run_folder import CHECKPOINTS
 
 _NAME = re.compile(r"step-(\d{8,})\.npz")
 _RECORD = "record.json"
+_DIGEST = "sha256"
 # How many figures each step in a window has: none are there, or those of one kind of model.
 _FIGURES: tuple[set[int], ...] = (
     set(),
@@ -100,7 +102,8 @@ class Checkpoints:
             files.make_folder(self._folder)
             surplus = sorted({*self.steps(), step})[: -self._keep]
             with files.publish(path) as temporary, open(temporary, "wb") as file:
-                data = np.frombuffer(json.dumps(record).encode(), np.uint8)
+                signed = {**record, _DIGEST: _digest(arrays, record)}
+                data = np.frombuffer(json.dumps(signed).encode(), np.uint8)
                 np.savez(file, **{_RECORD: data}, **arrays)  # type: ignore[arg-type]
             self._last_good = step
             files.delete([self.path(old) for old in surplus])
@@ -140,7 +143,11 @@ class Checkpoints:
             try:
                 arrays = read_arrays(local)
                 record = parse_json(arrays.pop(_RECORD).tobytes(), _RECORD, "it is not ours")
+                # Those of earlier versions have none.
+                digest = record.pop(_DIGEST, None)
                 _check_state(step, arrays, record)
+                if digest not in (None, _digest(arrays, record)):
+                    raise ValueError("it is not as it was saved")
             except (ValueError, KeyError) as error:
                 reason = one_line(error).removeprefix(f"{local} is damaged (").removesuffix(")")
                 raise DamagedCheckpointError(
@@ -157,6 +164,16 @@ class Checkpoints:
         files.delete_temporaries(self._folder)
 
 
+def _digest(arrays: Mapping[str, NDArray[Any]], record: Any) -> str:
+    """The SHA-256 of everything in a checkpoint."""
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
 def _check_state(step: int, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
     """Raises ValueError for what no run has saved after ``step`` steps, though the file be whole."""
     for name, array in arrays.items():
@@ -167,6 +184,8 @@ def _check_state(step: int, arrays: Mapping[str, NDArray[Any]], record: Mapping[
     window, seconds, config = (record.get(name) for name in ("window", "seconds", "config"))
     if not isinstance(config, dict) or not _are_numbers([seconds]):
         raise ValueError(f"{_RECORD} lacks the config or the time of the run")
+    if not isinstance(record.get("log", ""), str):
+        raise ValueError(f"the log in {_RECORD} is no text")
     last = config.get("steps", step)
     if not isinstance(last, int) or last < step:
         raise ValueError(f"the run has {last!r} steps")

@@ -1,9 +1,9 @@
 """The log of a run: metrics.jsonl, and the same as TensorBoard events.
 
 metrics.jsonl holds one object for each logged step, each step once however often the run was
-resumed: lines beyond the checkpoint that a run resumes from are removed, and come again, equal. At
-``gs://`` it is uploaded whole, at the latest before each checkpoint, so that a run that resumes from
-there finds every line up to it.
+resumed: lines beyond the checkpoint that a run resumes from are removed, and come again, equal. Each
+checkpoint holds all lines up to it, so that nothing that happens to the file is carried on. At
+``gs://`` it is uploaded whole, at the latest before each checkpoint.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.records.checksums import checked_file
 from pipelines.storage import files
 from pipelines.storage.json_file import parse_json
 from trainer.pretraining.logs.event_log import encode_event, encode_header, prepare_event_file
@@ -23,21 +24,29 @@ from trainer.run_folder import METRICS
 class MetricsLog:
     """Appends to the run's metrics.jsonl, and the same to its TensorBoard events.
 
-    ``done``: how many steps the run has behind it; ``seconds``: how long they took.
+    ``done``: how many steps the run has behind it; ``seconds``: how long they took; ``text``: what
+    it held then, None where only its file knows.
     """
 
-    def __init__(self, output: str, done: int, seconds: float):
-        kept = [line for line in read_metrics(output) if line["step"] <= done]
+    def __init__(self, output: str, done: int, seconds: float, text: str | None = None):
         self._path = files.join(output, METRICS)
-        self._lines = GrowingFile(self._path, b"".join(map(_encode_line, kept)))
+        lines = read_metrics(output) if text is None else _parse(text.encode(), self._path)
+        kept = [line for line in lines if line["step"] <= done]
+        self._written = [*map(_encode_line, kept)]
+        self._lines = GrowingFile(self._path, self.text().encode())
         self._began = began = time.time() - seconds
         events = [encode_header(began), *(encode_event(line, began) for line in kept)]
         self._events = GrowingFile(prepare_event_file(output), b"".join(events))
 
+    def text(self) -> str:
+        """All of metrics.jsonl."""
+        return "".join(self._written)
+
     def write(self, line: dict[str, Any]) -> None:
         """Adds one object. Raises UserError if there is no room for it."""
+        self._written.append(_encode_line(line))
         try:
-            self._lines.write(_encode_line(line))
+            self._lines.write(self._written[-1].encode())
             self._events.write(encode_event(line, self._began))
         except OSError as error:
             raise UserError(
@@ -59,12 +68,17 @@ class MetricsLog:
 def read_metrics(output: str) -> list[dict[str, Any]]:
     """The objects of a run's metrics.jsonl; an incomplete last line is left out.
 
-    Raises UserError for a line that no run writes.
+    Raises UserError for a line that no run writes, and for what a finished run did not write.
     """
     path = files.join(output, METRICS)
     if not files.exists(path):
         return []
-    complete = files.read_bytes(path).split(b"\n")[:-1]
+    with checked_file(output, METRICS) as local:
+        return _parse(files.read_bytes(local), path)
+
+
+def _parse(content: bytes, path: str) -> list[dict[str, Any]]:
+    complete = content.split(b"\n")[:-1]
     return [_parse_line(line, f"{path}, line {number}") for number, line in enumerate(complete, 1)]
 
 
@@ -79,5 +93,5 @@ def _parse_line(line: bytes, source: str) -> dict[str, Any]:
     return values
 
 
-def _encode_line(line: dict[str, Any]) -> bytes:
-    return (json.dumps(line) + "\n").encode()
+def _encode_line(line: dict[str, Any]) -> str:
+    return json.dumps(line) + "\n"
