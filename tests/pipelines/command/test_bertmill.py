@@ -87,8 +87,9 @@ def test_packages_of_the_user_that_hide_ours_are_named(tmp_path):
     assert find_shadows(str(tmp_path)) == []  # Plain folders hide nothing.
     (tmp_path / "trainer" / "__init__.py").touch()
     assert find_shadows(str(tmp_path)) == [str(tmp_path / "trainer")]
-    (tmp_path / "pipelines.py").touch()
-    found = [str(tmp_path / "trainer"), str(tmp_path / "pipelines.py")]
+    file = (tmp_path / "pipelines").with_suffix(".py")
+    file.touch()
+    found = [str(tmp_path / "trainer"), str(file)]
     assert find_shadows(str(tmp_path)) == found
     assert find_shadows(str(_ROOT)) == []
 
