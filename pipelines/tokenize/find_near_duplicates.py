@@ -131,6 +131,8 @@ class _SendBands(_Send):
 
     def _cut(self) -> Iterator[tuple[int, Table]]:
         held = concatenate(self._held)
+        # Of a text that is there many times, one is enough: all entries of a key meet in one place.
+        held = take(held, np.unique(held["doc_ids"], return_index=True)[1])
         self._held, self._documents = [], 0
         keys = held.pop("keys")
 
