@@ -44,13 +44,14 @@ class ReshardConfig:
             raise UserError(f"--num_shards {self.num_shards}: must be between 1 and 99999")
 
 
-def _main(config: ReshardConfig, options: RunOptions) -> None:
-    from pipelines.tokenize.reshard import reshard
+def reshard(config: ReshardConfig, options: RunOptions = RunOptions()) -> None:
+    """Runs the command. Raises UserError for what the user can put right."""
+    from pipelines.tokenize.reshard import reshard_rows
 
     config.check()
     form = None if config.format == "same" else config.format
-    reshard(config.input, config.output, config.num_shards, form, options)
+    reshard_rows(config.input, config.output, config.num_shards, form, options)
 
 
 if __name__ == "__main__":
-    run_command(ReshardConfig, _main, stage="reshard", module="pipelines.reshard", beam=True)
+    run_command(ReshardConfig, reshard, stage="reshard", module="pipelines.reshard", beam=True)

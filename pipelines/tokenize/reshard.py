@@ -41,7 +41,7 @@ _ROWS_AT_ONCE = 8192
 RESHARDED = "resharded"
 
 
-def reshard(
+def reshard_rows(
     source: str,
     output: str,
     num_shards: int | None,

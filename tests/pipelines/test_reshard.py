@@ -16,7 +16,7 @@ from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import read_manifest, read_split
 from pipelines.records.ragged import Ragged, row_count
-from pipelines.tokenize.reshard import reshard
+from pipelines.tokenize.reshard import reshard_rows
 from tests.command_process import run_command_process
 
 _ONE = RunOptions(beam_args=("--direct_num_workers=1",))
@@ -49,12 +49,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def five(tmp_path_factory, rows_dir) -> Path:
     output = tmp_path_factory.mktemp("reshard") / "five"
-    reshard(str(rows_dir), str(output), 5, None, _ONE)
+    reshard_rows(str(rows_dir), str(output), 5, None, _ONE)
     return output
 
 
 def test_rows_are_equal_as_a_set(rows_dir, five, tmp_path):
-    reshard(str(five), str(tmp_path / "back"), 1, "tfrecord", _ONE)
+    reshard_rows(str(five), str(tmp_path / "back"), 1, "tfrecord", _ONE)
     expected = rows_of(rows_dir)
     assert rows_of(five) == rows_of(tmp_path / "back") == expected
     old, new, back = (read_manifest(str(f)) for f in (rows_dir, five, tmp_path / "back"))
@@ -72,7 +72,7 @@ def test_the_bytes_depend_on_the_rows_alone(five, rows_dir, tmp_path, monkeypatc
     monkeypatch.setattr("pipelines.tokenize.reshard._ROWS_AT_ONCE", 50)
     monkeypatch.setattr("pipelines.tokenize.reshard.runs_here", lambda _: False)
     options = RunOptions(beam_args=("--runner=BundleBasedDirectRunner",))
-    reshard(str(rows_dir), str(tmp_path / "rows"), 5, None, options)
+    reshard_rows(str(rows_dir), str(tmp_path / "rows"), 5, None, options)
     assert contents(tmp_path / "rows") == contents(five)
 
 
@@ -87,18 +87,18 @@ def test_later_stages_read_what_came_out(five, rows_dir, tmp_path, capsys):
 
 
 def test_what_cannot_be_done_is_said(five, rows_dir, vocab_dir, tmp_path, capsys):
-    reshard(str(rows_dir), str(five), 5, None, _ONE)
+    reshard_rows(str(rows_dir), str(five), 5, None, _ONE)
     assert "is finished already" in capsys.readouterr().err
     with pytest.raises(UserError, match="num_shards was 5, now 6"):
-        reshard(str(rows_dir), str(five), 6, None, _ONE)
+        reshard_rows(str(rows_dir), str(five), 6, None, _ONE)
     with pytest.raises(UserError, match="which --input reads"):
-        reshard(str(five), str(five), 6, None, RunOptions(overwrite=True))
+        reshard_rows(str(five), str(five), 6, None, RunOptions(overwrite=True))
     with pytest.raises(UserError, match="written by stage vocab, expected tokenize"):
-        reshard(str(vocab_dir), str(tmp_path / "rows"), 6, None, _ONE)
+        reshard_rows(str(vocab_dir), str(tmp_path / "rows"), 6, None, _ONE)
     damaged = Path(shutil.copytree(five, tmp_path / "damaged"))
     next(damaged.glob("train-00002-*")).unlink()
     with pytest.raises(UserError, match=r"train-00002-of-00005.array_record is missing"):
-        reshard(str(damaged), str(tmp_path / "rows"), 6, None, _ONE)
+        reshard_rows(str(damaged), str(tmp_path / "rows"), 6, None, _ONE)
     with pytest.raises(UserError, match="was made with pipelines.reshard; make it again"):
         inspect(InspectConfig(data=str(damaged), repair=True), RunOptions())
 
