@@ -99,7 +99,8 @@ def run_pipeline(
     try:
         with _heartbeat(progress), redirect_stderr(held):
             pipeline = beam.Pipeline(options=pipeline_options(beam_args))
-            build(pipeline)
+            with _plain_labels():
+                build(pipeline)
             pipeline.run().wait_until_finish()
     except UserError:
         held = io.StringIO()
@@ -126,6 +127,27 @@ def _guard_direct_runner() -> None:
 
     if hasattr(worker_handlers, "DATA_BUFFER_TIME_LIMIT_MS"):
         worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
+
+
+@contextmanager
+def _plain_labels() -> Iterator[None]:
+    """Keeps Beam from numbering a pipeline's steps by the cells of a notebook.
+
+    For that it imports its interactive part, which needs packages that are not ours and fails with
+    pandas 3 (Beam 2.77). A Beam that does it elsewhere is left alone.
+    """
+    from apache_beam import pipeline
+
+    name = "alter_label_if_ipython"
+    before = getattr(pipeline, name, None)
+    if before is None:
+        yield
+        return
+    setattr(pipeline, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(pipeline, name, before)
 
 
 @dataclass
