@@ -35,11 +35,16 @@ def track(items: Sequence[Item], description: str, unit: str) -> tqdm[Item]:
 
 
 class _Lines:
-    """A file for tqdm of which every state is a line of its own."""
+    """A file for tqdm of which every new state is a line of its own."""
+
+    def __init__(self) -> None:
+        self._last = ""
 
     def write(self, text: str) -> None:
-        if line := text.strip("\r\n "):
+        line = text.strip("\r\n ")
+        if line and line != self._last:
             print(line, file=sys.stderr, flush=True)
+            self._last = line
 
     def flush(self) -> None:
         pass
