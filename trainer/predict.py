@@ -22,7 +22,7 @@ from pipelines.errors import UserError
 from pipelines.storage import files
 from pipelines.storage.real_paths import refuse_overlap
 from trainer.finetuning.encoded import describe_truncation, encode_texts, run_model
-from trainer.finetuning.predictions import check_format, encode_predictions
+from trainer.finetuning.predictions import check_format, encode_predictions, pad_label
 from trainer.finetuning.scores import probabilities
 from trainer.finetuning.task import FinetunedTask, load_finetuned
 from trainer.pretraining.startup import run_trainer_command
@@ -123,8 +123,8 @@ def _describe(
 def _columns(task: FinetunedTask, prediction: dict[str, Any]) -> str:
     if not task.classes:
         return f"{prediction['value']:10.4f} "
-    label, width = prediction["label"], max(map(len, task.classes))
-    return f"{label:{width}}  {prediction['probabilities'][label]:.3f} "
+    label = prediction["label"]
+    return f"{pad_label(label, task.classes)}  {prediction['probabilities'][label]:.3f} "
 
 
 def _publish(path: str, content: bytes, options: RunOptions) -> None:

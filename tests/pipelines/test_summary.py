@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 
 from pipelines.summary import print_summary
+from trainer.finetuning.predictions import pad_label
 from trainer.finetuning.scores import describe_classes
 
 
@@ -38,6 +39,11 @@ def test_names_become_words_and_figures_get_units(capsys) -> None:
         ("took", "2.46 s"),
         ("written to", "out"),
     ]
+
+
+def test_labels_are_padded_to_one_width() -> None:
+    classes = ("긍정적인", "bad", "good, e\u0301")
+    assert [width(pad_label(label, classes).replace("\u0301", "")) for label in classes] == [8] * 3
 
 
 def width(text: str) -> int:

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from pipelines.errors import UserError
+from wcwidth import wcswidth
+
+from pipelines.errors import UserError, printable
 
 FORMATS = (".jsonl", ".csv", ".tsv", ".parquet")
 Prediction = Mapping[str, Any]
@@ -64,3 +66,13 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     content = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), content)
     return content.getvalue()
+
+
+def pad_label(label: str, classes: Sequence[str]) -> str:
+    """The label, as wide on a terminal as the widest of the classes."""
+    return label + " " * (max(map(_width, classes)) - _width(label))
+
+
+def _width(label: str) -> int:
+    """Columns of a terminal: two for a character of CJK, none for a combining one."""
+    return max(0, wcswidth(printable(label)))
