@@ -1,33 +1,26 @@
 """From a command line to a config: every field of its dataclass is a flag of the same name.
 
-``--help`` shows first what a user must choose, then the rest under the headings that the fields name.
-The string below a field explains it; a last paragraph "Example: --flag value …" in the config's
-docstring stands at the end, with the command before it.
+A last paragraph "Example: --flag value …" of the docstring of a config stands at the end of ``--help``,
+with the command before it.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
 import inspect
 import os
-import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar
 
 from pipelines.beam_import import import_beam
 from pipelines.command.config_file import section_as_flags
-from pipelines.command.options import CHOOSE, PATHS
+from pipelines.command.field_flags import add_fields
+from pipelines.command.options import PATHS
 from pipelines.errors import UserError, nearest
 
 Config = TypeVar("Config", bound=Any)
-
-_OTHERS = "more options"
-_METAVARS = {int: "N", float: "NUMBER", str: "TEXT", bool: "true|false"}
-_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +68,7 @@ def parse_command(
         epilog="\n\n".join(epilog),
         add_help=False,
     )
-    _add_fields(parser, config_class)
+    add_fields(parser, config_class)
     parser.usage = _usage(module, parser._actions)
     general = parser.add_argument_group("any command")
     general.add_argument("-h", "--help", action="help", help="Show this text and stop.")
@@ -85,6 +78,7 @@ def parse_command(
 
     given = vars(finder.parse_known_args(arguments)[0])
     from_file = section_as_flags(config_class, given.pop("config"), stage, given.pop("section"))
+    _refuse_dashes([*from_file, *arguments])
     parsed, rest = parser.parse_known_args([*from_file, *arguments])
     names = [name for action in parser._actions for name in action.option_strings]
     _check_rest(rest, names, beam)
@@ -101,6 +95,13 @@ def parse_command(
                 raise UserError(f"--{field.name}: is empty; give the name of a file or folder")
             values[field.name] = os.path.expanduser(value)
     return config_class(**values), options
+
+
+def _refuse_dashes(arguments: Sequence[str]) -> None:
+    """Raises UserError for ``--flag=--``, of which argparse makes no value at all."""
+    for argument in arguments:
+        if argument.startswith("--") and argument.endswith("=--"):
+            raise UserError(f"{argument}: -- is no value")
 
 
 def config_again(
@@ -131,92 +132,6 @@ def _usage(module: str, actions: Sequence[argparse.Action]) -> str:
             words += [action.option_strings[0], str(action.metavar)]
             words += [f"[{action.metavar} ...]"] * (action.nargs == "+")
     return " ".join([*words, "[options]"])
-
-
-def _add_fields(parser: argparse.ArgumentParser, config_class: type) -> None:
-    """Adds the fields under their headings: what must be chosen first, in a group what is required."""
-    kinds, texts = get_type_hints(config_class), field_texts(config_class)
-    groups: dict[str, list[dataclasses.Field[Any]]] = {CHOOSE: []}
-    for field in dataclasses.fields(config_class):
-        groups.setdefault(field.metadata.get("group") or _OTHERS, []).append(field)
-    for heading, fields in groups.items():
-        group = parser.add_argument_group(heading)
-        for field in sorted(fields, key=lambda field: field.default is not dataclasses.MISSING):
-            words = field.metadata.get("words")
-            settings = _word_settings(words) if words else _value_settings(kinds[field.name])
-            if metavar := field.metadata.get("metavar"):
-                settings["metavar"] = metavar
-            required = field.default is dataclasses.MISSING
-            group.add_argument(
-                f"--{field.name}",
-                required=required,
-                default=None if required else field.default,
-                help=texts.get(field.name, "").replace("%", "%%")
-                + _default_text(_word_for(field.default, words or {})),
-                **settings,
-            )
-
-
-def _value_settings(kind: Any) -> dict[str, Any]:
-    """How argparse reads a ``tuple[str, ...]``, a ``Literal``, a number …, or one of them or None."""
-    if get_origin(kind) is tuple:
-        return {"nargs": "+", "metavar": _METAVARS[str]}
-    if get_origin(kind) is Literal:
-        return {"choices": get_args(kind)}
-    plain = next(type_ for type_ in _METAVARS if type_ in (kind, *get_args(kind)))
-    if plain is bool:
-        return {"type": _boolean, "nargs": "?", "const": True, "metavar": _METAVARS[bool]}
-    return {"type": plain, "metavar": _METAVARS[plain]}
-
-
-def _word_settings(words: Mapping[str, Any]) -> dict[str, Any]:
-    """How argparse reads a switch that has become a choice."""
-
-    def value_of(text: str) -> Any:
-        known = {**words, **_BOOLEANS}
-        if text.lower() in known:
-            return known[text.lower()]
-        raise argparse.ArgumentTypeError(f"expected {', '.join(words)}, not {text!r}")
-
-    metavar = f"{{{','.join(words)}}}"
-    return {"type": value_of, "nargs": "?", "const": True, "metavar": metavar}
-
-
-def _word_for(value: Any, words: Mapping[str, Any]) -> Any:
-    return next((word for word, meaning in words.items() if meaning is value), value)
-
-
-def _boolean(text: str) -> bool:
-    try:
-        return _BOOLEANS[text.lower()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}") from None
-
-
-def _default_text(default: Any) -> str:
-    """What ``--help`` adds about a default; a field's own text explains what None stands for."""
-    if default is dataclasses.MISSING:
-        return " (required)"
-    if default in (None, "", ()):
-        return ""
-    shown = " ".join(default) if isinstance(default, tuple) else str(default)
-    return f" (default: {shown.lower() if isinstance(default, bool) else shown})"
-
-
-def field_texts(config_class: type) -> dict[str, str]:
-    """The string below each field of the config and of its bases."""
-    texts = {}
-    for base in reversed(config_class.__mro__[:-1]):
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        assert isinstance(definition, ast.ClassDef)
-        for statement, below in pairwise(definition.body):
-            match statement, below:
-                case (
-                    ast.AnnAssign(target=ast.Name(id=name)),
-                    ast.Expr(value=ast.Constant(value=str(text))),
-                ):
-                    texts[name] = " ".join(text.split())
-    return texts
 
 
 def _add_general_options(

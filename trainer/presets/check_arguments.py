@@ -17,9 +17,14 @@ _POSSIBLE = {"num_layers": range(1, 1001), "seed": range(1 << 62)}
 
 def check_arguments(cls: Any, arguments: Mapping[str, Any], source: str) -> None:
     """Raises UserError for a value that cannot be the argument of its name. ``source``: the file."""
-    parameters = inspect.signature(cls.__init__).parameters
+    kinds = {
+        parameter.name: str(parameter.annotation)
+        for base in reversed(cls.__mro__)
+        for parameter in inspect.signature(base.__init__).parameters.values()
+        if parameter.annotation is not inspect.Parameter.empty
+    }
     for name, value in arguments.items():
-        kind = str(parameters[name].annotation) if name in parameters else "Any"
+        kind = kinds.get(name, "Any")
         if not _fits(value, kind, _POSSIBLE.get(name, _NUMBERS)):
             raise UserError(
                 f"{source}: {name} is {str(value)[:40]!r}, not a possible {kind}; damaged"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipelines.command.config_file import dump_config, stage_of
-from pipelines.command.parse import field_texts
+from pipelines.command.field_flags import field_texts
 from pipelines.command.run import RunOptions, parse_command, run_command
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskStageConfig
@@ -88,6 +88,7 @@ def test_what_is_printed_can_be_read_again(tmp_path):
     [
         ("--input a --seq_lenght 3", r"unknown option --seq_lenght; did you mean --seq_length\?"),
         ("--input a --seq_length x", "--seq_length: invalid int value: 'x'"),
+        ("--input a --seq_length=--", "--seq_length=--: -- is no value"),
         ("--input a --kind three", "invalid choice: 'three'.*'one', 'two'"),
         ("--seq_length 3", "required: --input"),
         ("--config", "argument --config: expected one argument"),
@@ -244,6 +245,8 @@ def test_promised_fields_exist():
 def test_every_config_file_is_valid(path, monkeypatch):
     monkeypatch.setenv("BERTMILL_DATA", "data")
     monkeypatch.setenv("QUICKSTART", "runs/quickstart")
+    monkeypatch.setenv("CORPUS", "corpus/*.txt")
+    monkeypatch.setenv("RUNS", "runs")
     configs = dict(zip(FIELDS, all_configs(), strict=False))
     required = ["--input", "x", "--output", "x", "--train", "x"]
     for section in yaml.safe_load(path.read_text()):

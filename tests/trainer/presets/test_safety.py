@@ -97,6 +97,13 @@ def test_unknown_argument_is_refused(preset: Path) -> None:
     assert "no argument 'bogus'" in _message(preset)
 
 
+def test_an_argument_of_another_type_is_refused_whichever_class_takes_it(preset: Path) -> None:
+    _edit(
+        preset / "tokenizer.json", lambda content: content["config"].update(suffix_indicator=True)
+    )
+    assert "suffix_indicator is 'True', not a possible str" in _message(preset)
+
+
 def test_vocabulary_elsewhere_is_refused(preset: Path) -> None:
     secret = preset.parent / "secret.txt"
     secret.write_text("secret\n")
