@@ -177,10 +177,13 @@ def test_problems_are_one_line(run, make_rows, tmp_path):
         explain(ExplainConfig(run=str(tmp_path), step=1), RunOptions())
 
 
-def test_a_changed_log_of_a_finished_run_is_named(run, tmp_path):
+def test_a_changed_or_missing_log_of_a_finished_run_is_named(run, tmp_path):
     changed = tmp_path / "run"
     shutil.copytree(run, changed)
     log = changed / "metrics.jsonl"
     log.write_text(log.read_text().replace('"loss": ', '"loss": 1', 1))
     with pytest.raises(UserError, match=r"metrics\.jsonl is not the file of SHA256SUMS"):
+        explain(ExplainConfig(run=str(changed), step=3), RunOptions())
+    log.unlink()
+    with pytest.raises(UserError, match=r"metrics\.jsonl is missing, unlike in SHA256SUMS"):
         explain(ExplainConfig(run=str(changed), step=3), RunOptions())

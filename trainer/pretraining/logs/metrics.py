@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.records.checksums import checked_file
+from pipelines.records.checksums import check_files, checked_file
 from pipelines.storage import files
 from pipelines.storage.json_file import parse_json
 from trainer.pretraining.logs.event_log import encode_event, encode_header, prepare_event_file
@@ -72,6 +72,7 @@ def read_metrics(output: str) -> list[dict[str, Any]]:
     """
     path = files.join(output, METRICS)
     if not files.exists(path):
+        check_files(output, (METRICS,))  # It may be listed.
         return []
     with checked_file(output, METRICS) as local:
         return _parse(files.read_bytes(local), path)
