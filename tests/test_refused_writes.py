@@ -205,7 +205,7 @@ def test_where_nothing_can_be_written(commands, disk, stage, monkeypatch):
 
 def test_a_repair_on_a_full_disk(commands, disk):
     rows = disk.folder / "rows"
-    shutil.copytree(commands.whole("documents") / "out", rows)
+    shutil.copytree(commands.whole("tokenize") / "out", rows)
     whole = contents(rows)
     shard = next(rows.glob("train-*"))
     damaged = bytearray(shard.read_bytes())

@@ -14,6 +14,7 @@ from dataclasses import asdict
 
 from pipelines.command.run import RunOptions, say
 from pipelines.errors import UserError
+from pipelines.records.checksums import CHECKSUMS
 from pipelines.records.manifest import MANIFEST
 from pipelines.records.output_folder import prepare_output
 from pipelines.storage import files
@@ -85,6 +86,8 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
             if options.overwrite:
                 checkpoints.delete_all()
             checkpoints.delete_remains()
+            # Of a run that was killed between this file and its manifest.
+            files.delete([files.join(config.output, CHECKSUMS)])
             identity = {"deciding": deciding, "config": asdict(config)}
             claim_folder(config.output, identity, overwrite=options.overwrite)
         return int(finished)

@@ -72,7 +72,6 @@ def _first_difference(ours: list[int], theirs: list[int], source: VocabularySour
 
 def _load_transformers(source: VocabularySource) -> Tokenize:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     # "Sequence longer than 512" is no news here.
     logging.getLogger("transformers").setLevel(logging.ERROR)
     transformers = importlib.import_module("transformers")
@@ -113,6 +112,7 @@ def read_texts(patterns: Sequence[str], options: InputFormat) -> Iterator[str]:
 
 
 def main() -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vocab", required=True, help="a vocab.txt, or a folder with one")
     parser.add_argument("--input", nargs="+", required=True, help="files of documents")

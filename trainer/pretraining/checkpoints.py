@@ -80,6 +80,8 @@ class Checkpoints:
         UserError if it failed.
         """
         self.wait()
+        # A copy: what the record is made of goes on changing.
+        record = json.loads(json.dumps(record))
         self._writing = self._writer.submit(self._write, step, dict(arrays), record, before)
 
     def wait(self) -> None:

@@ -116,7 +116,7 @@ def test_the_file_of_a_task(tmp_path: Path) -> None:
         ({"classes": "ng"}, "classes is not a list of names"),
         ({"classes": ["a", 1]}, "classes is not a list of names"),
         ({"classes": ["a", [1]]}, "classes is not a list of names"),
-        ({"classes": ["a", "\ud800"]}, "classes is not a list of names"),
+        ({"classes": ["a", "\ud800"]}, "not JSON"),
         ({"classes": ["a", ""]}, "classes is not a list of names"),
         ({"classes": None}, "classes is not a list of names"),
         ({"classes": ["a", "a"]}, "two classes have one name"),
