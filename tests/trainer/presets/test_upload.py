@@ -68,7 +68,7 @@ def test_hugging_face(exported, flags, is_small, tmp_path):
         # Large files of the real hub go to a store of their own, whose protocol the library speaks by
         # itself; without it to addresses that the hub signs.
         hub.takes_all = is_small
-        environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
+        environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
         environment |= {} if is_small else {"HF_HUB_DISABLE_XET": "1"}
         status, _, errors = upload(exported, f"hf://{_NAME}", *flags, **environment)
         assert status == 0, errors
@@ -103,7 +103,7 @@ def test_kaggle(exported, tmp_path):
 
 def test_what_a_hub_refuses_is_one_line(exported, tmp_path):
     with serve_hugging_face() as hub:
-        environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
+        environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
         hub.refuses = 403
         status, _, errors = upload(exported, f"hf://{_NAME}", "output", **environment)
         assert status == 2
