@@ -30,24 +30,31 @@ _ANSWERS = {
 }
 
 
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Gives answers that claim to be of any length."""
+
+    def give(self, status, headers, content, claimed):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(claimed)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
 @pytest.fixture(params=_ANSWERS)
 def answer(request, tmp_path, monkeypatch) -> str:
     """The answer that a server gives to everything."""
     status, headers, claimed = _ANSWERS[request.param]
 
-    class Answer(http.server.BaseHTTPRequestHandler):
+    class Answer(Answers):
         def do_HEAD(self):
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(claimed)}.items():
-                self.send_header(name, value)
-            self.end_headers()
+            self.give(status, headers, b"", claimed)
 
         def do_GET(self):
-            self.do_HEAD()
-            self.wfile.write(_BODY)
-
-        def log_message(self, *arguments):
-            pass
+            self.give(status, headers, _BODY, claimed)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -93,7 +100,7 @@ def test_answers_of_kaggle(answer, tmp_path, monkeypatch):
     pytest.importorskip("kagglehub")
     version, (status, headers, content, claimed) = _KAGGLE[answer]
 
-    class Answer(http.server.BaseHTTPRequestHandler):
+    class Answer(Answers):
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             if self.path.endswith("/GetModelInstance"):
@@ -104,16 +111,6 @@ def test_answers_of_kaggle(answer, tmp_path, monkeypatch):
 
         def do_GET(self):
             self.give(status, headers, content, claimed)
-
-        def give(self, status, headers, content, claimed):
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(claimed)}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *arguments):
-            pass
 
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
     monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
