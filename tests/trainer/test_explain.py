@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
+from pipelines.pages.shown_tokens import group_words
 from pipelines.records.manifest import read_manifest
 from pipelines.records.shards import ShardReader
 from tests.command_process import TINY
@@ -20,7 +21,7 @@ from trainer.explain import ExplainConfig, explain
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.logs.metrics import read_metrics
 from trainer.pretraining.pages.explained_step import ExplainedRow, ExplainedStep
-from trainer.pretraining.pages.predictions import PredictedRow, PredictedToken, group_words
+from trainer.pretraining.pages.predictions import PredictedRow, PredictedToken
 from trainer.pretraining.pages.render import render
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trainer.pretraining.pages.charts import draw_chart, nice_ticks
+from pipelines.pages.axes import nice_ticks
+from trainer.pretraining.pages.charts import draw_chart
 
 number = st.floats(-1e9, 1e9)
 

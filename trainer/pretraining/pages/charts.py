@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from pipelines.pages.axes import BOTTOM, FRAME, LEFT, RIGHT, TOP, nice_ticks, tick_label
 from trainer.pretraining.pages.render import render
 
 # More points than the chart has room for are thinned out to so many.
 _MOST_POINTS = 200
 # Points (step, value) by ascending step.
 Points = Sequence[tuple[float, float]]
-# The frame that lines are in, in units of the picture.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74.0, 640.0, 48.0, 252.0
 
 
 @dataclass(frozen=True)
@@ -117,21 +116,21 @@ def draw_chart(
 
     def across(step: float) -> float:
         share = (step - first) / (last - first) if last > first else 0.5
-        return round(_LEFT + (_RIGHT - _LEFT) * share, 1)
+        return round(LEFT + (RIGHT - LEFT) * share, 1)
 
     def down(value: float) -> float:
         share = (value - ticks[0]) / (ticks[-1] - ticks[0])
-        return round(_BOTTOM - (_BOTTOM - _TOP) * share, 1)
+        return round(BOTTOM - (BOTTOM - TOP) * share, 1)
 
     return render(
         "chart.svg.j2",
         title=title,
         unit=unit,
-        frame=(_LEFT, _RIGHT, _TOP, _BOTTOM),
+        frame=FRAME,
         legend={name: _describe(_finite(series[name])[-1][1], percent) for name in lines},
         lines=[[(across(step), down(value)) for step, value in p] for p in lines.values()],
-        values=[(down(value), _label(value, percent)) for value in ticks],
-        steps=[(across(x), _label(x)) for x in nice_ticks(first, last) if first <= x <= last],
+        values=[(down(value), tick_label(value, percent)) for value in ticks],
+        steps=[(across(x), tick_label(x)) for x in nice_ticks(first, last) if first <= x <= last],
         bands=_bands(lines, across, percent),
     )
 
@@ -146,17 +145,8 @@ def _bands(
             told.setdefault(step, []).append(f"{name} {_describe(value, percent)}".strip())
     places = [(across(step), f"step {step:,.0f}: {', '.join(told[step])}") for step in sorted(told)]
     middles = [round((a + b) / 2, 1) for (a, _), (b, _) in zip(places, places[1:], strict=False)]
-    edges = zip([_LEFT, *middles], [*middles, _RIGHT], strict=True)
+    edges = zip([LEFT, *middles], [*middles, RIGHT], strict=True)
     return [(*place, *edge) for place, edge in zip(places, edges, strict=True)]
-
-
-def _label(value: float, percent: bool = False) -> str:
-    """A round number at an axis."""
-    if percent:
-        return f"{100 * value:.10g}%"
-    if value and abs(value) < 1e-3:
-        return f"{value:.3g}"
-    return f"{value:,.10g}" if abs(value) < 1e4 else f"{value / 1e3:,.10g}k"
 
 
 def _describe(value: float, percent: bool) -> str:
@@ -164,25 +154,6 @@ def _describe(value: float, percent: bool) -> str:
     if percent:
         return f"{100 * value:.3g}%"
     return f"{value:.4g}" if abs(value) < 1e3 else f"{value:,.0f}"
-
-
-def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """At most ``most`` + 1 round numbers at equal distances, from at or below low to at or above high.
-
-    >>> nice_ticks(0.3, 9.1)
-    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
-    """
-    largest = max(abs(low), abs(high))
-    if high - low <= max(1e-12 * largest, 1e-200):
-        margin = largest / 2 if largest > 1e-200 else 0.5
-        low, high = low - margin, high + margin
-    power = 10.0 ** math.floor(math.log10((high - low) / most))
-    for factor in (1, 2, 5, 10, 20):
-        distance = factor * power
-        first, last = math.floor(low / distance), math.ceil(high / distance)
-        if last - first <= most:
-            break
-    return [number * distance for number in range(first, last + 1)]
 
 
 def _thin_out(points: Points) -> list[tuple[float, float]]:

@@ -6,36 +6,28 @@ Shapes: B rows of a batch, L tokens in a row, S masks in a row, D width of the m
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pipelines.pages.shown_tokens import ShownToken
+from pipelines.text.vocabulary import Vocabulary
 from trainer.data.batches import Batch
 
 # Rows whose logits [B, S, V] are in memory at a time.
 _ROWS_AT_ONCE = 8
-# Before a piece that continues a word: other vocabularies are not trained on.
-_CONTINUES = "##"
 
 
 @dataclass(frozen=True)
-class PredictedToken:
-    """A token as the model saw it. Where it was to be predicted: ``target`` is the token that was
-    there, ``guess`` the one that the model finds likeliest, ``loss`` (nats) that of the target."""
+class PredictedToken(ShownToken):
+    """A token as the model saw it. Where it was to be predicted: ``guess`` is the one that the model
+    finds likeliest, ``loss`` (nats) that of the token that was there."""
 
-    seen: str
-    target: str | None = None
     guess: str | None = None
     loss: float = 0.0
-
-    @property
-    def is_masked(self) -> bool:
-        """Whether it was to be predicted."""
-        return self.target is not None
 
     @property
     def is_right(self) -> bool:
@@ -46,37 +38,6 @@ class PredictedToken:
     def probability(self) -> float:
         """What the model gives the token that was there, 0 to 1."""
         return math.exp(-self.loss)
-
-    @property
-    def continues_word(self) -> bool:
-        """Whether the token that was there continues the word before it."""
-        return self.stood.startswith(_CONTINUES) and self.stood != _CONTINUES
-
-    @property
-    def stood(self) -> str:
-        """The token that was there."""
-        return self.seen if self.target is None else self.target
-
-    @property
-    def is_special(self) -> bool:
-        """Whether it is no text: [CLS], [SEP], [UNK] …"""
-        return self.stood in SPECIAL_TOKENS
-
-    @property
-    def text(self) -> str:
-        """The token that was there, as part of its word."""
-        return self.stood[len(_CONTINUES) :] if self.continues_word else self.stood
-
-
-def group_words(tokens: Sequence[PredictedToken]) -> list[list[PredictedToken]]:
-    """The tokens of each word."""
-    words: list[list[PredictedToken]] = []
-    for token in tokens:
-        if token.continues_word and words and not words[-1][-1].is_special:
-            words[-1].append(token)
-        else:
-            words.append([token])
-    return words
 
 
 @dataclass(frozen=True)

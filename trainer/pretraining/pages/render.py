@@ -1,47 +1,10 @@
-"""Pages about a run, from the templates beside this file: one file each, and nothing is fetched."""
+"""Pages about a run, from the templates beside this file, in the frame of all pages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from tqdm import tqdm
+from pipelines.pages import render as pages
 
-from trainer.pretraining.pages.predictions import group_words
-
-
-def render(template: str, **values: Any) -> Markup:
-    """The text of a template with the values, which are escaped unless they are Markup."""
-    return Markup(_templates().get_template(template).render(values))
-
-
-@cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "as_words": _as_words,
-        "duration": tqdm.format_interval,
-        "group_words": group_words,
-    }
-    return environment
-
-
-def _as_words(value: Any) -> str:
-    """A value of a config or manifest for people: nested ones in a row, None as nothing."""
-    if isinstance(value, Mapping):
-        words = {name: _as_words(inner) for name, inner in value.items()}
-        return ", ".join(f"{name} {inner}" for name, inner in words.items() if inner)
-    if isinstance(value, list | tuple):
-        return " ".join(map(_as_words, value))
-    return "" if value is None else str(value)
+render = partial(pages.render, folder=Path(__file__).parent / "templates")
