@@ -10,29 +10,11 @@ learn it whole. All sums are exact integers over the distinct remainders of word
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.vocab.piece_tree import PieceTree
-from pipelines.vocab.split_by_pieces import count_stops, longest_kept, rests_after
-
-
-@dataclass(frozen=True)
-class _Split:
-    """How all words are split by some kept pieces: k positions where a piece is taken.
-
-    ``starts`` int[k]: the position; ``pieces`` int32[k]: the piece taken there; ``counts`` int64[k]:
-    occurrences; ``longest`` and ``shorter`` int32[N]: for each piece its longest kept prefix, and
-    its longest kept proper prefix (-1 for none).
-    """
-
-    starts: NDArray[np.signedinteger]
-    pieces: NDArray[np.int32]
-    counts: NDArray[np.int64]
-    longest: NDArray[np.int32]
-    shorter: NDArray[np.int32]
+from pipelines.vocab.splits import Splits
 
 
 def prune_pieces(
@@ -49,79 +31,71 @@ def prune_pieces(
     """
     chosen = pool.copy()
     always = np.zeros_like(pool) if always is None else always
+    splits = Splits(tree, pool | always)
     while (excess := int(chosen.sum()) - number) > 0:
-        candidates = np.flatnonzero(chosen)
-        gains = _count_gains(tree, chosen | always, always)[candidates]
+        candidates = np.flatnonzero(chosen[splits.pieces])
+        gains = _count_gains(tree, splits, always)[candidates]
         going = min(excess, max(-(-excess // 4), -(-number // 100), 1))
-        chosen[candidates[np.lexsort((-candidates, gains))[:going]]] = False
+        lowest = candidates[np.lexsort((-candidates, gains))[:going]]
+        chosen[splits.pieces[lowest]] = False
+        gone = np.zeros(len(splits.pieces), np.bool_)
+        gone[lowest] = True
+        splits.drop(gone & (splits.shorter >= 0))
     return chosen
 
 
 def count_uses(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How often each piece is taken when all words are split by the kept ones, int64[N]."""
-    split = _split(tree, is_kept)
+    splits, counts = Splits(tree, is_kept), tree.remainders.words.counts
+    stops = splits.flow(splits.rest[: len(counts)], counts)
     uses = np.zeros(len(is_kept), np.int64)
-    np.add.at(uses, split.pieces, split.counts)
+    np.add.at(uses, splits.pieces[splits.taken], np.concatenate([counts, stops]))
     return uses
 
 
-def _split(
-    tree: PieceTree, is_kept: NDArray[np.bool_], unspared: NDArray[np.bool_] | None = None
-) -> _Split:
-    """Splits all words; with ``unspared`` bool[N] one occurrence of each word without the word as a
-    piece, but for these pieces."""
-    remainders, words = tree.remainders, tree.remainders.words
-    longest = longest_kept(tree, is_kept)
-    shorter = np.where(tree.parent >= 0, longest[tree.parent], -1).astype(np.int32)
-    starts, counts = words.starts, words.counts
-    pieces = longest[tree.word_leaf]
-    if unspared is not None:
-        is_word = (tree.length[pieces] == words.lengths) & (words.lengths > 1)
-        spared = np.flatnonzero(is_word & ~unspared[pieces])
-        starts = np.concatenate([starts, starts[spared]])
-        counts = np.concatenate([counts, np.ones(len(spared), np.int64)])
-        counts[spared] -= 1
-        pieces = np.concatenate([pieces, shorter[pieces[spared]]])
-    stops = count_stops(tree, longest, starts, pieces, counts)
-    reached = np.flatnonzero(stops)
-    return _Split(
-        starts=np.concatenate([starts, remainders.position[reached]]),
-        pieces=np.concatenate([pieces, longest[tree.remainder_leaf[reached]]]),
-        counts=np.concatenate([counts, stops[reached]]),
-        longest=longest,
-        shorter=shorter,
-    )
-
-
-def _count_gains(
-    tree: PieceTree, is_kept: NDArray[np.bool_], always: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """How many pieces each kept piece saves, int64[N]; less than 0 where it does harm.
+def _count_gains(tree: PieceTree, splits: Splits, always: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many pieces each kept piece saves, int64[K]; less than 0 where it does harm.
 
     A single character saves one wherever a piece that is not among ``always`` begins with it: without
     the piece, and without the character, the word could not be spelled.
     """
-    split = _split(tree, is_kept, always)
-    pieces_left = _count_pieces_left(tree, split.longest)
-    gains = np.zeros(len(is_kept), np.int64)
-    instead = split.shorter[split.pieces]
+    words, number_of_words = tree.remainders.words, len(tree.word_leaf)
+    spared = _find_spared(tree, splits, always)
+    counts = words.counts.copy()
+    counts[spared] -= 1
+    ones = np.ones(len(spared), np.int64)
+    beginnings = np.concatenate([splits.rest[:number_of_words], splits.rest_shorter[spared]])
+    stops = splits.flow(beginnings, np.concatenate([counts, ones]))
+    reached = np.flatnonzero(stops)
+    starts = np.concatenate([np.arange(number_of_words), number_of_words + reached])
+    counts = np.concatenate([counts, stops[reached]])
+
+    gains = np.zeros(len(splits.pieces), np.int64)
+    left = splits.count_pieces_left()
+    taken, saved = splits.taken[starts], left[splits.rest_shorter[starts]]
+    saved -= left[splits.rest[starts]]
+    longer = np.flatnonzero(splits.shorter[taken] >= 0)
+    np.add.at(gains, taken[longer], counts[longer] * saved[longer])
+    # Words without themselves as a piece begin with the next shorter one.
+    instead = splits.shorter[splits.taken[spared]]
+    still = np.flatnonzero(splits.shorter[instead] >= 0)
+    spared, shorter = spared[still], instead[still]
+    rest = splits.rest_after(spared, splits.shorter[shorter])
+    np.add.at(gains, shorter, left[rest] - left[splits.rest_shorter[spared]])
     if always.any():
-        others = ~always[split.pieces]
-        np.add.at(gains, tree.first_character[split.pieces[others]], split.counts[others])
-    longer = np.flatnonzero(instead >= 0)
-    starts, pieces = split.starts[longer], split.pieces[longer]
-    without = pieces_left[rests_after(tree, starts, instead[longer])]
-    saved = without - pieces_left[rests_after(tree, starts, pieces)]
-    np.add.at(gains, pieces, split.counts[longer] * saved)
+        pieces = np.concatenate([taken, instead])
+        counts = np.concatenate([counts, ones])
+        others = np.flatnonzero(~always[splits.pieces[pieces]])
+        first = tree.first_character[splits.pieces[pieces[others]]]
+        np.add.at(gains, first, counts[others])
     return gains
 
 
-def _count_pieces_left(tree: PieceTree, longest: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Into how many pieces each remainder is split, int64[R + 1]; the last is 0, for none left."""
-    remainders = tree.remainders
-    number = np.zeros(len(remainders.counts) + 1, np.int64)
-    for length in range(1, len(remainders.first) - 1):
-        level = slice(remainders.first[length], remainders.first[length + 1])
-        pieces = longest[tree.remainder_leaf[level]]
-        number[level] = 1 + number[rests_after(tree, remainders.position[level], pieces)]
-    return number
+def _find_spared(
+    tree: PieceTree, splits: Splits, always: NDArray[np.bool_]
+) -> NDArray[np.signedinteger]:
+    """The words of two characters or more that are a piece, but not one that is always there."""
+    taken = splits.taken[: len(tree.word_leaf)]
+    nothing_left = splits.rest[: len(taken)] == len(tree.remainders.counts)
+    is_longer = splits.shorter[taken] >= 0
+    return np.flatnonzero(nothing_left & is_longer & ~always[splits.pieces[taken]])

@@ -26,43 +26,20 @@ def longest_kept(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int3
     return longest
 
 
-def rests_after(
-    tree: PieceTree, starts: NDArray[np.signedinteger], pieces: NDArray[np.signedinteger]
-) -> NDArray[np.signedinteger]:
-    """The remainder after each of these pieces taken at each of these positions, -1 for none."""
-    return tree.remainders.at_position[starts + tree.length[pieces]]
-
-
-def count_stops(
-    tree: PieceTree,
-    longest: NDArray[np.int32],
-    starts: NDArray[np.signedinteger],
-    pieces: NDArray[np.int32],
-    counts: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """How often a word is split just before each remainder, int64[R].
-
-    ``starts``, ``pieces`` and ``counts``: at each of these beginnings of words this piece is
-    taken first, so often. From there on each remainder loses its ``longest`` kept piece.
-    """
-    remainders = tree.remainders
-    stops = np.zeros(len(remainders.counts), np.int64)
-    _add_at(stops, rests_after(tree, starts, pieces), counts)
-    for begin, end in reversed(list(pairwise(remainders.first.tolist()))[2:]):
-        reached = begin + np.flatnonzero(stops[begin:end])
-        taken = longest[tree.remainder_leaf[reached]]
-        _add_at(stops, rests_after(tree, remainders.position[reached], taken), stops[reached])
-    return stops
-
-
 def count_word_stops(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How often a word is split just before each remainder by these pieces, int64[R]."""
-    words = tree.remainders.words
+    remainders, words = tree.remainders, tree.remainders.words
     longest = longest_kept(tree, is_kept)
-    return count_stops(tree, longest, words.starts, longest[tree.word_leaf], words.counts)
+    stops = np.zeros(len(remainders.counts), np.int64)
 
+    def split(starts: NDArray[Any], leaves: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+        """Counts what is left where the longest kept piece is taken at each of these places."""
+        rest = remainders.at_position[starts + tree.length[longest[leaves]]]
+        something = np.flatnonzero(rest >= 0)
+        np.add.at(stops, rest[something], counts[something])
 
-def _add_at(totals: NDArray[np.int64], ids: NDArray[Any], counts: NDArray[np.int64]) -> None:
-    """Adds each count to the total with its id, in place; ids of -1 are nowhere."""
-    somewhere = np.flatnonzero(ids >= 0)
-    np.add.at(totals, ids[somewhere], counts[somewhere])
+    split(words.starts, tree.word_leaf, words.counts)
+    for begin, end in reversed(list(pairwise(remainders.first.tolist()))[2:]):
+        reached = begin + np.flatnonzero(stops[begin:end])
+        split(remainders.position[reached], tree.remainder_leaf[reached], stops[reached])
+    return stops
