@@ -10,6 +10,7 @@ from pipelines.documents.config import KEPT, CorpusConfig, InputFormat
 from pipelines.documents.labelled import Fields
 from pipelines.errors import UserError
 
+FEWEST_SHARDS = 8
 _LIMITS = {
     "seq_length": (8, 65535),
     "num_shards": (1, 99999),
@@ -83,8 +84,9 @@ class TokenizeConfig(CorpusConfig):
     short_seq_prob: float = option(0.1, group=PACKING, metavar="RATE")
     """With packing pairs: the share of pairs made shorter than the row on purpose."""
 
-    num_shards: int = option(8, group=OUTPUT)
-    """Files to write, and pieces of work for as many workers; each best holds 100 MB to 1 GB."""
+    num_shards: int | None = option(None, group=OUTPUT)
+    """Files to write, and pieces of work for as many workers; default: 8, doubled until the input's
+    size promises at most 512 MB of token ids for each."""
 
     format: Literal["array_record", "tfrecord"] = option("array_record", group=OUTPUT)
     """array_record gives the trainer random access; tfrecord holds tf.train.Examples."""
@@ -140,8 +142,9 @@ class TokenizeConfig(CorpusConfig):
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
         for name, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"--{name} {getattr(self, name)}: must be between {low} and {high}")
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UserError(f"--{name} {value}: must be between {low} and {high}")
         if not 0 <= self.validation_fraction < 1:
             raise UserError(
                 f"--validation_fraction {self.validation_fraction}: must be at least 0 and below 1"
@@ -167,6 +170,11 @@ class TokenizeConfig(CorpusConfig):
             value = getattr(self, field.name)
             if field.name in excluded and value != field.default:
                 raise UserError(f"--{field.name} {value}: {problem}")
+
+    @property
+    def train_shards(self) -> int:
+        """Shards of the training split: ``num_shards``, or what small inputs get."""
+        return self.num_shards or FEWEST_SHARDS
 
     def labelled_fields(self) -> Fields | None:
         """The fields of text, second text and label; None where the input is documents."""

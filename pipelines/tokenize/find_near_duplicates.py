@@ -69,7 +69,7 @@ class _Send(beam.DoFn):
     part of its own, and so do all counts that arrive."""
 
     def __init__(self, config: TokenizeConfig, folder: str | None):
-        self._parts = config.num_shards * _PARTS_PER_SHARD
+        self._parts = config.train_shards * _PARTS_PER_SHARD
         self._folder = folder
 
     def start_bundle(self) -> None:

@@ -22,12 +22,12 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines.beam_runner import Finish, run_pipeline, runs_here
-from pipelines.command.run import RunOptions, say
+from pipelines.command.run import RunOptions
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
-from pipelines.documents.sample import sample_input, sample_texts
+from pipelines.documents.sample import sample_input
+from pipelines.documents.text_size import advise_on_whole_files, text_bytes
 from pipelines.records.codec import token_dtype
-from pipelines.records.manifest import Manifest
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
 from pipelines.stage import (
@@ -39,9 +39,9 @@ from pipelines.stage import (
     shards_written,
 )
 from pipelines.storage import files
-from pipelines.text.unknown_words import MUCH_UNKNOWN, count_words, find_unknown, list_words
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
+from pipelines.tokenize.advice import advise_on_large_shards, advise_on_unknown
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.evaluation_texts import read_evaluation
@@ -49,6 +49,7 @@ from pipelines.tokenize.find_near_duplicates import FindNearDuplicates
 from pipelines.tokenize.near_duplicates import sign_documents
 from pipelines.tokenize.publish import LEAKS, publish_rows
 from pipelines.tokenize.shard import build_shard, plan_shards
+from pipelines.tokenize.shard_count import count_shards, estimate_id_bytes
 from pipelines.tokenize.stored_blocks import store_tables
 from pipelines.tokenize.token_tables import empty_table, encode_documents
 from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
@@ -63,6 +64,8 @@ def tokenize(config: TokenizeConfig, options: RunOptions = RunOptions()) -> None
     vocabulary = source.vocabulary
     config = replace(config, lowercase=source.lowercase, strip_accents=source.strip_accents)
     matched = config.match_input()
+    id_bytes = estimate_id_bytes(text_bytes(matched), vocabulary.size)
+    config = replace(config, num_shards=config.num_shards or count_shards(id_bytes))
     documents = ReadDocuments(matched, config.labelled_fields() or config)
     inputs = {"files": describe_inputs(matched), "vocabulary": vocabulary.fingerprint}
     reads = {"input": paths_read(config, matched), "vocab": [config.vocab]}
@@ -72,46 +75,28 @@ def tokenize(config: TokenizeConfig, options: RunOptions = RunOptions()) -> None
         reads["exclude"] = [*config.exclude, *(info.path for info in excluded)]
     run = StageRun("tokenize", config, inputs, reads, (VOCABULARY_FILE, LEAKS))
     size = sum(info.size for info in matched)
+
+    def plan() -> Plan:
+        advise_on_whole_files("tokenize", matched, documents.ranges)
+        advise_on_large_shards(config, id_bytes)
+        return _plan(matched, config, vocabulary)
+
+    def work() -> None:
+        advise_on_large_shards(config, id_bytes)
+        _run_pipeline(run, documents, vocabulary, excluded, options.beam_args)
+
     manifest = run_stage(
         run,
         options,
         reads=f"{len(matched)} files, {size / 1e6:,.1f} MB; vocabulary of {vocabulary.size:,} "
         f"(lowercase {config.lowercase}, strip_accents {config.strip_accents}"
         f"{source.note})",
-        plan=lambda: _plan(matched, config, vocabulary),
-        work=lambda: _run_pipeline(run, documents, vocabulary, excluded, options.beam_args),
+        plan=plan,
+        work=work,
         ratios=lambda manifest: row_ratios(manifest) | {"label": manifest.facts.get("labels")},
     )
     if manifest is not None:
-        _advise_on_unknown(manifest, matched, config, vocabulary)
-
-
-def _advise_on_unknown(
-    manifest: Manifest,
-    matched: Sequence[files.FileInfo],
-    config: TokenizeConfig,
-    vocabulary: Vocabulary,
-) -> None:
-    """Says which words the vocabulary lacks, by a sample, where that is much of the text."""
-    rate = manifest.counts["tokens_unknown"] / manifest.counts["tokens_in"]
-    if rate < MUCH_UNKNOWN:
-        return
-    examples = ""
-    if config.packing != "examples":
-        unknown = find_unknown(
-            count_words(
-                sample_texts(matched, config),
-                lowercase=bool(config.lowercase),
-                strip_accents=bool(config.strip_accents),
-            ),
-            vocabulary,
-        )
-        examples = f", most often {list_words(unknown)} in a sample" if unknown else ""
-    say(
-        "tokenize",
-        f"{rate:.2%} of the tokens are [UNK]{examples}; learn a vocabulary from this text "
-        "(pipelines.vocab), or add to this one (its --extend)",
-    )
+        advise_on_unknown(manifest, matched, config, vocabulary)
 
 
 def _plan(

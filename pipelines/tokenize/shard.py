@@ -40,9 +40,9 @@ class Shard:
 
 def plan_shards(config: TokenizeConfig) -> list[Shard]:
     """All shards of the output; the position in this list is the key that Beam groups by."""
-    counts = {"train": config.num_shards}
+    counts = {"train": config.train_shards}
     if config.validation_fraction:
-        counts["validation"] = max(1, round(config.num_shards * config.validation_fraction))
+        counts["validation"] = max(1, round(config.train_shards * config.validation_fraction))
     return [
         Shard(split, shard_name(split, index, count, config.format))
         for split, count in counts.items()
@@ -52,12 +52,13 @@ def plan_shards(config: TokenizeConfig) -> list[Shard]:
 
 def assign_shards(doc_ids: NDArray[np.uint64], config: TokenizeConfig) -> NDArray[np.int64]:
     """The index in ``plan_shards`` of each document, int64[n]: a function of its id alone."""
-    validation_count = len(plan_shards(config)) - config.num_shards
+    count = config.train_shards
+    validation_count = len(plan_shards(config)) - count
     draw = fold(purpose_key(config.seed, "shard"), doc_ids)
-    shards = (draw % np.uint64(config.num_shards)).astype(np.int64)
+    shards = (draw % np.uint64(count)).astype(np.int64)
     if validation_count:
         held_out = uniform(fold(purpose_key(config.seed, "validation split"), doc_ids))
-        beyond = config.num_shards + (draw % np.uint64(validation_count)).astype(np.int64)
+        beyond = count + (draw % np.uint64(validation_count)).astype(np.int64)
         shards = np.where(held_out < config.validation_fraction, beyond, shards)
     return shards
 

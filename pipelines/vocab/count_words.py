@@ -1,16 +1,17 @@
 """Counting words with Beam: blocks of documents to one list of words and their counts.
 
     words counted in the worker, as long as its memory lasts -> tables cut by word -> one sum per
-    word -> the most frequent ones, and those of the held-out sample
+    word -> the most frequent ones, and those of the held-out sample, of some partitions, and so on
 
 Counts are 64-bit and every cut has a total order, so neither the workers nor the order of the input
-can change the result. Every word is accounted for: kept, or dropped by a named reason.
+can change the result. Every word is accounted for: kept, or dropped by a named reason. No step holds
+more than its part of the distinct words, or a few times as many as a vocabulary is learned from.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,19 +21,39 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.documents.blocks import DocumentBlock
 from pipelines.documents.read_documents import check_reading
+from pipelines.documents.text_size import text_bytes
 from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.records.manifest import check_balance
 from pipelines.records.ragged import offsets_of
 from pipelines.stage import Report, add_counts
+from pipelines.storage.files import FileInfo
 from pipelines.text.words import MAX_WORD_CHARACTERS
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.word_counter import WordCounter
-from pipelines.vocab.word_counts import WordCounts, add_words, cut_by_word, most_frequent
+from pipelines.vocab.word_counts import WordCounts
+from pipelines.vocab.word_tables import (
+    add_words,
+    by_frequency,
+    cut_by_word,
+    merge_frequent,
+    pack,
+    unpack,
+)
 
 # A worker hands its counts on when it holds this many distinct words.
 _FLUSH_WORDS = 2_000_000
-# The partition of what was read and left out, beside those of words.
+# Partitions of words: for each so much text, which holds some 100,000 to a million distinct words.
+_PARTITION_BYTES = 1 << 30
+_FEWEST, _MOST = 16, 4096
+# How many partitions of frequent words become one, where there are more than the fewest.
+_MERGED = 4
+# The partition of what was read and left out, beside those of words; also after merging.
 _REPORTS = -1
+
+
+def count_partitions(inputs: Sequence[FileInfo]) -> int:
+    """Into how many partitions the words of these files are cut."""
+    return min(max(_FEWEST, text_bytes(inputs) // _PARTITION_BYTES), _MOST)
 
 
 def _is_too_long(word: bytes) -> bool:
@@ -40,18 +61,19 @@ def _is_too_long(word: bytes) -> bool:
 
 
 class _CountWords(beam.DoFn):
-    """DocumentBlock -> (partition, Counters of its words), at the latest once per bundle; Reports
-    have a partition of their own."""
+    """DocumentBlock -> (partition, packed table of its words), at the latest once per bundle, and a
+    Report a bundle, which has a partition of its own."""
 
-    def __init__(self, config: VocabConfig):
-        self._config = config
+    def __init__(self, config: VocabConfig, partitions: int):
+        self._config, self._partitions = config, partitions
 
     def start_bundle(self) -> None:
         self._words, self._held_out = WordCounter(self._config), WordCounter(self._config)
+        self._counts: Counter[str] = Counter()
 
     def process(self, element: DocumentBlock) -> Iterator[tuple[int, Any]]:
-        counts = Counter(element.counts)
-        counts.update(documents_out=len(element))
+        self._counts.update(element.counts)
+        self._counts["documents_out"] += len(element)
         self._words.add(element.text, element.offsets)
         bits = fold(purpose_key(0, "held-out documents"), element.doc_ids)
         chosen = np.flatnonzero(bernoulli(bits, self._config.held_out_fraction)).tolist()
@@ -60,69 +82,84 @@ class _CountWords(beam.DoFn):
             texts = [element.text[ends[i] : ends[i + 1]] for i in chosen]
             held_out = b"".join(texts)
             self._held_out.add(held_out, offsets_of(np.array([*map(len, texts)])))
-            counts.update(documents_held_out=len(texts), bytes_held_out=len(held_out))
-        yield _REPORTS, Report(counts)
+            self._counts.update(documents_held_out=len(texts), bytes_held_out=len(held_out))
         if len(self._words) > _FLUSH_WORDS:
             yield from self._cut()
 
     def finish_bundle(self) -> Iterator[Any]:
         yield from map(GlobalWindows.windowed_value, self._cut())
+        yield GlobalWindows.windowed_value((_REPORTS, Report(self._counts)))
 
-    def _cut(self) -> Iterator[tuple[int, Any]]:
+    def _cut(self) -> Iterator[tuple[int, bytes]]:
         words = self._words.take()
-        counts = Counter(words_in=words.total())
+        self._counts["words_in"] += words.total()
         too_long = [word for word in words if _is_too_long(word)]
         if too_long:
-            counts["words_dropped_over_100_characters"] = sum(map(words.pop, too_long))
-        yield _REPORTS, Report(counts)
-        yield from cut_by_word(words, self._held_out.take()).items()
+            self._counts["words_dropped_over_100_characters"] += sum(map(words.pop, too_long))
+        yield from cut_by_word(words, self._held_out.take(), self._partitions)
 
 
-class _AddUp(beam.DoFn):
-    """(partition, what it holds) -> Counters of its most frequent words, and Reports."""
+class _KeepFrequent(beam.DoFn):
+    """(partition, packed tables) -> (partition of the next step, packed table of the most frequent
+    words), and Reports. ``add``: the tables share words, whose counts are to be added up."""
 
-    def __init__(self, limit: int, min_count: int):
-        self._limit, self._min_count = limit, min_count
+    def __init__(self, config: VocabConfig, *, add: bool):
+        self._config, self._add = config, add
 
-    def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[Any]:
+    def process(self, element: tuple[int, Iterable[Any]]) -> Iterator[tuple[int, Any]]:
         partition, parts = element
         if partition == _REPORTS:
-            yield Report(add_counts(parts))
+            yield _REPORTS, Report(add_counts(parts))
             return
-        total, held_out = add_words(parts)
-        # A word outside the first ``limit`` of its partition is outside those of all partitions.
-        words = most_frequent(total, self._limit, self._min_count)
-        # The held-out sample keeps its rare words: a vocabulary is judged by them, too.
-        words = list(dict.fromkeys([*words, *most_frequent(held_out, self._limit)]))
-        kept = Counter({word: total[word] for word in words})
-        yield Report(Counter(words_dropped_rare=total.total() - kept.total()))
-        yield kept, Counter({word: held_out[word] for word in words if word in held_out})
+        tables = [add_words(parts)] if self._add else map(unpack, parts)
+        # A word that is not among the first of its partition is not among those of all partitions.
+        words, dropped = _cut_down(tables, self._config)
+        yield _REPORTS, Report(Counter(words_dropped_rare=dropped))
+        yield partition // _MERGED, pack(words)
+
+
+def _cut_down(tables: Iterable[Any], config: VocabConfig) -> tuple[Any, int]:
+    return merge_frequent(tables, config.max_input_tokens, config.min_count)
 
 
 @dataclass
 class CountWords(beam.PTransform):
-    """PCollection of DocumentBlock -> Reports and Counters of words, for ``gather_counts``."""
+    """PCollection of DocumentBlock -> Reports and packed tables of words, for ``gather_counts``."""
 
     config: VocabConfig
+    partitions: int
 
     def expand(self, blocks: beam.PCollection[DocumentBlock]) -> beam.PCollection[Any]:
-        count = beam.ParDo(_CountWords(self.config)).with_output_types(tuple[int, Any])
-        add_up = beam.ParDo(_AddUp(self.config.max_input_tokens, self.config.min_count))
-        return blocks | "Count" >> count | "ByPart" >> beam.GroupByKey() | "Add" >> add_up
+        counted = blocks | "Count" >> _typed(_CountWords(self.config, self.partitions))
+        kept = (
+            counted
+            | "ByPart" >> beam.GroupByKey()
+            | "Add" >> _typed(_KeepFrequent(self.config, add=True))
+        )
+        left = self.partitions if self.partitions > _FEWEST else 1
+        while (left := -(-left // _MERGED)) > 1:
+            kept = (
+                kept
+                | f"To{left}" >> beam.GroupByKey()
+                | f"Merge{left}" >> _typed(_KeepFrequent(self.config, add=False))
+            )
+        return kept | beam.Values()
 
 
-def gather_counts(elements: list[Any], ranges: int) -> WordCounts:
-    """All words with their counts, most frequent first, after checking the balance."""
+def _typed(step: beam.DoFn) -> Any:
+    return beam.ParDo(step).with_output_types(tuple[int, Any])
+
+
+def gather_counts(elements: list[Any], ranges: int, config: VocabConfig) -> WordCounts:
+    """The words to learn from and to judge by with their counts, most frequent first, after checking
+    the balance."""
     totals = add_counts(element for element in elements if isinstance(element, Report))
     check_reading(totals, ranges)
-    total, held_out = add_words(element for element in elements if isinstance(element, tuple))
-    words = most_frequent(total, len(total))
+    tables = (unpack(element) for element in elements if isinstance(element, bytes))
+    table, dropped = _cut_down(tables, config)
+    totals["words_dropped_rare"] += dropped
+    counted = WordCounts(*by_frequency(table), dict(totals))
     check_balance(totals, "documents", "documents_in", ("documents_out", "documents_dropped_*"))
-    balance = {**totals, "words_kept": total.total()}
+    balance = {**totals, "words_kept": int(counted.counts.sum())}
     check_balance(balance, "words", "words_in", ("words_kept", "words_dropped_*"))
-    return WordCounts(
-        [word.decode() for word in words],
-        np.fromiter(map(total.__getitem__, words), np.int64, len(words)),
-        np.fromiter(map(held_out.__getitem__, words), np.int64, len(words)),
-        dict(totals),
-    )
+    return counted

@@ -20,6 +20,7 @@ from pipelines.command.run import RunOptions, say
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input, sample_texts
+from pipelines.documents.text_size import advise_on_whole_files
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest
 from pipelines.stage import Plan, StageRun, run_stage
@@ -30,7 +31,7 @@ from pipelines.text.unknown_words import count_words, list_words
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.count_words import CountWords, gather_counts
+from pipelines.vocab.count_words import CountWords, count_partitions, gather_counts
 from pipelines.vocab.lost_accents import describe_lost_accents
 from pipelines.vocab.publish import learn_and_publish, publish_preset
 from pipelines.vocab.shortcomings import describe_shortcomings
@@ -67,10 +68,12 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) ->
     # Before the output is touched: the file may hold other words.
     counted = None if options.dry_run else _read_counted(run, recount=options.overwrite)
 
+    documents = ReadDocuments(inputs, config)
+
     def build(pipeline: beam.Pipeline) -> None:
-        documents = ReadDocuments(inputs, config)
         finish = partial(_count_and_learn, run=run, ranges=len(documents.ranges), old=old)
-        _ = pipeline | documents | CountWords(config) | Finish(finish)
+        count = CountWords(config, count_partitions(inputs))
+        _ = pipeline | documents | count | Finish(finish)
 
     def advise() -> None:
         if config.strip_accents and not (chosen or old):
@@ -78,6 +81,7 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) ->
 
     def plan() -> Plan:
         advise()
+        advise_on_whole_files("vocab", inputs, documents.ranges)
         return _plan(inputs, config)
 
     def work() -> None:
@@ -113,7 +117,7 @@ def _count_and_learn(
     elements: list[Any], run: StageRun, ranges: int, old: Vocabulary | None
 ) -> None:
     """What ends the pipeline, wherever it runs."""
-    counted = gather_counts(elements, ranges)
+    counted = gather_counts(elements, ranges, run.config)
     if run.config.word_counts:
         save_word_counts(run.config.word_counts, counted, _origin(run))
     learn_and_publish(counted, run, old)

@@ -1,4 +1,4 @@
-"""Words and how often they occur: counts that add up in any order, and the file that keeps a sum.
+"""Words and how often they occur: what a vocabulary is learned from, and the file that keeps it.
 
 Beside each count stands how much of it comes from the held-out sample, so that a vocabulary can be
 judged by text that another one was learned without.
@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,39 +25,6 @@ from pipelines.storage import files
 from pipelines.storage.json_file import parse_json
 
 _KIND = "bertmill word counts 1"
-# Words are cut by their checksum, so that many workers can add them up.
-PARTITIONS = 16
-
-# Occurrences of words (in UTF-8), and those of them in the held-out sample.
-Counters = tuple[Counter[bytes], Counter[bytes]]
-
-
-def cut_by_word(counts: Counter[bytes], held_out: Counter[bytes]) -> dict[int, Counters]:
-    """The counted words, cut into up to ``PARTITIONS`` parts by the word alone."""
-    parts: dict[int, Counters] = {}
-    for word, count in counts.items():
-        number = zlib.crc32(word) % PARTITIONS
-        part, sample = parts.setdefault(number, (Counter(), Counter()))
-        part[word] = count
-        if word in held_out:
-            sample[word] = held_out[word]
-    return parts
-
-
-def add_words(parts: Iterable[Counters]) -> Counters:
-    """The sum of all parts."""
-    total, held_out = Counter[bytes](), Counter[bytes]()
-    for part, sample in parts:
-        total.update(part)
-        held_out.update(sample)
-    return total, held_out
-
-
-def most_frequent(counts: Counter[bytes], limit: int, min_count: int = 1) -> list[bytes]:
-    """Up to ``limit`` words, the most frequent ones, by (count, word); none below ``min_count``."""
-    enough = (item for item in counts.items() if item[1] >= min_count)
-    ranked = sorted(enough, key=lambda item: (-item[1], item[0]))
-    return [word for word, _ in ranked[:limit]]
 
 
 @dataclass(frozen=True)

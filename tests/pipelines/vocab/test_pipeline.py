@@ -25,7 +25,6 @@ from pipelines.vocab.learn import learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.pipeline import learn_vocabulary
 from pipelines.vocab.select_words import select_words
-from pipelines.vocab.word_counts import add_words, cut_by_word, most_frequent
 
 
 def run(config: VocabConfig, *beam_args: str) -> dict[str, bytes]:
@@ -110,21 +109,6 @@ def test_no_words_at_all(tmp_path):
         run(VocabConfig(input=(str(path),), output=str(tmp_path / "out")))
 
 
-def test_counts_of_words_add_up():
-    left, right = Counter({b"a": 2, "é".encode(): 1}), Counter({b"a": 1, b"b": 5})
-    held_out = Counter({b"a": 1})
-    parts = [
-        part
-        for counter, sample in ((left, held_out), (right, Counter()), (right, held_out))
-        for part in cut_by_word(counter, sample).values()
-    ]
-    assert add_words(parts) == (left + right + right, held_out + held_out)
-    words = most_frequent(Counter({b"b": 2, b"a": 2, b"c": 3, b"d": 1}), 2)
-    assert words == [b"c", b"a"]
-    assert most_frequent(Counter({b"b": 2, b"a": 2, b"c": 3}), 9, min_count=3) == [b"c"]
-    assert add_words([]) == (Counter(), Counter())
-
-
 def words_of(texts: list[str]) -> Counter[str]:
     return Counter(
         word for text in texts for word in split_words(text, lowercase=True, strip_accents=True)
@@ -150,6 +134,24 @@ def test_words_are_counted_once_for_many_vocabularies(tmp_path, corpus, texts, m
     counted = {word: int(count) for word, count, _ in (line.split("\t") for line in lines)}
     assert counted == words_of(texts)
     assert list(counted.values()) == sorted(counted.values(), reverse=True)
+
+
+def test_words_beyond_the_limit_go_before_the_last_step(tmp_path, corpus, texts, monkeypatch):
+    counts = words_of(texts)
+    first = [word for _, word in sorted((-count, word) for word, count in counts.items())][:60]
+    common = {"input": (str(corpus),), "vocab_size": 120, "max_input_tokens": 60}
+    outputs = []
+    # In 16 partitions, then in some hundred that are merged in rounds.
+    for number, size in enumerate([1 << 30, corpus.stat().st_size // 300]):
+        monkeypatch.setattr("pipelines.vocab.count_words._PARTITION_BYTES", size)
+        saved = tmp_path / f"words{number}.tsv"
+        output = str(tmp_path / str(number))
+        config = VocabConfig(output=output, word_counts=str(saved), held_out_fraction=0, **common)
+        outputs.append(run(config))
+        assert [line.split("\t")[0] for line in saved.read_text().split("\n")[1:-1]] == first
+    assert outputs[0] == outputs[1]
+    dropped = counts.total() - sum(counts[word] for word in first)
+    assert read_manifest(output).counts["words_dropped_rare"] == dropped
 
 
 @pytest.mark.parametrize(
