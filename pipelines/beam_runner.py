@@ -1,14 +1,15 @@
 """Running a Beam pipeline the way every stage does.
 
-Chooses sensible local defaults (all cores, threads in this process), keeps the local runner from
-losing data, shows a heartbeat, and turns an error raised in a worker, which Beam wraps in pages of
-traceback, back into its one line. Importing this imports Beam: see ``pipelines.beam_import``.
+Keeps the local runner from losing data, shows a heartbeat, and turns an error raised in a worker,
+which Beam and the engines wrap in pages of traceback, back into its one line. Importing this imports
+Beam: see ``pipelines.beam_import``.
 """
 
 from __future__ import annotations
 
 import io
-import os
+import logging
+import re
 import sys
 import threading
 import time
@@ -18,71 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import (
-    DirectOptions,
-    GoogleCloudOptions,
-    PipelineOptions,
-    SetupOptions,
-    StandardOptions,
-    WorkerOptions,
-)
 
-from pipelines.command.known_errors import describe_error, describe_traceback, one_line
+from pipelines.beam_options import pipeline_options
+from pipelines.command.known_errors import describe_error, describe_traceback
 from pipelines.command.progress import fits_a_bar
 from pipelines.errors import UserError
 from pipelines.large_arrays import give_back_large_arrays
-from pipelines.storage.remote import uses_emulator
 
-_LOCAL_RUNNERS = (
-    "DirectRunner",
-    "BundleBasedDirectRunner",
-    "SwitchingDirectRunner",
-    "FnApiRunner",
-)
-
-
-def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
-    """Beam's options as the user wrote them, with the local defaults filled in."""
-    options = PipelineOptions(list(beam_args))
-    if options.view_as(StandardOptions).runner is None:
-        options.view_as(StandardOptions).runner = "DirectRunner"
-    if options.view_as(StandardOptions).runner == "DirectRunner":
-        direct = options.view_as(DirectOptions)
-        if not any(argument.startswith("--direct_running_mode") for argument in beam_args):
-            direct.direct_running_mode = "multi_threading"
-        if not any(argument.startswith("--direct_num_workers") for argument in beam_args):
-            direct.direct_num_workers = 0
-    options.view_as(SetupOptions).save_main_session = False
-    if uses_emulator():
-        options.view_as(GoogleCloudOptions).no_auth = True
-    return options
-
-
-def check_options(beam_args: Sequence[str]) -> None:
-    """Raises UserError for options that Beam cannot run with, such as an unknown runner."""
-    options = pipeline_options(beam_args)
-    workers = options.view_as(DirectOptions).direct_num_workers
-    if workers < 0:
-        raise UserError(f"--direct_num_workers {workers}: must be at least 1, or 0 for all cores")
-    try:
-        beam.Pipeline(options=options)
-    except Exception as error:
-        raise UserError(
-            f"Beam cannot run with {' '.join(beam_args)}: {one_line(error)[:300]}"
-        ) from None
-
-
-def runs_here(beam_args: Sequence[str]) -> bool:
-    """True if all workers are on this machine and share its disk."""
-    return str(pipeline_options(beam_args).view_as(StandardOptions).runner) in _LOCAL_RUNNERS
-
-
-def count_workers(beam_args: Sequence[str]) -> int:
-    """How many cores will work: as the options say, else all of this machine; remotely at least 1."""
-    options = pipeline_options(beam_args)
-    if runs_here(beam_args):
-        return options.view_as(DirectOptions).direct_num_workers or os.cpu_count() or 1
-    return options.view_as(WorkerOptions).num_workers or 1
+# How Beam says that an engine gave a job up.
+_ENDED = re.compile(r"failed in state (?P<state>[A-Z]+)(?:: (?P<reason>.*))?", re.DOTALL)
+_MISSING = re.compile(r"ModuleNotFoundError: No module named 'pipelines\b")
 
 
 def run_pipeline(
@@ -90,14 +36,14 @@ def run_pipeline(
 ) -> None:
     """Builds and runs a pipeline and waits for its end.
 
-    ``progress`` gives a short text for the heartbeat. Raises UserError where a worker raised one.
+    ``progress`` gives a short text for the heartbeat. Raises UserError where a worker raised one, and
+    where an engine gave the job up.
     """
     _guard_direct_runner()
     give_back_large_arrays()
-    # Worker threads print pages on standard error for any exception in a DoFn.
     screen, held = sys.stderr, io.StringIO()
     try:
-        with _heartbeat(progress), redirect_stderr(held):
+        with _heartbeat(progress), _hold_back(held):
             pipeline = beam.Pipeline(options=pipeline_options(beam_args))
             with _plain_labels():
                 build(pipeline)
@@ -106,12 +52,48 @@ def run_pipeline(
         held = io.StringIO()
         raise
     except Exception as error:
-        if line := describe_traceback(str(error)) or describe_error(error):
+        # An engine may tell of another error last, such as a worker that it ended for this one.
+        said = f"{error}\n{held.getvalue()}"
+        end = _describe_end(str(error), said)
+        if line := describe_traceback(said) or describe_error(error) or end:
             held = io.StringIO()
             raise UserError(line) from None
         raise
     finally:
         screen.write(held.getvalue())
+
+
+def _describe_end(error: str, said: str) -> str | None:
+    """The line for a job that an engine gave up, None where code of ours failed."""
+    if _MISSING.search(said):
+        return (
+            "the workers have another version of bertmill, or none; install this one in their "
+            "environment or image"
+        )
+    ended = _ENDED.search(error)
+    if not ended or "Traceback (most recent call last)" in said:
+        return None
+    reason = " ".join((ended["reason"] or "no reason given").split())[:300]
+    return (
+        f"the job ended in state {ended['state']} and published no manifest: {reason}; see the logs "
+        "of the engine and run again"
+    )
+
+
+@contextmanager
+def _hold_back(held: io.StringIO) -> Iterator[None]:
+    """Keeps standard error, and what is logged to it, in ``held``: workers and engines print pages
+    there for any exception in a DoFn."""
+    handlers = [h for h in logging.root.handlers if type(h) is logging.StreamHandler]
+    streams = [handler.stream for handler in handlers]
+    try:
+        for handler in handlers:
+            handler.stream = held
+        with redirect_stderr(held):
+            yield
+    finally:
+        for handler, stream in zip(handlers, streams, strict=True):
+            handler.stream = stream
 
 
 def _guard_direct_runner() -> None:

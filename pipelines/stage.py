@@ -16,10 +16,12 @@ from typing import Any
 
 from pipelines.command.options import deciding_fields
 from pipelines.command.run import RunOptions, say, show
+from pipelines.errors import UserError
 from pipelines.records.codec import Schema
-from pipelines.records.manifest import Manifest, read_manifest
+from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output, read_run
 from pipelines.records.shards import ShardInfo
+from pipelines.records.versions import check_versions
 from pipelines.storage import files
 from pipelines.summary import print_summary
 
@@ -58,7 +60,8 @@ class StageRun:
 
     ``config``: resolved and checked, with an ``output``; ``inputs``: what is read, as JSON, to
     recognise an unchanged input when the stage is run again; ``reads``: the paths of that, by their
-    flags; ``makes``: the names of what is written besides shards, manifest and run.json.
+    flags; ``makes``: the names of what is written besides shards, manifest and run.json; ``versions``:
+    those that decide the bytes, where the run began.
     """
 
     stage: str
@@ -67,6 +70,7 @@ class StageRun:
     reads: Mapping[str, Sequence[str]] = field(default_factory=dict)
     makes: tuple[str, ...] = ()
     started: float = field(default_factory=time.time)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def is_finished(self, *, overwrite: bool) -> bool:
         """Makes the output ready for writing, unless it is there already: then says so.
@@ -101,6 +105,7 @@ class StageRun:
         rates: amounts of this run by the name of their rate, such as ``megabytes_per_second``.
         listed: the files whose checksums go into SHA256SUMS.
         """
+        check_versions(self.versions)
         written = [
             (report.split, report.shard, report.schema) for report in reports if report.shard
         ]
@@ -118,6 +123,7 @@ class StageRun:
                 split: tuple(shard for _, shard, _ in group)
                 for split, group in groupby(written, key=lambda entry: entry[0])
             },
+            versions=self.versions,
         )
         seconds = time.time() - self.started
         run = {name: round(amount / seconds, 2) for name, amount in (rates or {}).items()}
@@ -157,7 +163,14 @@ def run_stage(
     if run.is_finished(overwrite=options.overwrite):
         return None
     work()
+    if not files.exists(files.join(output, MANIFEST)):
+        raise UserError(
+            f"--output: the job ended in state DONE and published no manifest in {output}; give a "
+            "folder on a disk that all workers share with this machine, or one at gs://"
+        )
     manifest = read_manifest(output)
+    # A worker that was killed while it wrote leaves its part, which another has written again.
+    files.delete_temporaries(output)
     print_summary(manifest.counts, ratios(manifest), read_run(output), {"output": output})
     return manifest
 
@@ -172,7 +185,7 @@ def print_plan(plan: Plan, options: RunOptions) -> None:
         show(f"would write {path}")
     if plan.core_seconds is None:
         return
-    from pipelines.beam_runner import count_workers
+    from pipelines.beam_options import count_workers
 
     workers = count_workers(options.beam_args)
     seconds = START_SECONDS + plan.core_seconds / workers / _SHARED_EVENLY

@@ -22,7 +22,12 @@ _TRACKED = subprocess.run(
 ).stdout.split()
 _SOURCES = [n for n in _TRACKED if n.endswith((".py", ".sh", ".yaml")) and "/golden/" not in n]
 # Flags of others that the documentation shows.
-_BEAM_FLAGS = {"runner", "project", "region", "temp_location", "setup_file", "parallelism"}
+# Beam's, and the first words of --flink-master and --spark-master-url, which its job servers take.
+_BEAM_FLAGS = set(
+    "runner project region temp_location setup_file parallelism num_workers max_num_workers "
+    "job_endpoint environment_type environment_options environment_cache_millis "
+    "number_of_execution_retries prism_location sdk_container_image flink spark".split()
+)
 
 _MODULE = re.compile(r"\b(?:pipelines|trainer|launch|tests)(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 _FILE = re.compile(

@@ -14,6 +14,7 @@ _HEAVY = ("tensorflow", "tensorflow_text", "keras", "apache_beam", "jax", "torch
 # Glue, and what exists to import something heavy.
 _BEAM_GLUE = {
     "pipelines.beam_import",
+    "pipelines.beam_options",
     "pipelines.beam_runner",
     "pipelines.documents.read_documents",
     "pipelines.vocab.count_words",
@@ -26,6 +27,7 @@ _BEAM_GLUE = {
     "pipelines.tokenize.transforms",
     "pipelines.mask.pipeline",
     "pipelines.mask.rebuild",
+    "pipelines.worker_step",
 }
 
 

@@ -181,7 +181,12 @@ def _check_rest(rest: list[str], names: list[str], beam: bool) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                _, unknown = parser.parse_known_args(rest)
+                known, unknown = parser.parse_known_args(rest)
+                if unknown and known.job_endpoint:
+                    from pipelines.beam_options import add_server_options
+
+                    add_server_options(parser, known.job_endpoint)
+                    _, unknown = parser.parse_known_args(rest)
         except SystemExit:
             raise UserError(f"invalid Beam option among: {' '.join(rest)}") from None
         names = names + [name for action in parser._actions for name in action.option_strings]

@@ -50,9 +50,10 @@ def run_command(
         if beam:
             # Takes seconds, and is not needed for --help or a misspelt flag.
             import_beam(options.beam_args)
-            from pipelines.beam_runner import check_options
+            from pipelines.beam_options import check_options, reach_workers
 
             check_options(options.beam_args)
+            config = reach_workers(config, options.beam_args)
         with scratch_folder():
             main(config, options)
     except BrokenPipeError:

@@ -62,7 +62,8 @@ class InputFormat:
 
     filter: str | None = option(None, group=READING, metavar="MODULE:FUNCTION")
     """A function of your own, module:function, that gets each document's text and returns True to
-    keep it or a reason (text) to drop it; what is dropped is counted by reason."""
+    keep it or a reason (text) to drop it; what is dropped is counted by reason. A module that is one
+    file in the working folder goes to workers on other machines."""
 
 
 @dataclass(frozen=True, kw_only=True)

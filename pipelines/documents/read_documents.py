@@ -20,6 +20,7 @@ from pipelines.documents.blocks import (
 from pipelines.documents.config import InputFormat
 from pipelines.documents.labelled import Fields, LabelledText, read_file
 from pipelines.documents.line_ranges import FileRange
+from pipelines.documents.sent_module import SentModule, find_module
 from pipelines.records.manifest import check_balance
 from pipelines.storage.files import FileInfo
 
@@ -59,8 +60,12 @@ def _read_labelled_blocks(file: FileRange, fields: Fields) -> Iterator[LabelledB
 
 
 class _Read(beam.DoFn):
-    def __init__(self, read: Callable[[FileRange], Iterator[Block]]):
-        self._read = read
+    def __init__(self, read: Callable[[FileRange], Iterator[Block]], module: SentModule | None):
+        self._read, self._module = read, module
+
+    def setup(self) -> None:
+        if self._module:
+            self._module.unpack()
 
     def process(self, element: FileRange) -> Iterator[Block]:
         sent = 0
@@ -93,17 +98,20 @@ class ReadDocuments(beam.PTransform):
 
     def __init__(self, infos: Sequence[FileInfo], options: InputFormat | Fields):
         super().__init__()
+        self._module: SentModule | None = None
         if isinstance(options, Fields):
             self.ranges = [FileRange(info.path) for info in infos]
             self._read: Callable[..., Any] = partial(_read_labelled_blocks, fields=options)
         else:
             self.ranges = plan_ranges(infos, options)
             self._read = partial(read_blocks, options=options)
+            if options.filter:
+                self._module = find_module(options.filter.partition(":")[0])
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[Any]:
         return (
             pipeline
             | "Ranges" >> beam.Create(self.ranges)
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_Read(self._read)).with_output_types(Any)
+            | "Read" >> beam.ParDo(_Read(self._read, self._module)).with_output_types(Any)
         )

@@ -24,10 +24,12 @@ from pipelines.records.dense_rows import dense_rows
 from pipelines.records.manifest import Manifest, check_balance, open_shard, read_manifest
 from pipelines.records.ragged import Columns, Ragged, offsets_of
 from pipelines.records.shards import ShardInfo, shard_name, write_shard
+from pipelines.records.versions import deciding_versions
 from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
+from pipelines.worker_step import WorkerStep
 
 # Rows masked at a time: bounds a worker's memory, and changes nothing else.
 _BLOCK_ROWS = 8192
@@ -57,10 +59,11 @@ def plan_work(rows: Manifest, config: MaskStageConfig) -> list[Work]:
     return work
 
 
-class MaskShard(beam.DoFn):
+class MaskShard(WorkerStep):
     """Work -> Report, after writing the file."""
 
     def __init__(self, rows: Manifest, config: MaskStageConfig, vocabulary: Vocabulary):
+        super().__init__()
         self._rows, self._config, self._vocabulary = rows, config, vocabulary
 
     def process(self, element: Work) -> Iterator[Report]:
@@ -116,7 +119,8 @@ def mask(config: MaskStageConfig, options: RunOptions = RunOptions()) -> None:
     names = [item.name for item in work]
     examples = sum(item.rows.records for item in work)
     reads = {"input": [config.input]}
-    run = StageRun("mask", config, {"rows": rows.fingerprint}, reads, (VOCABULARY_FILE,))
+    inputs = {"rows": rows.fingerprint}
+    run = StageRun("mask", config, inputs, reads, (VOCABULARY_FILE,), versions=deciding_versions())
     mask_shard = MaskShard(rows, config, vocabulary)
     finish = partial(_finish, run=run, rows=rows, vocabulary=vocabulary, expected=examples)
 

@@ -47,6 +47,8 @@ def check_manifest(data: dict[str, Any]) -> None:
     """
     for name, kind in _KINDS.items():
         _demand(type(data[name]) is kind, f"{name} is not of type {kind.__name__}")
+    for name, version in data.get("versions", {}).items():
+        _demand(type(version) is str, f"the version of {name} is {version!r}")
     for name, count in data["counts"].items():
         _demand(_is_count(count), f"the count {name} is {count!r}")
     _check_schema(data["schema"], _FIELDS if data["stage"] in _ROWS else {})

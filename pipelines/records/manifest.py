@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipelines.errors import UserError
@@ -37,6 +37,7 @@ class Manifest:
     ``config``: the fields that decide the bytes. ``counts``: what came in, went out and was dropped
     by which reason. ``splits``: the shards of each split ('train', 'validation'). ``schema``: the
     fields of a record. ``facts``: what readers need (seq_length, vocabulary fingerprint, …).
+    ``versions``: of what decides the bytes besides; outputs of before there were any have none.
     """
 
     stage: str
@@ -45,16 +46,20 @@ class Manifest:
     facts: Mapping[str, Any] = field(default_factory=dict)
     schema: Schema = ()
     splits: Mapping[str, tuple[ShardInfo, ...]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> bytes:
         """Canonical JSON: equal manifests are equal bytes."""
-        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+        fields = asdict(self)
+        if not self.versions:
+            del fields["versions"]
+        return (json.dumps(fields, indent=1, sort_keys=True) + "\n").encode()
 
     @property
     def fingerprint(self) -> str:
-        """Identifies this output: SHA-256 (hex) of its manifest."""
-        return hashlib.sha256(self.to_json()).hexdigest()
+        """Identifies this output: SHA-256 (hex) of its manifest without the versions."""
+        return hashlib.sha256(replace(self, versions={}).to_json()).hexdigest()
 
     def shards(self) -> list[ShardInfo]:
         """Those of all splits."""

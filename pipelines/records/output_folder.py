@@ -7,6 +7,7 @@ other folders are somebody's, and refused. What is hidden (.lock, temporary file
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,7 @@ def finish_output(
 
     Removes the shards that an interrupted run with other options left in the folder.
     """
+    content = manifest.to_json()
     record = {
         "stage": manifest.stage,
         "config": dict(manifest.config),
@@ -96,8 +98,8 @@ def finish_output(
     }
     files.publish_bytes(files.join(folder, RUN), (json.dumps(record, indent=1) + "\n").encode())
     if listed:
-        write_checksums(folder, {*listed, RUN}, {MANIFEST: manifest.fingerprint})
-    files.publish_bytes(files.join(folder, MANIFEST), manifest.to_json())
+        write_checksums(folder, {*listed, RUN}, {MANIFEST: hashlib.sha256(content).hexdigest()})
+    files.publish_bytes(files.join(folder, MANIFEST), content)
     strays = _numbered_shards(folder) - {shard.name for shard in manifest.shards()}
     files.delete(files.join(folder, name) for name in sorted(strays))
 

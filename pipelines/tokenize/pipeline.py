@@ -21,7 +21,8 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from pipelines.beam_runner import Finish, run_pipeline, runs_here
+from pipelines.beam_options import runs_here
+from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command.run import RunOptions
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
@@ -30,6 +31,7 @@ from pipelines.documents.text_size import advise_on_whole_files, text_bytes
 from pipelines.records.codec import token_dtype
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
+from pipelines.records.versions import deciding_versions
 from pipelines.stage import (
     Plan,
     Report,
@@ -73,7 +75,9 @@ def tokenize(config: TokenizeConfig, options: RunOptions = RunOptions()) -> None
     if excluded:
         inputs["exclude"] = describe_inputs(excluded)
         reads["exclude"] = [*config.exclude, *(info.path for info in excluded)]
-    run = StageRun("tokenize", config, inputs, reads, (VOCABULARY_FILE, LEAKS))
+    run = StageRun(
+        "tokenize", config, inputs, reads, (VOCABULARY_FILE, LEAKS), versions=deciding_versions()
+    )
     size = sum(info.size for info in matched)
 
     def plan() -> Plan:

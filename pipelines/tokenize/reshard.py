@@ -14,7 +14,8 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.beam_runner import Finish, run_pipeline, runs_here
+from pipelines.beam_options import runs_here
+from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command.parse import config_again
 from pipelines.command.run import RunOptions
 from pipelines.keyed_random import fold, purpose_key
@@ -28,6 +29,7 @@ from pipelines.records.manifest import (
 )
 from pipelines.records.ragged import Columns, Ragged, group_rows, take
 from pipelines.records.shards import ShardInfo, write_shard
+from pipelines.records.versions import deciding_versions
 from pipelines.stage import Plan, Report, StageRun, row_ratios, run_stage, shards_written
 from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
@@ -62,7 +64,10 @@ def reshard_rows(
     )
     names = [shard.name for shard in plan_shards(config)]
     reads = {"input": [source]}
-    run = StageRun("tokenize", config, {"rows": rows.fingerprint}, reads, (VOCABULARY_FILE,))
+    inputs = {"rows": rows.fingerprint}
+    run = StageRun(
+        "tokenize", config, inputs, reads, (VOCABULARY_FILE,), versions=deciding_versions()
+    )
 
     def work() -> None:
         save_vocabulary(output, load_vocabulary(source).vocabulary)

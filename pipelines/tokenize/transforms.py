@@ -38,6 +38,7 @@ from pipelines.tokenize.find_near_duplicates import SENT, Dropped
 from pipelines.tokenize.shard import assign_shards, build_shard, plan_shards
 from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments, store_tables
 from pipelines.tokenize.token_tables import encode_documents, encode_examples, labels_of
+from pipelines.worker_step import WorkerStep
 
 # Tokens that a worker gathers before it cuts them by shard: 4 or 8 MB.
 _HELD_TOKENS = 1 << 21
@@ -76,7 +77,7 @@ def _load_evaluation(path: str) -> EvaluationTexts:
     return EvaluationTexts.from_bytes(files.read_bytes(path))
 
 
-class TokenizeBlocks(beam.DoFn):
+class TokenizeBlocks(WorkerStep):
     """Blocks -> (shard key, table of its documents) and, tagged 'reports', the counts; with
     ``--deduplicate near`` all documents too, tagged 'documents', in tables.
 
@@ -94,6 +95,7 @@ class TokenizeBlocks(beam.DoFn):
         keys: frozenset[int],
         evaluation: str | None,
     ):
+        super().__init__()
         self._config, self._fingerprint, self._folder = config, fingerprint, folder
         self._keys, self._evaluation = keys, evaluation
 
@@ -159,13 +161,14 @@ class TokenizeBlocks(beam.DoFn):
             yield key, table if self._file is None else self._file.append(table)
 
 
-class WriteShard(beam.DoFn):
+class WriteShard(WorkerStep):
     """(shard key, tables of its documents, and which go) -> Report, after writing the shard.
 
     Where workers are threads of one process, ``apart``, a process of each writes its shards.
     """
 
     def __init__(self, config: TokenizeConfig, fingerprint: str, apart: bool):
+        super().__init__()
         self._config, self._fingerprint = config, fingerprint
         self._write = write_records_apart if apart else write_records
 

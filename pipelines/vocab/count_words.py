@@ -39,6 +39,7 @@ from pipelines.vocab.word_tables import (
     pack,
     unpack,
 )
+from pipelines.worker_step import WorkerStep
 
 # A worker hands its counts on when it holds this many distinct words.
 _FLUSH_WORDS = 2_000_000
@@ -60,11 +61,12 @@ def _is_too_long(word: bytes) -> bool:
     return len(word) > MAX_WORD_CHARACTERS and len(word.decode()) > MAX_WORD_CHARACTERS
 
 
-class _CountWords(beam.DoFn):
+class _CountWords(WorkerStep):
     """DocumentBlock -> (partition, packed table of its words), at the latest once per bundle, and a
     Report a bundle, which has a partition of its own."""
 
     def __init__(self, config: VocabConfig, partitions: int):
+        super().__init__()
         self._config, self._partitions = config, partitions
 
     def start_bundle(self) -> None:

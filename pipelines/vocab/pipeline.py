@@ -23,6 +23,7 @@ from pipelines.documents.sample import sample_input, sample_texts
 from pipelines.documents.text_size import advise_on_whole_files
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest
+from pipelines.records.versions import deciding_versions
 from pipelines.stage import Plan, StageRun, run_stage
 from pipelines.storage import files
 from pipelines.storage.real_paths import real_path, refuse_overlap
@@ -64,6 +65,7 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) ->
             "from_preset": [config.from_preset] if config.from_preset else [],
         },
         (VOCABULARY_FILE, *_counts_beside(config)),
+        versions=deciding_versions(),
     )
     # Before the output is touched: the file may hold other words.
     counted = None if options.dry_run else _read_counted(run, recount=options.overwrite)

@@ -1,14 +1,21 @@
-"""The race in Beam's local runner, made certain instead of rare, and that the guard ends it."""
+"""The race in Beam's local runner, made certain, and the guard that ends it; how jobs end elsewhere."""
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 
 import apache_beam as beam
+import pytest
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.worker import data_plane
 
 from pipelines.beam_runner import run_pipeline
+from pipelines.command.run import RunOptions
+from pipelines.errors import UserError
+from pipelines.mask.config import MaskStageConfig
+from pipelines.stage import Plan, StageRun, run_stage
 
 _COUNT = 60_000
 
@@ -40,3 +47,67 @@ def test_no_worker_loses_elements(tmp_path, monkeypatch):
     beam_args = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
     run_pipeline(build, beam_args, progress=lambda: "")
     assert int((tmp_path / "total").read_text()) == _COUNT
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """Makes a job end as Beam tells of it, after a line that was logged."""
+
+    def end(error: Exception) -> None:
+        def fail(pipeline):
+            logging.getLogger().error("pages of the engine's own")
+            raise error
+
+        monkeypatch.setattr(beam.Pipeline, "run", fail)
+        run_pipeline(lambda pipeline: pipeline | beam.Create([1]), (), progress=lambda: "")
+
+    return end
+
+
+@pytest.fixture
+def _logs_to_screen(capsys):
+    handler = logging.StreamHandler(sys.stderr)
+    logging.root.addHandler(handler)
+    yield
+    logging.root.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("_logs_to_screen")
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            "Pipeline job-1 failed in state FAILED: java.lang.RuntimeException: Error received from SDK "
+            "harness: Traceback (most recent call last):\n  File\npipelines.errors.UserError: a.txt:2: "
+            "not valid UTF-8 [while running 'Read']\n\tat org.apache",
+            "^a.txt:2: not valid UTF-8$",
+        ),
+        (
+            "Pipeline job-1 failed in state FAILED: no slots,\n after 300 s",
+            "^the job ended in state FAILED and published no manifest: no slots, after 300 s; see",
+        ),
+        (
+            "Pipeline job-1 failed in state CANCELLED: ",
+            "ended in state CANCELLED .* no reason given",
+        ),
+    ],
+)
+def test_what_an_engine_tells_becomes_one_line(capsys, ended, error, message):
+    with pytest.raises(UserError, match=message):
+        ended(RuntimeError(error))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("_logs_to_screen")
+def test_a_fault_of_ours_shows_all_that_was_said(capsys, ended):
+    said = "Pipeline 1 failed in state FAILED: Traceback (most recent call last):\nKeyError: 'a'"
+    with pytest.raises(RuntimeError, match="KeyError"):
+        ended(RuntimeError(said))
+    assert "pages of the engine's own" in capsys.readouterr().err
+
+
+def test_a_job_whose_workers_wrote_elsewhere_says_so(tmp_path, rows_dir):
+    config = MaskStageConfig(input=str(rows_dir), output=str(tmp_path / "out"))
+    run = StageRun("mask", config, {})
+    with pytest.raises(UserError, match="ended in state DONE and published no manifest in .*/out;"):
+        run_stage(run, RunOptions(), reads="", plan=lambda: Plan([]), work=lambda: None)

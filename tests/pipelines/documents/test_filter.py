@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from apache_beam.internal import pickler
 
 from pipelines.documents.blocks import FileRange, read_blocks
 from pipelines.documents.config import InputFormat
 from pipelines.documents.filter import load_filter
+from pipelines.documents.read_documents import ReadDocuments
+from pipelines.documents.sent_module import SentModule, find_module
 from pipelines.errors import UserError
+from pipelines.storage import files
 
 MODULE = """
 def judge(text):
@@ -84,3 +92,42 @@ def test_a_filter_that_ends_the_program_does_not_end_the_stage(tmp_path):
         importlib.invalidate_caches()
         with pytest.raises(UserError, match=f"importing {name}_filters raised {raised}.*; correct"):
             load_filter(f"{name}_filters:judge")
+
+
+def test_a_filter_in_the_working_folder_reaches_a_worker_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "sent_filters.py").write_text('def keep(text):\n    return "no" not in text\n')
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"text": "a"}\n{"text": "no b"}\n')
+    monkeypatch.chdir(tmp_path)
+    load_filter("sent_filters:keep")
+    info = files.match([str(corpus)])
+    sent = pickler.dumps(ReadDocuments(info, InputFormat(filter="sent_filters:keep")))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code = (
+        "import sys; from apache_beam.internal import pickler; import apache_beam as beam\n"
+        "documents = pickler.loads(sys.stdin.buffer.read())\n"
+        "with beam.Pipeline() as p:\n"
+        "    p | documents | beam.Map(lambda block: print(block.texts(), dict(block.counts)))"
+    )
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=sent,
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        check=True,
+    )
+    assert "['a']" in done.stdout.decode()
+    assert "'documents_dropped_filter_refused': 1" in done.stdout.decode()
+
+
+def test_only_what_is_in_the_working_folder_is_sent(tmp_path, monkeypatch):
+    (tmp_path / "near_filters.py").write_text(MODULE)
+    importlib.invalidate_caches()
+    load_filter("near_filters:judge")
+    assert find_module("near_filters") is None
+    assert find_module("json") is None
+    monkeypatch.chdir(tmp_path)
+    assert find_module("near_filters") == SentModule("near_filters", MODULE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,14 @@ def test_nothing_half_written_is_ever_seen(tmp_path):
         raise ValueError("no")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert target.read_bytes() == b"old"
+
+
+def test_versions_are_written_but_identify_nothing(tmp_path):
+    named = replace(MADE, versions={"array-record": "0.8.1", "unicode": "14.0.0"})
+    assert named.fingerprint == MADE.fingerprint
+    assert b"versions" not in MADE.to_json()
+    (tmp_path / "manifest.json").write_bytes(named.to_json())
+    assert read_manifest(str(tmp_path)) == named
+    (tmp_path / "manifest.json").write_bytes(named.to_json().replace(b'"0.8.1"', b"8"))
+    with pytest.raises(UserError, match="damaged: the version of array-record is 8"):
+        read_manifest(str(tmp_path))
