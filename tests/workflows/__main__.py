@@ -3,7 +3,8 @@
 ``python -m tests.workflows --data 'imdb/train-*.jsonl.gz' --preset PRESET --output FOLDER [--seeds 3]
 [--seq_length 256] [--dtype mixed_bfloat16]`` runs each in a process of its own and prints a table of
 mean ± sd. The guide's figures are of the official test part and Google's weights, one run each; ours of
-the tenth that is held out of the files named. What is finished with the same options is not run again.
+the tenth that is held out of the files named, as are those of two linear models below the table. What is
+finished with the same options is not run again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from tests.workflows.linear import linear_scores
+from tests.workflows.reviews import Options, load_reviews
 from trainer.finetuning.scores import mean_and_spread
 
 # Classifying comes after the workflow that makes its classifier.
@@ -70,7 +73,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="a folder for figures and classifiers")
     parser.add_argument("--workflows", nargs="+", choices=GUIDE, default=list(GUIDE))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=0, help="so many reviews; 0: all")
     options, rest = parser.parse_known_args()
+    rest += ["--limit", str(options.limit)]
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in options.workflows}
@@ -87,6 +92,10 @@ def main() -> None:
         done = [[name, *describe(runs), GUIDE[name]] for name, runs in found.items()]
         head = ["workflow", f"here, seeds: {seed + 1}", "took", "KerasNLP guide"]
         print(tabulate(done, head, disable_numparse=True), flush=True)
+    reviews = load_reviews(Options(options.data, limit=options.limit))
+    split = (reviews.texts, reviews.labels, reviews.held_out_texts, reviews.held_out_labels)
+    for name, scores in linear_scores(*split).items():
+        print(f"{name}, a linear model of words and word pairs: accuracy {scores['accuracy']:.4g}")
 
 
 if __name__ == "__main__":

