@@ -57,6 +57,10 @@ class InspectConfig:
     """Rows of the output to show as pieces, a line for each document; 0: none. A masked token has what
     is to be predicted behind it: [MASK][cat]."""
 
+    html: str | None = option(None, metavar="FILE")
+    """Write a page to look at about the vocabulary, rows or examples in --data instead: documents, rows,
+    pieces, masks, what was dropped, and what it was made from. Of large ones it looks at a part."""
+
     tokenizer: str | None = option(None, group=_TOKENIZER, metavar="PATH")
     """A vocab.txt, or the folder of a stage's output or of a preset, whose pieces are shown of --texts
     and --input."""
@@ -102,6 +106,10 @@ class InspectConfig:
             raise UserError("--compare: compares what becomes of --texts; give some")
         if self.input and not (self.repair or self.tokenizer):
             raise UserError("--input: is what to repair from; add --repair")
+        if self.html is not None and (not self.data or self.repair or self.leaks):
+            raise UserError(
+                "--html: is a page about --data, and does not go with --repair or --leaks"
+            )
         if self.leaks and not self.data:
             raise UserError("--leaks: name the rows to look through with --data")
         if self.leak_tokens < 2:
@@ -115,11 +123,22 @@ def inspect(config: InspectConfig, options: RunOptions = RunOptions()) -> None:
     config.check()
     if config.data is None:
         _show_tokenizer(config)
+    elif config.html is not None:
+        _write_page(config.data, config.html)
     elif _is_listed_alone(config.data):
         _report([*find_damage(config.data, whole=True)])
         show(_WHOLE)
     else:
         _inspect_output(config.data, config)
+
+
+def _write_page(folder: str, path: str) -> None:
+    try:
+        from pipelines.pages.output_page import write_page
+    except ImportError:
+        raise UserError("--html: needs jinja2; pip install 'bertmill[train]'") from None
+    looked_at = write_page(folder, path)
+    show(f"wrote {path}; {looked_at}")
 
 
 def _show_tokenizer(config: InspectConfig) -> None:

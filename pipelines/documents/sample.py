@@ -5,7 +5,7 @@ The first megabytes of some of the files, assumed to be like the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -44,14 +44,18 @@ def sample_input(
 
 
 def sample_texts(infos: Sequence[files.FileInfo], options: InputFormat) -> list[str]:
-    """The first documents of the same files: a block of each, so that it takes no time to speak of."""
+    """The documents of ``sample_blocks``."""
+    return [text for _, block in sample_blocks(infos, options) for text in block.texts()]
+
+
+def sample_blocks(
+    infos: Sequence[files.FileInfo], options: InputFormat
+) -> Iterator[tuple[str, DocumentBlock]]:
+    """The first block of some of the files, with their paths: it takes no time to speak of."""
     options = replace(options, on_bad_record="drop")
-    blocks = [
-        block
-        for info in _choose_files(infos)
-        for block in islice(read_blocks(FileRange(info.path, 0, _SAMPLED_BYTES), options), 1)
-    ]
-    return [text for block in blocks for text in block.texts()]
+    for info in _choose_files(infos):
+        for block in islice(read_blocks(FileRange(info.path, 0, _SAMPLED_BYTES), options), 1):
+            yield info.path, block
 
 
 def _choose_files(infos: Sequence[files.FileInfo]) -> list[files.FileInfo]:

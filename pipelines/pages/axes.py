@@ -33,4 +33,7 @@ def tick_label(value: float, percent: bool = False) -> str:
         return f"{100 * value:.10g}%"
     if value and abs(value) < 1e-3:
         return f"{value:.3g}"
-    return f"{value:,.10g}" if abs(value) < 1e4 else f"{value / 1e3:,.10g}k"
+    for power, letter in ((6, "M"), (3, "k")):
+        if abs(value) >= 10 ** (power + 1):
+            return f"{value / 10**power:,.10g}{letter}"
+    return f"{value:,.10g}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,33 +13,10 @@ pytest.importorskip("keras")
 
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
+from tests.parsed_page import Parsed, assert_fetches_nothing
 from trainer.explain import ExplainConfig, explain
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.report import ReportConfig, report
-
-_VOID = {"meta"}
-
-
-class Parsed(HTMLParser):
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.text = [], [], ""
-        self.feed(page)
-        assert self.open == [], "not closed"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_the_page_holds_everything_and_fetches_nothing(finished_run, make_rows):
@@ -76,12 +52,6 @@ def test_the_page_holds_everything_and_fetches_nothing(finished_run, make_rows):
 
 def is_validated(line):
     return "validation_accuracy" in line
-
-
-def assert_fetches_nothing(page):
-    parsed = Parsed(page)
-    assert not any({"src", "action", "data"} & set(attributes) for _, attributes in parsed.tags)
-    assert not re.search(r"url\(|@import|https?://", page)
 
 
 def test_it_can_be_made_again_and_in_mid_run(finished_run, tmp_path, capsys):
