@@ -20,7 +20,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.beam_options import pipeline_options
+from pipelines.beam_options import pipeline_options, runs_here
 from pipelines.command.known_errors import describe_error, describe_traceback
 from pipelines.command.progress import fits_a_bar
 from pipelines.errors import UserError
@@ -57,10 +57,25 @@ def run_pipeline(
         end = _describe_end(str(error), said)
         if line := describe_traceback(said) or describe_error(error) or end:
             held = io.StringIO()
+            if not runs_here(beam_args):
+                sys.stderr = _OfThisThread(screen)
             raise UserError(line) from None
         raise
     finally:
         screen.write(held.getvalue())
+
+
+class _OfThisThread:
+    """Standard error without what other threads write: workers in this process tell of their end."""
+
+    def __init__(self, screen: Any) -> None:
+        self._screen, self._thread = screen, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return self._screen.write(text) if threading.get_ident() == self._thread else len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._screen, name)
 
 
 def _describe_end(error: str, said: str) -> str | None:

@@ -47,14 +47,17 @@ def run_command(
         if options.print_config:
             print(dump_config(config, stage), end="")
             return
+        elsewhere = False
         if beam:
             # Takes seconds, and is not needed for --help or a misspelt flag.
             import_beam(options.beam_args)
-            from pipelines.beam_options import check_options, reach_workers
+            from pipelines.beam_options import check_options, reach_workers, runs_here
 
             check_options(options.beam_args)
             config = reach_workers(config, options.beam_args)
-        with scratch_folder():
+            elsewhere = not runs_here(options.beam_args)
+        # Beam stops the engines that it started when the process exits.
+        with scratch_folder(until_exit=elsewhere):
             main(config, options)
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough.

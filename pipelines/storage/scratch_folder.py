@@ -6,6 +6,7 @@ deletes first the folders of commands that were killed.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
@@ -19,9 +20,9 @@ _NAME = re.compile(r"bertmill-(\d{1,9})-\w+")
 
 
 @contextmanager
-def scratch_folder() -> Iterator[None]:
+def scratch_folder(*, until_exit: bool = False) -> Iterator[None]:
     """Makes the folder the one for temporary files, for this process and its children, until the end
-    of the block."""
+    of the block. It is deleted then or, for what libraries do at exit, when the process exits."""
     import fcntl
 
     before, parent = (tempfile.tempdir, os.environ.get("TMPDIR")), tempfile.gettempdir()
@@ -30,6 +31,14 @@ def scratch_folder() -> Iterator[None]:
             _delete_if_abandoned(parent, name)
     folder = tempfile.mkdtemp(prefix=f"bertmill-{os.getpid()}-", dir=parent)
     held = os.open(folder, os.O_RDONLY)
+
+    def delete() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+    if until_exit:
+        # First, so that it runs last.
+        atexit.register(delete)
     try:
         with suppress(OSError):  # some file systems have no locks
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -41,8 +50,8 @@ def scratch_folder() -> Iterator[None]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = environment
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(held)
+        if not until_exit:
+            delete()
 
 
 def _delete_if_abandoned(parent: str, name: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.engines import parts
 from tests.engines.flink import Flink
 from tests.engines.services import start_job_server
-from tests.engines.stages import run_stages, sums_of
+from tests.engines.stages import describe, run_stages, sums_of
 from tests.golden.corpus import write_corpus
 
 
@@ -25,7 +25,7 @@ def corpus(tmp_path_factory) -> Path:
 def whole(corpus) -> Path:
     """What all stages write on DirectRunner."""
     output = corpus.parent / "whole"
-    run_stages(corpus, output, ["--direct_num_workers=2"])
+    print(describe("DirectRunner", run_stages(corpus, output, ["--direct_num_workers=2"])))
     return output
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.command_process import run_command_process
@@ -34,6 +34,11 @@ def run_stages(corpus: Path, output: Path, beam_args: Sequence[str]) -> dict[str
         run_command_process(*stage_command(stage, corpus, output), *beam_args)
         seconds[stage] = time.monotonic() - began
     return seconds
+
+
+def describe(engine: str, seconds: Mapping[str, float]) -> str:
+    """One line for the table of docs/scale.md."""
+    return f"{engine}: {', '.join(f'{stage} {took:.0f} s' for stage, took in seconds.items())}"
 
 
 def sums_of(output: Path) -> dict[str, str]:

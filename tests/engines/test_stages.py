@@ -7,7 +7,7 @@ import pytest
 from tests.command_process import run_command_process
 from tests.engines import parts
 from tests.engines.flink import Flink
-from tests.engines.stages import run_stages, stage_command, sums_of
+from tests.engines.stages import describe, run_stages, stage_command, sums_of
 
 pytestmark = pytest.mark.long
 _BAD = b'{"text": "fine"}\n{"text": "caf\xe9"}\n'
@@ -27,7 +27,7 @@ def test_every_stage_writes_the_bytes_of_directrunner(tmp_path, corpus, expected
     name, beam_args = engine
     seconds = run_stages(corpus, tmp_path, beam_args)
     assert sums_of(tmp_path) == expected
-    print(f"{name}: {', '.join(f'{stage} {took:.0f} s' for stage, took in seconds.items())}")
+    print(describe(name, seconds))
 
 
 def test_an_error_of_the_user_is_one_line(tmp_path, corpus, whole, engine):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 
 import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
+from apache_beam.runners.portability.prism_runner import PrismRunner
 from apache_beam.runners.worker import data_plane
 
+from pipelines import beam_runner
 from pipelines.beam_runner import run_pipeline
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
@@ -47,6 +50,13 @@ def test_no_worker_loses_elements(tmp_path, monkeypatch):
     beam_args = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
     run_pipeline(build, beam_args, progress=lambda: "")
     assert int((tmp_path / "total").read_text()) == _COUNT
+
+
+def test_the_local_runner_fetches_no_other_one(monkeypatch):
+    tried = []
+    monkeypatch.setattr(PrismRunner, "run_pipeline", lambda *given: tried.append(given))
+    run_pipeline(lambda pipeline: pipeline | beam.Create([1]), (), progress=lambda: "")
+    assert not tried
 
 
 @pytest.fixture
@@ -111,3 +121,12 @@ def test_a_job_whose_workers_wrote_elsewhere_says_so(tmp_path, rows_dir):
     run = StageRun("mask", config, {})
     with pytest.raises(UserError, match="ended in state DONE and published no manifest in .*/out;"):
         run_stage(run, RunOptions(), reads="", plan=lambda: Plan([]), work=lambda: None)
+
+
+def test_after_an_error_only_the_command_itself_speaks(capsys):
+    screen = beam_runner._OfThisThread(sys.stderr)
+    other = threading.Thread(target=print, args=["a worker's end"], kwargs={"file": screen})
+    other.start()
+    other.join()
+    print("the line", file=screen)
+    assert capsys.readouterr().err == "the line\n"

@@ -54,3 +54,17 @@ def test_that_of_a_killed_process_goes_with_the_next(place):
     with scratch_folder():
         assert not os.path.exists(folder)
     assert sorted(path.name for path in place.iterdir()) == [others.name, "bertmill-text"]
+
+
+def test_what_libraries_do_at_exit_finds_it_still_there():
+    code = (
+        "import atexit, os, tempfile\n"
+        "from pipelines.storage.scratch_folder import scratch_folder\n"
+        "with scratch_folder(until_exit=True):\n"
+        "    made = tempfile.mkdtemp()\n"
+        "    atexit.register(lambda: print(os.path.isdir(made), os.path.dirname(made)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    there, folder = done.stdout.split()
+    assert there == "True"
+    assert not os.path.exists(folder)

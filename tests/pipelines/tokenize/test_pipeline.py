@@ -23,6 +23,7 @@ from pipelines.tokenize import transforms
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.pipeline import tokenize
+from tests.engines import parts
 
 
 def write_jsonl(path: Path, texts: list[str]) -> None:
@@ -102,6 +103,12 @@ def test_every_token_of_every_document_is_in_the_rows(rows_dir, vocab_dir, texts
 )
 def test_same_bytes_on_every_runner(tmp_path, rows_dir, corpus, vocab_dir, beam_args):
     assert run(make_config(corpus, vocab_dir, tmp_path / "rows"), *beam_args) == contents(rows_dir)
+
+
+def test_same_bytes_on_prism(tmp_path, rows_dir, corpus, vocab_dir):
+    location = f"--prism_location={parts.prism(build=False)}"
+    config = make_config(corpus, vocab_dir, tmp_path / "rows")
+    assert run(config, "--runner=PrismRunner", location) == contents(rows_dir)
 
 
 def test_same_bytes_from_shuffled_renamed_and_resharded_input(tmp_path, rows_dir, texts, vocab_dir):
