@@ -38,7 +38,7 @@ class Report:
     split: str = ""
     shard: ShardInfo | None = None
     schema: Schema = ()
-    labels: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str | None] = field(default_factory=Counter)
     leaks: Any = ()
 
 

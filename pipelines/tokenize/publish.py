@@ -16,12 +16,10 @@ from pipelines.storage import files
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.evaluation_texts import EvaluationTexts
 from pipelines.tokenize.find_near_duplicates import check_sending
-from pipelines.tokenize.transforms import shared_evaluation
+from pipelines.tokenize.transforms import MOST_LABELS, shared_evaluation
 
 # The documents that share a run of tokens with an evaluation text, a line each.
 LEAKS = "leaks.jsonl"
-# More labels than this are numbers rather than classes, and the manifest does not list them.
-_MOST_LABELS = 1000
 
 
 def publish_rows(
@@ -54,10 +52,13 @@ def publish_rows(
         "vocabulary": vocabulary,
     }
     if config.packing == "examples":
-        labels = sum((report.labels for report in reports), Counter[str]())
+        labels = sum((report.labels for report in reports), Counter[str | None]())
         labelled = {"labels": labels.total(), "rows": counts["rows"]}
         check_balance(labelled, "labels", "labels", ("rows",))
-        facts["labels"] = dict(sorted(labels.items())) if len(labels) <= _MOST_LABELS else {}
+        listed = None not in labels and len(labels) <= MOST_LABELS
+        facts["labels"] = (
+            {name: labels[name] for name in sorted(map(str, labels))} if listed else {}
+        )
     if evaluation:
         facts["exclude"] = _list_leaks(reports, config.output, shared_evaluation(evaluation))
     run.publish(counts, facts, reports, {"megabytes_per_second": counts["bytes_in"] / 1e6})

@@ -75,7 +75,7 @@ def build_shard(
     About ``CHUNK_TOKENS`` are packed at a time, in the documents' random order: so each part is a
     random sample of the shard, and only one is in memory. There is always one, if without rows.
     """
-    order, occurrence, duplicates = _order_documents(documents.index, config, near)
+    order, occurrence, duplicates = _order_documents(documents, config, near)
     for chunk in _cut_in_chunks(documents.index["lengths"][order]):
         table = documents.take(order[chunk]) | {"occurrence": occurrence[chunk]}
         sentences = None
@@ -91,16 +91,16 @@ def build_shard(
 
 
 def _order_documents(
-    index: Columns, config: TokenizeConfig, near: NDArray[np.uint64] | tuple[()]
+    documents: StoredDocuments, config: TokenizeConfig, near: NDArray[np.uint64] | tuple[()]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Counter[str]]:
     """Indices of the documents in the order to pack them in, the occurrence of each, and the counts
     of the duplicates and near-duplicates that are left out.
 
     The order is keyed and random; that of labelled documents is already that of their rows.
     """
-    doc_ids, lengths = index["doc_ids"], index["lengths"]
+    doc_ids, lengths = documents.index["doc_ids"], documents.index["lengths"]
     # Texts of one 64-bit id: their label or else length decides. Otherwise equal ones are alike.
-    ties = rank_labels(index) if "label" in index else lengths
+    ties = _rank_labels(documents) if config.packing == "examples" else lengths
     order_key = fold(purpose_key(config.seed, "document order"), doc_ids)
     order = np.lexsort((ties, doc_ids, order_key))
     occurrence = _count_occurrences(doc_ids[order])
@@ -119,6 +119,17 @@ def _order_documents(
         by_row = order_rows(name_examples(doc_ids[order], occurrence), config.seed)
         order, occurrence = order[by_row], occurrence[by_row]
     return order, occurrence, duplicates
+
+
+def _rank_labels(documents: StoredDocuments) -> NDArray[np.int64]:
+    """int64[n]: what puts documents of one id into the order of their labels; only theirs are read."""
+    doc_ids = documents.index["doc_ids"]
+    by_id = np.argsort(doc_ids, kind="stable")
+    same = doc_ids[by_id[1:]] == doc_ids[by_id[:-1]]
+    repeated = np.union1d(by_id[1:][same], by_id[:-1][same])
+    ranks = np.zeros(len(doc_ids), np.int64)
+    ranks[repeated] = rank_labels(documents.take(repeated, "label"))
+    return ranks
 
 
 def _count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:

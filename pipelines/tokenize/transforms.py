@@ -42,6 +42,8 @@ from pipelines.worker_step import WorkerStep
 
 # Tokens that a worker gathers before it cuts them by shard: 4 or 8 MB.
 _HELD_TOKENS = 1 << 21
+# More labels than this are numbers rather than classes, and not listed: only their sum is counted.
+MOST_LABELS = 1000
 
 _encoder_lock = threading.Lock()
 
@@ -179,24 +181,28 @@ class WriteShard(WorkerStep):
         shard = plan_shards(config)[key]
         vocabulary = shared_encoder(config, self._fingerprint).vocabulary
         counts: Counter[str] = Counter()
-        labels: Counter[str] = Counter()
-        blocks: list[Columns | StoredBlock] = []
+        labels: Counter[str | None] = Counter()
         dropped = [np.zeros(0, np.uint64)]
-        for table in tables:
-            if isinstance(table, Dropped):
-                dropped.append(table.doc_ids)
-            else:
-                blocks.append(table)
-        near = np.concatenate(dropped)
+
+        def blocks() -> Iterator[Columns | StoredBlock]:
+            for table in tables:
+                if isinstance(table, Dropped):
+                    dropped.append(table.doc_ids)
+                else:
+                    yield table
 
         def rows(documents: StoredDocuments) -> Iterator[Columns]:
+            nonlocal labels
+            near = np.concatenate(dropped)
             for columns, chunk_counts in build_shard(documents, config, vocabulary, near):
                 counts.update(chunk_counts)
                 if config.packing == "examples":
                     labels.update(labels_of(columns))
+                    if len(labels) > MOST_LABELS:
+                        labels = Counter({None: labels.total()})
                 yield columns
 
         with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
-            parts = rows(store_tables(blocks, folder))
+            parts = rows(store_tables(blocks(), folder))
             info, schema = write_shard(config.output, shard.name, parts, config.format, self._write)
         yield Report(counts, shard.split, info, schema, labels)

@@ -48,6 +48,8 @@ def test_any_documents_in_any_order(tmp_path_factory, blocks, dtype, draw):
         file.close()
     whole = concatenate(made)
     index = stored.index
+    # Lists stay in the file.
+    assert index.keys() == {"lengths", "doc_ids"}
     assert np.array_equal(index["doc_ids"], whole["doc_ids"])
     assert np.array_equal(index["lengths"], whole["token_ids"].lengths)
     order = list(range(len(index["lengths"])))
@@ -62,6 +64,6 @@ def test_what_was_lost_from_the_disk_is_an_error(tmp_path):
     stored = file.append(make_table([3, 4]))
     file.close()
     (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match="mmap"):
+    path.write_bytes(path.read_bytes()[:-32])
+    with pytest.raises(ValueError, match="buffer is smaller"):
         StoredDocuments([stored]).take(np.arange(2))
