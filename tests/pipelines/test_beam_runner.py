@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskStageConfig
 from pipelines.stage import Plan, StageRun, run_stage
+from pipelines.storage.files import TEMPORARY
 
 _COUNT = 60_000
 
@@ -97,6 +99,11 @@ def _logs_to_screen(capsys):
             "^the job ended in state FAILED and published no manifest: no slots, after 300 s; see",
         ),
         (
+            "Pipeline job-1 failed in state FAILED: Traceback (most recent call last):\n"
+            "ModuleNotFoundError: No module named 'pipelines.new'",
+            "^the workers have another version of bertmill, or none; install this one",
+        ),
+        (
             "Pipeline job-1 failed in state CANCELLED: ",
             "ended in state CANCELLED .* no reason given",
         ),
@@ -130,3 +137,15 @@ def test_after_an_error_only_the_command_itself_speaks(capsys):
     other.join()
     print("the line", file=screen)
     assert capsys.readouterr().err == "the line\n"
+
+
+def test_what_a_killed_worker_left_is_deleted(tmp_path, rows_dir):
+    output = tmp_path / "out"
+
+    def work() -> None:
+        shutil.copytree(rows_dir, output, dirs_exist_ok=True)
+        (output / f"{TEMPORARY}1-train-00000-of-00003.array_record").touch()
+
+    run = StageRun("tokenize", MaskStageConfig(input="a", output=str(output)), {})
+    assert run_stage(run, RunOptions(), reads="", plan=lambda: Plan([]), work=work)
+    assert not list(output.glob(f"{TEMPORARY}*"))
