@@ -25,8 +25,8 @@ rest.address: 127.0.0.1
 rest.bind-address: 127.0.0.1
 rest.port: {rest}
 blob.server.port: {blob}
-heartbeat.interval: 2000
-heartbeat.timeout: 10000
+heartbeat.interval: 5000
+heartbeat.timeout: 30000
 restart-strategy: fixed-delay
 restart-strategy.fixed-delay.attempts: 10
 restart-strategy.fixed-delay.delay: 1 s
