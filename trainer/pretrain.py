@@ -23,7 +23,7 @@ from trainer.data.prefetch import Prefetcher
 from trainer.data.shard_check import ShardCheck
 from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
-from trainer.pretraining.cluster import all_needed, describe_devices, join_cluster
+from trainer.pretraining.cluster import all_needed, describe_devices, device_kind, join_cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.intervals import log_interval, validation_interval
 from trainer.pretraining.logs.meter import DivergedError, Meter
@@ -32,7 +32,7 @@ from trainer.pretraining.logs.progress import Progress
 from trainer.pretraining.plan import plan_run
 from trainer.pretraining.publish import publish_run
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
-from trainer.pretraining.step_groups import group_batches
+from trainer.pretraining.step_groups import default_group_size, group_batches
 from trainer.pretraining.stop_signals import StopSignals
 from trainer.pretraining.validation import count_batches, describe_validation, evaluate
 from trainer.run_folder import FILES, check_same_run, claim_folder, holds_run
@@ -118,7 +118,8 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
             f"beginning with the weights of {plan.initial.place}"
             + (f", which has no {fresh}: random" if fresh else "")
         )
-    meter = Meter(window, cluster.hosts, config.steps_per_execution)
+    group_size = config.steps_per_execution or default_group_size(device_kind())
+    meter = Meter(window, cluster.hosts, group_size)
     log = MetricsLog(config.output, done, seconds_before, logged) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     stop = StopSignals()
@@ -149,12 +150,12 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
         count = count_batches(maker, config.eval_steps)
         eval_every = config.eval_every or validation_interval(steps, count, log_every)
         due_every = (log_every, eval_every, config.checkpoint_every)
-        for group in group_batches(batches, config.steps_per_execution, steps, due_every):
+        for group in group_batches(batches, group_size, steps, due_every):
             each = train_step.run_group(group[0].step, [batch.arrays for batch in group])
             for batch, values in zip(group, each, strict=True):
                 meter.add(batch, values, batches.take_waited())
             done = batch.step + 1
-            stopping = cluster.any_asks(stop.asked, done // config.steps_per_execution)
+            stopping = cluster.any_asks(stop.asked, done // group_size)
             if progress:
                 progress.step(done)
             evaluates = done == steps or done % eval_every == 0

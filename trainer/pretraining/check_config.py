@@ -84,7 +84,7 @@ def check_config(config: PretrainConfig) -> None:
 def check_backend(config: PretrainConfig, backend: str) -> None:
     """Raises UserError for what only works on JAX, if this is another backend."""
     for name in _ONLY_ON_JAX if backend != "jax" else ():
-        if (value := getattr(config, name)) > 1 or value is True:
+        if (value := getattr(config, name) or 0) > 1 or value is True:
             raise UserError(
                 f"--{name} {str(value).lower()}: only on the JAX backend, not {backend}; set "
                 "KERAS_BACKEND=jax or leave it out"

@@ -11,6 +11,7 @@ elsewhere by KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,9 @@ _LAYOUTS = (
     (r".*feedforward_intermediate_dense[/_]bias(_momentum|_velocity)?", ("model",)),
     (r".*feedforward_output_dense[/_]kernel(_momentum|_velocity)?", ("model", None)),
 )
+# An optimizer's slots of so many numbers or more are shared by all devices, each of which updates its
+# part of the weights (Rajbhandari et al. 2020, stage 1); for smaller ones a message costs more.
+_SHARED_SLOT = 1 << 14
 
 
 class Cluster:
@@ -103,9 +107,18 @@ class Cluster:
 
         if self._mesh is None:
             return jax.numpy.array(array)
-        layouts = (axes for pattern, axes in _LAYOUTS if re.fullmatch(pattern, name))
-        sharding = self._sharding(*next(layouts, ()))
+        sharding = self._sharding(*self._axes(name, array.shape))
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    def _axes(self, name: str, shape: tuple[int, ...]) -> list[str | None]:
+        """The mesh's axis that each axis of an array is split over."""
+        layout = next((axes for pattern, axes in _LAYOUTS if re.fullmatch(pattern, name)), ())
+        axes: list[str | None] = [*layout, *[None] * (len(shape) - len(layout))]
+        if name.startswith("optimizer/") and math.prod(shape) >= _SHARED_SLOT:
+            whole = [i for i, axis in enumerate(axes) if not axis and shape[i] % self.devices == 0]
+            if whole:
+                axes[max(whole, key=shape.__getitem__)] = "batch"
+        return axes
 
     def place_batch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """This process's rows of a batch as its part of the whole."""

@@ -156,9 +156,10 @@ class PretrainConfig(MaskConfig):
     """Recompute activations inside layers in the backward pass: less memory, about a third more
     arithmetic (JAX only)."""
 
-    steps_per_execution: int = _indirect(1, _DEVICES)
+    steps_per_execution: int | None = _indirect(None, _DEVICES)
     """Steps in one call of the device, where nothing is due between them (JAX only); best a divisor
-    of log_every, eval_every and checkpoint_every. Helps where a step takes milliseconds."""
+    of log_every, eval_every and checkpoint_every. Helps where a step takes milliseconds. Default: 10 on
+    accelerators, 1 on CPUs."""
 
     distributed: bool = _indirect(False, _DEVICES)
     """Join the other processes of this run (start the same command in each): on TPU VMs they find

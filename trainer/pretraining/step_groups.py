@@ -11,6 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from trainer.data.batches import Batch
 
+_ON_ACCELERATORS = 10
+
+
+def default_group_size(device: str) -> int:
+    """Steps in one call: an accelerator may end a step before Python has started the next.
+
+    ``device``: what JAX calls it; empty on other backends, which take one step at a time.
+    """
+    return 1 if device in ("", "cpu") else _ON_ACCELERATORS
+
 
 def group_batches(
     batches: Iterable[Batch], size: int, steps: int, due_every: Sequence[int | None]

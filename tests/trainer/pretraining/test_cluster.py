@@ -9,20 +9,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from tests.command_process import CommandProcess, flags_of
 from trainer.pretraining.check_config import check_devices
 from trainer.pretraining.checkpoints import Checkpoints
-from trainer.pretraining.cluster import join_cluster
+from trainer.pretraining.cluster import Cluster, join_cluster
 from trainer.pretraining.config import PretrainConfig
 
 _TINY: dict[str, Any] = {
     "num_layers": 2,
     "num_heads": 4,
+    # Wide enough for the optimizer's slots to be shared by several devices.
     "hidden_dim": 16,
-    "intermediate_dim": 32,
+    "intermediate_dim": 1024,
     "batch_size": 8,
     "steps": 48,
     # Large steps would blow up differences in the last bit.
@@ -101,6 +103,30 @@ def test_four_devices_do_what_one_does(whole, make_rows, tmp_path, options):
         whole = tmp_path / "one"
         finish(start(1, data=make_rows(), output=whole, **options))
     assert_alike(tmp_path / "four", whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "axes"),
+    [
+        (
+            "optimizer/0003/adam/encoder_feedforward_other_kernel_momentum",
+            (64, 256),
+            (None, "batch"),
+        ),
+        (
+            "optimizer/0003/adam/encoder_query_kernel_velocity",
+            (512, 4, 16),
+            ("batch", "model", None),
+        ),
+        ("optimizer/0003/adam/encoder_layer_norm_gamma_momentum", (64,), (None,)),
+        ("optimizer/0000/iteration", (), ()),
+        ("model/0003/encoder/feedforward_other/kernel", (64, 256), (None, None)),
+    ],
+)
+def test_devices_share_the_large_slots_of_the_optimizer(name, shape, axes):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("batch", "model"))
+    placed = Cluster(mesh).place(name, np.zeros(shape, np.float32))
+    assert placed.sharding.spec == jax.sharding.PartitionSpec(*axes)
 
 
 def test_from_one_to_two_to_four_processes(whole, make_rows, tmp_path):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.pretraining.step_groups import group_batches, group_length
+from trainer.pretraining.step_groups import default_group_size, group_batches, group_length
 
 every = st.one_of(st.none(), st.integers(1, 40))
 
@@ -28,6 +28,13 @@ def test_groups_hold_every_step_once_and_end_where_something_is_due(done, size, 
         singles = [group[0].step for group in groups if len(group) == 1]
         inner = range(-(-done // size) * size, steps // size * size)
         assert not set(singles) & set(inner)
+
+
+def test_accelerators_take_several_steps_at_once():
+    assert [default_group_size(device) for device in ("", "cpu", "NVIDIA H100", "TPU v5e")] == [
+        *(1, 1),
+        *(10, 10),
+    ]
 
 
 def test_where_it_matters():
