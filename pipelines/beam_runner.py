@@ -12,7 +12,6 @@ import logging
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ import apache_beam as beam
 
 from pipelines.beam_options import pipeline_options, runs_here
 from pipelines.command.known_errors import describe_error, describe_traceback
-from pipelines.command.progress import fits_a_bar
 from pipelines.errors import UserError
+from pipelines.heartbeat import Progress, heartbeat
 from pipelines.large_arrays import give_back_large_arrays
 
 # How Beam says that an engine gave a job up.
@@ -32,22 +31,24 @@ _MISSING = re.compile(r"ModuleNotFoundError: No module named 'pipelines\b")
 
 
 def run_pipeline(
-    build: Callable[[beam.Pipeline], Any], beam_args: Sequence[str], progress: Callable[[], str]
+    build: Callable[[beam.Pipeline], Any], beam_args: Sequence[str], progress: Progress
 ) -> None:
     """Builds and runs a pipeline and waits for its end.
 
-    ``progress`` gives a short text for the heartbeat. Raises UserError where a worker raised one, and
-    where an engine gave the job up.
+    ``progress`` says how far it has come, from what ``tally`` counted. Raises UserError where a worker
+    raised one, and where an engine gave the job up.
     """
     _guard_direct_runner()
     give_back_large_arrays()
     screen, held = sys.stderr, io.StringIO()
     try:
-        with _heartbeat(progress), _hold_back(held):
+        with heartbeat(progress) as watch, _hold_back(held):
             pipeline = beam.Pipeline(options=pipeline_options(beam_args))
             with _plain_labels():
                 build(pipeline)
-            pipeline.run().wait_until_finish()
+            result = pipeline.run()
+            watch(result)
+            result.wait_until_finish()
     except UserError:
         held = io.StringIO()
         raise
@@ -160,26 +161,3 @@ class Finish(beam.PTransform):
             | "Gather" >> beam.GroupByKey()
             | "Finish" >> beam.Map(lambda keyed: self.finish(list(keyed[1])))
         )
-
-
-@contextmanager
-def _heartbeat(progress: Callable[[], str]) -> Iterator[None]:
-    """Every few seconds a line on standard error (rewritten in place on a terminal)."""
-    done, screen, started = threading.Event(), sys.stderr, time.monotonic()
-    terminal = fits_a_bar(screen)
-
-    def beat() -> None:
-        while not done.wait(1 if terminal else 15):
-            line = f"{progress()}, {time.monotonic() - started:.0f} s"
-            screen.write(f"\r\033[K{line}" if terminal else f"{line}\n")
-            screen.flush()
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        if terminal:
-            screen.write("\r\033[K")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -22,10 +23,13 @@ from pipelines.records.manifest import MANIFEST, Manifest, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output, read_run
 from pipelines.records.shards import ShardInfo
 from pipelines.records.versions import check_versions
+from pipelines.resources import peak_memory, processor_seconds
 from pipelines.storage import files
 from pipelines.summary import print_summary
 
 START_SECONDS = 10.0
+# Building and ending a pipeline, on one core.
+PIPELINE_SECONDS = 2.0
 _SHARED_EVENLY = 0.9
 
 
@@ -46,12 +50,20 @@ class Report:
 class Plan:
     """What a run would do: the files it writes and, estimated from a sample, amounts and work.
 
-    ``core_seconds``: work on one core, start-up apart; None where nothing is estimated.
+    amounts: by the names that the manifest has for them; ``bytes_out`` is the size of the shards.
+    core_seconds: work on one core, start-up apart; None where nothing is estimated.
+    pieces: how many workers can work at once.
+    worker_seconds, worker_bytes: what each takes before it works, and of memory at most.
+    shared_bytes: the memory where results are gathered.
     """
 
     writes: Sequence[str]
-    amounts: Mapping[str, Any] = field(default_factory=dict)
+    amounts: Mapping[str, float] = field(default_factory=dict)
     core_seconds: float | None = None
+    pieces: int = 1 << 30
+    worker_seconds: float = 0
+    worker_bytes: float = 0
+    shared_bytes: float = 0
 
 
 @dataclass(frozen=True)
@@ -143,13 +155,14 @@ def run_stage(
     *,
     reads: str,
     plan: Callable[[], Plan],
-    work: Callable[[], None],
+    work: Callable[[Mapping[str, float]], None],
     ratios: Callable[[Manifest], Mapping[str, Any]] = lambda manifest: {},
 ) -> Manifest | None:
     """Does the work of a stage unless this is a dry run or the output is finished already.
 
     reads: what the stage reads, for the first line.
-    work: makes the output, which ends with ``run.publish`` in a worker or here.
+    work: makes the output, which ends with ``run.publish`` in a worker or here; gets what is expected,
+        by name, for its progress.
     ratios: what the summary says besides counts and rates.
 
     Returns the manifest of an output just made, else None. Raises UserError where ``--output`` holds
@@ -162,7 +175,11 @@ def run_stage(
         return None
     if run.is_finished(overwrite=options.overwrite):
         return None
-    work()
+    used = processor_seconds()
+    expected: Mapping[str, float] = {}
+    with suppress(UserError, OSError):  # what is wrong is the run's to say
+        expected = expect(plan(), options)
+    work(expected)
     if not files.exists(files.join(output, MANIFEST)):
         raise UserError(
             f"--output: the job ended in state DONE and published no manifest in {output}; give a "
@@ -171,35 +188,72 @@ def run_stage(
     manifest = read_manifest(output)
     # A worker that was killed while it wrote leaves its part, which another has written again.
     files.delete_temporaries(output)
-    print_summary(manifest.counts, ratios(manifest), read_run(output), {"output": output})
+    made = {"bytes_out": sum(shard.bytes for shard in manifest.shards()), "output": output}
+    if _runs_here(options):
+        took = {
+            "processor_seconds": processor_seconds() - used,
+            "peak_memory": peak_memory(),
+        }
+    else:
+        took = {}
+    print_summary(
+        manifest.counts, ratios(manifest), read_run(output), took, made, expected=expected
+    )
     return manifest
+
+
+def _runs_here(options: RunOptions) -> bool:
+    """True if the work is done by this process and its children."""
+    from pipelines.beam_options import runs_here
+
+    return runs_here(options.beam_args)
 
 
 def print_plan(plan: Plan, options: RunOptions) -> None:
     """Prints what would be written and, estimated, amounts, the time they take and what that costs.
 
-    Assumed: workers as fast as this machine's cores, which share the work evenly but for a tenth and
-    take ``START_SECONDS`` each to start. The price is of a worker for an hour, in any currency.
+    The price is of a worker for an hour, in any currency.
     """
     for path in plan.writes:
         show(f"would write {path}")
     if plan.core_seconds is None:
         return
-    from pipelines.beam_options import count_workers
-
-    workers = count_workers(options.beam_args)
-    seconds = START_SECONDS + plan.core_seconds / workers / _SHARED_EVENLY
-    shown = {**plan.amounts, "workers": workers, "time": f"{seconds:,.0f} s"}
-    if options.price is not None:
-        shown["price"] = f"{workers * seconds / 3600 * options.price:,.2f}"
     print("estimated from a sample:")
+    shown: dict[str, Any] = dict(expect(plan, options))
+    if options.price is not None:
+        hours = shown["workers"] * (START_SECONDS + shown["seconds"]) / 3600
+        shown["price"] = f"{hours * options.price:,.2f}"
     print_summary(shown)
 
 
-def shards_written(output: str, names: Sequence[str]) -> str:
-    """How far a run has come, for its heartbeat; empty before the first shard is there."""
-    done = sum(files.exists(files.join(output, name)) for name in names)
-    return f"{done} of {len(names)} shards written" if done else ""
+def expect(plan: Plan, options: RunOptions) -> dict[str, float]:
+    """The figures that a run with this plan is expected to end with, by their names.
+
+    Assumed: workers as fast as this machine's cores, which share the work evenly but for a tenth.
+    """
+    if plan.core_seconds is None:
+        return {}
+    from pipelines.beam_options import count_workers
+
+    workers = count_workers(options.beam_args)
+    working = min(workers, plan.pieces)
+    starting = PIPELINE_SECONDS + workers * plan.worker_seconds
+    figures = {
+        **{name: round(amount) for name, amount in plan.amounts.items()},
+        "workers": workers,
+        "processor_seconds": starting + plan.core_seconds,
+        "seconds": starting + plan.core_seconds / working / _SHARED_EVENLY,
+    }
+    if _runs_here(options):
+        # What is imported, and of the sample, is there already.
+        added = plan.shared_bytes + working * plan.worker_bytes
+        figures["peak_memory"] = round(peak_memory() + added)
+    return figures
+
+
+def count_written(output: str, names: Sequence[str]) -> int:
+    """How many of the shards with these names there are already."""
+    return sum(files.exists(files.join(output, name)) for name in names)
 
 
 def add_counts(reports: Iterable[Report]) -> Counter[str]:

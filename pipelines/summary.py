@@ -36,6 +36,8 @@ _FIRST: dict[str, tuple[str, str]] = {
     "segments": ("runs of one document in rows", ""),
     "rows": ("rows", ""),
     "examples": ("examples", ""),
+    "bytes_out": ("shards", "bytes"),
+    "bytes_between": ("temporary files", "bytes"),
     "tokens_selectable": ("tokens that masks may hide", ""),
     "tokens_selected": ("tokens to predict", ""),
     "tokens_masked": ("of them replaced by [MASK]", ""),
@@ -61,7 +63,11 @@ _LAST: dict[str, tuple[str, str]] = {
         for name, (words, unit) in _HELD_OUT.items()
     },
     "vocabulary_fingerprint": ("SHA-256 of the vocabulary", ""),
+    "workers": ("workers", ""),
     "seconds": ("took", "s"),
+    "processor_seconds": ("processor time", "s"),
+    "peak_memory": ("peak memory", "bytes"),
+    "price": ("price", ""),
     "megabytes_per_second": ("speed", "MB/s"),
     "examples_per_second": ("speed", "examples/s"),
     "output": ("written to", ""),
@@ -71,8 +77,9 @@ _ORDER = {name: i for i, name in enumerate([*_FIRST, "", *_LAST])}
 _VALUES = {("head", "portable"): "as KerasHub and Transformers have it"}
 
 
-def print_summary(*groups: Mapping[str, Any]) -> None:
-    """Prints names and values, one a line; counts of zero and what is None are left out."""
+def print_summary(*groups: Mapping[str, Any], expected: Mapping[str, Any] | None = None) -> None:
+    """Prints names and values, one a line, with what was ``expected`` beside it; counts of zero and
+    what is None are left out."""
     values: dict[str, Any] = {}
     for group in groups:
         values.update(_flatten(group))
@@ -81,6 +88,9 @@ def print_summary(*groups: Mapping[str, Any]) -> None:
     names = [name for name in values if values[name] not in (None, False, 0)]
     names.sort(key=lambda name: _ORDER.get(name, _ORDER[""]))
     rows = [[_in_words(name), _with_unit(name, values[name])] for name in names]
+    if expected:
+        for name, row in zip(names, rows, strict=True):
+            row += [f"estimated {_with_unit(name, expected[name])}"] if name in expected else [""]
     show(tabulate(rows, tablefmt="plain", disable_numparse=True))
 
 

@@ -16,6 +16,8 @@ _BEAM_GLUE = {
     "pipelines.beam_import",
     "pipelines.beam_options",
     "pipelines.beam_runner",
+    "pipelines.heartbeat",
+    "pipelines.tally",
     "pipelines.documents.read_documents",
     "pipelines.vocab.count_words",
     "pipelines.vocab.pipeline",

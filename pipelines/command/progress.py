@@ -34,6 +34,35 @@ def track(items: Sequence[Item], description: str, unit: str) -> tqdm[Item]:
     return tqdm(items, **options)
 
 
+def describe_progress(
+    what: str, done: float, total: float, unit: str, note: str, seconds: float, columns: int
+) -> str:
+    """``done`` of about ``total`` units (0: nobody knows) after so many seconds: a bar that fits into
+    ``columns``, or with 0 of them a line.
+
+    >>> describe_progress("tokenize: reading", 30, 120, "MB", "7 documents", 10, 0)
+    'tokenize: reading: 30 of about 120 MB, 3.0 MB/s, 00:30 left, 7 documents'
+    """
+    if columns and total:
+        return tqdm.format_meter(
+            *(min(done, total), total, seconds, columns - 1),
+            prefix=what,
+            unit=f" {unit}",
+            postfix=note,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:,.0f}/{total:,.0f}{unit} "
+            "[{elapsed}<{remaining}, {rate_fmt}]{postfix}",
+        )
+    parts = [what]
+    if done:
+        parts.append(f"{done:,.0f}{f' of about {total:,.0f}' if total else ''} {unit}")
+        rate = done / max(seconds, 1e-9)
+        left = f", {tqdm.format_interval(max(0.0, total - done) / rate)} left" if total else ""
+        parts[-1] += f", {rate:,.{0 if rate >= 100 else 1}f} {unit}/s{left}"
+    else:
+        parts.append(f"{seconds:,.0f} s")
+    return ": ".join(parts) + (f", {note}" if note else "")
+
+
 class _Lines:
     """A file for tqdm of which every new state is a line of its own."""
 

@@ -70,14 +70,18 @@ def make_block(texts: list[bytes], counts: Counter[str] | None = None) -> Docume
     )
 
 
+def is_splittable(info: files.FileInfo, options: InputFormat) -> bool:
+    """Whether a file can be read from anywhere: it is stored as lines that are documents."""
+    kind = resolve_format(info.path, options.input_format)
+    is_lines = kind == "jsonl" or (kind == "text" and options.document_boundary == "line")
+    return is_lines and not split_extension(info.path)[1]
+
+
 def plan_ranges(infos: Iterable[files.FileInfo], options: InputFormat) -> list[FileRange]:
     """Cuts the files into pieces that can be read independently."""
     ranges = []
     for info in infos:
-        kind = resolve_format(info.path, options.input_format)
-        splittable = not split_extension(info.path)[1] and (
-            kind == "jsonl" or (kind == "text" and options.document_boundary == "line")
-        )
+        splittable = is_splittable(info, options)
         starts = range(0, max(info.size, 1) if splittable else 1, RANGE_BYTES)
         ends = [*starts[1:], None]
         ranges += [FileRange(info.path, *edges) for edges in zip(starts, ends, strict=True)]

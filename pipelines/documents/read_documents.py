@@ -23,6 +23,7 @@ from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.sent_module import SentModule, find_module
 from pipelines.records.manifest import check_balance
 from pipelines.storage.files import FileInfo
+from pipelines.tally import tally
 
 RANGES_READ, BLOCKS_SENT, BLOCKS_ARRIVED = "ranges_read", "blocks_sent", "blocks_arrived"
 
@@ -71,8 +72,10 @@ class _Read(beam.DoFn):
         sent = 0
         for block in self._read(element):
             sent += 1
+            tally(documents=block.counts["documents_in"], text_bytes=block.counts["bytes_in"])
             block.counts[BLOCKS_ARRIVED] += 1
             yield block
+        tally(ranges=1)
         # Last, so that neither a range nor a block can be lost together with its own counts.
         yield make_block([], Counter({RANGES_READ: 1, BLOCKS_SENT: sent}))
 

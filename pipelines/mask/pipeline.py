@@ -18,6 +18,7 @@ import numpy as np
 
 from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command.run import RunOptions
+from pipelines.heartbeat import Phase
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.records.dense_rows import dense_rows
@@ -25,8 +26,9 @@ from pipelines.records.manifest import Manifest, check_balance, open_shard, read
 from pipelines.records.ragged import Columns, Ragged, offsets_of
 from pipelines.records.shards import ShardInfo, shard_name, write_shard
 from pipelines.records.versions import deciding_versions
-from pipelines.stage import Plan, Report, StageRun, add_counts, run_stage, shards_written
+from pipelines.stage import Plan, Report, StageRun, add_counts, count_written, run_stage
 from pipelines.storage import files
+from pipelines.tally import tally
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 from pipelines.worker_step import WorkerStep
@@ -35,6 +37,8 @@ from pipelines.worker_step import WorkerStep
 _BLOCK_ROWS = 8192
 # To estimate a run.
 _SAMPLED_ROWS = 2000
+# What a worker has in memory, and for each position of the rows masked at a time.
+_WORKER_BYTES, _POSITION_BYTES = 10e6, 25
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class MaskShard(WorkerStep):
             for rows in blocks:
                 masked, block_counts = self.mask(rows, element.copy)
                 counts.update(block_counts)
+                tally(examples=block_counts["rows"])
                 yield masked
 
         with open_shard(config.input, self._rows, element.rows) as reader:
@@ -133,16 +138,17 @@ def mask(config: MaskStageConfig, options: RunOptions = RunOptions()) -> None:
             | Finish(finish)
         )
 
+    def progress(counted: Counter[str]) -> Phase:
+        if counted["examples"]:
+            return Phase("mask: masking", counted["examples"], examples, "examples")
+        return Phase("mask: masking", count_written(config.output, names), len(names), "shards")
+
     run_stage(
         run,
         options,
         reads=f"{rows.counts['rows']:,} rows, {config.copies} copies, {len(work)} shards to write",
         plan=lambda: _plan(work, rows, config, mask_shard),
-        work=lambda: run_pipeline(
-            build,
-            options.beam_args,
-            progress=lambda: f"mask: {shards_written(config.output, names) or 'masking'}",
-        ),
+        work=lambda _: run_pipeline(build, options.beam_args, progress),
     )
 
 
@@ -161,8 +167,11 @@ def _plan(work: list[Work], rows: Manifest, config: MaskStageConfig, mask_shard:
     scale = number / max(sample.records, 1)
     return Plan(
         [files.join(config.output, item.name) for item in work],
-        {"examples": number, "output, MB": round(sample.bytes * scale / 1e6, 1)},
+        {"examples": number, "bytes_out": sample.bytes * scale},
         seconds * scale,
+        pieces=len(work),
+        worker_bytes=_WORKER_BYTES
+        + _POSITION_BYTES * rows.facts["seq_length"] * min(largest.records, _BLOCK_ROWS),
     )
 
 

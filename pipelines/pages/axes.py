@@ -33,7 +33,7 @@ def tick_label(value: float, percent: bool = False) -> str:
         return f"{100 * value:.10g}%"
     if value and abs(value) < 1e-3:
         return f"{value:.3g}"
-    for power, letter in ((6, "M"), (3, "k")):
-        if abs(value) >= 10 ** (power + 1):
-            return f"{value / 10**power:,.10g}{letter}"
+    for least, unit, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / unit:,.10g}{letter}"
     return f"{value:,.10g}"

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input
 from pipelines.documents.text_size import advise_on_whole_files, text_bytes
+from pipelines.heartbeat import Phase, reading
 from pipelines.records.codec import token_dtype
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
@@ -36,9 +37,9 @@ from pipelines.stage import (
     Plan,
     Report,
     StageRun,
+    count_written,
     row_ratios,
     run_stage,
-    shards_written,
 )
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
@@ -50,12 +51,16 @@ from pipelines.tokenize.evaluation_texts import read_evaluation
 from pipelines.tokenize.find_near_duplicates import FindNearDuplicates
 from pipelines.tokenize.near_duplicates import sign_documents
 from pipelines.tokenize.publish import LEAKS, publish_rows
-from pipelines.tokenize.shard import build_shard, plan_shards
+from pipelines.tokenize.shard import CHUNK_TOKENS, build_shard, plan_shards
 from pipelines.tokenize.shard_count import count_shards, estimate_id_bytes
 from pipelines.tokenize.stored_blocks import store_tables
 from pipelines.tokenize.token_tables import empty_table, encode_documents
 from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
 
+# To start a process that writes shards; what that and a worker have in memory, and for each token of
+# what is packed at a time. Measured with docs/benchmarks.md's table of estimates.
+_WRITER_SECONDS = 0.4
+_WORKER_BYTES, _CHUNK_TOKEN_BYTES = 90e6, 12
 _SPECIAL_IDS = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
 
 
@@ -85,9 +90,8 @@ def tokenize(config: TokenizeConfig, options: RunOptions = RunOptions()) -> None
         advise_on_large_shards(config, id_bytes)
         return _plan(matched, config, vocabulary)
 
-    def work() -> None:
-        advise_on_large_shards(config, id_bytes)
-        _run_pipeline(run, documents, vocabulary, excluded, options.beam_args)
+    def work(expected: Mapping[str, float]) -> None:
+        _run_pipeline(run, documents, vocabulary, excluded, options.beam_args, expected)
 
     manifest = run_stage(
         run,
@@ -115,11 +119,10 @@ def _plan(
     encoder.encode(["start up, which is not counted"])
     counts: Counter[str] = Counter()
     tables: list[Columns] = []
+    sample = sample_input(matched, config)
     began = time.thread_time()
-    sample, scale = sample_input(matched, config)
-    for block in sample:
+    for block in sample.blocks:
         table, encoded = encode_documents(block, encoder, config)
-        counts.update(block.counts)
         counts.update(encoded)
         tables.append(table)
         if config.deduplicate == "near":
@@ -129,17 +132,24 @@ def _plan(
             store_tables(tables, folder), config, vocabulary, np.zeros(0, np.uint64)
         )
         shard, _ = write_shard(folder, "sample", (rows for rows, _ in parts), config.format)
-    seconds = time.thread_time() - began
+    seconds = (time.thread_time() - began) * sample.scale
     token_bytes = np.dtype(token_dtype(vocabulary.size)).itemsize
+    tokens = counts["tokens_in"] * sample.scale
     amounts = {
-        "text, MB": counts["bytes_in"] * scale / 1e6,
-        "documents": round(counts["documents_in"] * scale),
-        "tokens": round(counts["tokens_in"] * scale),
-        "rows": round(shard.records * scale),
-        "output, MB": shard.bytes * scale / 1e6,
-        "temporary files, MB": counts["tokens_in"] * token_bytes * scale / 1e6,
+        **{name: sample.counts[name] for name in ("documents_in", "bytes_in")},
+        "tokens_in": tokens,
+        "rows": shard.records * sample.scale,
+        "bytes_out": shard.bytes * sample.scale,
+        "bytes_between": tokens * token_bytes,
     }
-    return Plan(writes, amounts, seconds * scale)
+    of_shard = min(tokens / config.train_shards, CHUNK_TOKENS)
+    return Plan(
+        writes,
+        amounts,
+        sample.read_seconds + seconds,
+        worker_seconds=_WRITER_SECONDS,
+        worker_bytes=_WORKER_BYTES + _CHUNK_TOKEN_BYTES * of_shard,
+    )
 
 
 def _run_pipeline(
@@ -148,6 +158,7 @@ def _run_pipeline(
     vocabulary: Vocabulary,
     excluded: Sequence[files.FileInfo],
     beam_args: Sequence[str],
+    expected: Mapping[str, float],
 ) -> None:
     config: TokenizeConfig = run.config
     # Where every worker finds it; the output is not finished before its manifest is there.
@@ -172,8 +183,12 @@ def _run_pipeline(
         reports = write_shards(pipeline, documents, config, vocabulary, folder, keys, evaluation)
         _ = reports | Finish(publish)
 
-    def progress() -> str:
-        return f"tokenize: {shards_written(config.output, shards) or 'reading and tokenizing'}"
+    def progress(counted: Counter[str]) -> Phase:
+        written = count_written(config.output, shards)
+        if written or counted["ranges"] == len(documents.ranges):
+            note = f"{counted['documents']:,} documents read" if counted["documents"] else ""
+            return Phase("tokenize: writing", written, len(shards), "shards", note)
+        return reading("tokenize", counted, expected.get("bytes_in", 0))
 
     try:
         run_pipeline(build, beam_args, progress)

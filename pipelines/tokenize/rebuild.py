@@ -12,6 +12,7 @@ from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command.parse import config_again
 from pipelines.documents.read_documents import ReadDocuments, check_reading
 from pipelines.errors import UserError
+from pipelines.heartbeat import Phase
 from pipelines.records.manifest import MANIFEST, Manifest
 from pipelines.records.output_folder import read_record
 from pipelines.stage import Report, add_counts
@@ -70,7 +71,7 @@ def rebuild_shards(
     def build(pipeline: beam.Pipeline) -> None:
         _ = write_shards(pipeline, documents, config, vocabulary, into, keys) | Finish(check)
 
-    run_pipeline(build, (), lambda: f"repair: making {len(keys)} shards again")
+    run_pipeline(build, (), lambda _: Phase(f"repair: making {len(keys)} shards again"))
 
 
 def _recorded_sizes(folder: str) -> dict[str, int]:

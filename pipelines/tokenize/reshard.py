@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from pipelines.beam_options import runs_here
 from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command.parse import config_again
 from pipelines.command.run import RunOptions
+from pipelines.heartbeat import Phase
 from pipelines.keyed_random import fold, purpose_key
 from pipelines.records.codec import Schema
 from pipelines.records.manifest import (
@@ -30,7 +31,7 @@ from pipelines.records.manifest import (
 from pipelines.records.ragged import Columns, Ragged, group_rows, take
 from pipelines.records.shards import ShardInfo, write_shard
 from pipelines.records.versions import deciding_versions
-from pipelines.stage import Plan, Report, StageRun, row_ratios, run_stage, shards_written
+from pipelines.stage import Plan, Report, StageRun, count_written, row_ratios, run_stage
 from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig
@@ -69,7 +70,7 @@ def reshard_rows(
         "tokenize", config, inputs, reads, (VOCABULARY_FILE,), versions=deciding_versions()
     )
 
-    def work() -> None:
+    def work(_: Mapping[str, float]) -> None:
         save_vocabulary(output, load_vocabulary(source).vocabulary)
         folder = files.temporary_folder(output) if runs_here(options.beam_args) else None
 
@@ -77,12 +78,12 @@ def reshard_rows(
             written = _write_all(pipeline, source, rows, config, folder)
             _ = written | Finish(partial(_publish, run=run, rows=rows))
 
+        def progress(_: Counter[str]) -> Phase:
+            written = count_written(output, names)
+            return Phase("reshard: cutting rows into shards", written, len(names), "shards")
+
         try:
-            run_pipeline(
-                build,
-                options.beam_args,
-                lambda: f"reshard: {shards_written(output, names) or 'reading'}",
-            )
+            run_pipeline(build, options.beam_args, progress)
         finally:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)

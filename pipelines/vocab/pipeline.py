@@ -8,8 +8,11 @@ With ``--word_counts`` the counted words are kept in a file, and a later run beg
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +25,7 @@ from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input, sample_texts
 from pipelines.documents.text_size import advise_on_whole_files
 from pipelines.errors import UserError
+from pipelines.heartbeat import Phase, reading
 from pipelines.records.manifest import Manifest
 from pipelines.records.versions import deciding_versions
 from pipelines.stage import Plan, StageRun, run_stage
@@ -36,7 +40,7 @@ from pipelines.vocab.count_words import CountWords, count_partitions, gather_cou
 from pipelines.vocab.lost_accents import describe_lost_accents
 from pipelines.vocab.publish import learn_and_publish, publish_preset
 from pipelines.vocab.shortcomings import describe_shortcomings
-from pipelines.vocab.word_counter import WordCounter
+from pipelines.vocab.word_counter import COUNTED_BYTES, WordCounter
 from pipelines.vocab.word_counts import (
     WordCounts,
     is_word_counts,
@@ -46,6 +50,10 @@ from pipelines.vocab.word_counts import (
 
 # Of one distinct word, on one core; measured up to 5 million of them.
 _LEARNING_SECONDS = 2e-5
+# Distinct words never grow faster than this power of a large text, whatever a small sample says.
+_MOST_POWER = 0.6
+# In memory: how often what is counted at a time, and for each distinct word.
+_COUNTED_TIMES, _WORD_BYTES = 4, 600
 
 
 def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) -> None:
@@ -82,11 +90,13 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) ->
             _advise_on_accents(inputs, config)
 
     def plan() -> Plan:
+        if counted or not inputs:
+            return _plan([], config, 0)
         advise()
         advise_on_whole_files("vocab", inputs, documents.ranges)
-        return _plan(inputs, config)
+        return _plan(inputs, config, len(documents.ranges))
 
-    def work() -> None:
+    def work(expected: Mapping[str, float]) -> None:
         if old and not inputs:
             publish_preset(old, run)
             return
@@ -94,10 +104,7 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) ->
             say("vocab", f"words counted before, from {config.word_counts}")
             learn_and_publish(counted, run, old)
             return
-        advise()
-        run_pipeline(
-            build, options.beam_args, progress=lambda: "vocab: counting words and learning"
-        )
+        run_pipeline(build, options.beam_args, partial(_progress, expected, len(documents.ranges)))
 
     reads = f"{len(inputs)} files, {sum(info.size for info in inputs) / 1e6:,.1f} MB"
     if old:
@@ -113,6 +120,12 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) ->
     if manifest is not None:
         for advice in describe_shortcomings(manifest.facts, config):
             say("vocab", advice)
+
+
+def _progress(expected: Mapping[str, float], ranges: int, counted: Counter[str]) -> Phase:
+    if counted["ranges"] < ranges:
+        return reading("vocab", counted, expected.get("bytes_in", 0))
+    return Phase("vocab: learning", note=f"{counted['documents']:,} documents read")
 
 
 def _count_and_learn(
@@ -156,30 +169,51 @@ def _counts_beside(config: VocabConfig) -> tuple[str, ...]:
     return (name,) if name and real_path(folder) == real_path(config.output) else ()
 
 
-def _plan(inputs: list[files.FileInfo], config: VocabConfig) -> Plan:
-    """What would be written and how long it takes, from a sample of the input."""
+def _plan(inputs: list[files.FileInfo], config: VocabConfig, pieces: int) -> Plan:
+    """What would be written and how long it takes, from a sample of the input, which can be read in so
+    many pieces."""
     writes = [files.join(config.output, VOCABULARY_FILE)]
     if config.word_counts:
         writes.append(f"{config.word_counts}, or read it if it is there")
     if not inputs:
         return Plan(writes)
-    began = time.thread_time()
-    sample, scale = sample_input(inputs, config)
-    counter = WordCounter(config)
-    for block in sample:
-        counter.add(block.text, block.offsets)
-    words = counter.take()
-    size = sum(len(block.text) for block in sample)
-    # Heaps' law: distinct words grow with about the square root of the text.
-    distinct = min(int(len(words) * scale**0.5), config.max_input_tokens)
-    learning = 2 * distinct * _LEARNING_SECONDS
+    sample = sample_input(inputs, config)
+    words, texts, distinct = Counter[bytes](), [1], [1]
+    adding = taking = 0.0
+    half = -(-len(sample.blocks) // 2)
+    parts = [part for part in (sample.blocks[:half], sample.blocks[half:]) if part]
+    for part in parts:
+        counter, began = WordCounter(config), time.thread_time()
+        for block in part:
+            counter.add(block.text, block.offsets)
+        added = time.thread_time()
+        words.update(counter.take())
+        adding, taking = adding + added - began, taking + time.thread_time() - added
+        texts.append(texts[-1] + sum(len(block.text) for block in part))
+        distinct.append(max(1, len(words)))
+    # Heaps' law: distinct words grow with a power of the text, which the two halves tell.
+    power = min(
+        math.log(distinct[-1] / distinct[-2]) / math.log(texts[-1] / texts[-2]), _MOST_POWER
+    )
+    size = texts[-1] * sample.scale
+    total = min(len(words) * sample.scale**power, config.max_input_tokens)
+    # What is counted at a time costs as much as it has distinct words.
+    at_once = min(size, COUNTED_BYTES)
+    grown = len(parts) * at_once / texts[-1]
+    counting = adding * sample.scale + taking / len(parts) * grown**power * size / at_once
     amounts = {
-        "text, MB": round(size * scale / 1e6, 1),
-        "documents": round(sum(map(len, sample)) * scale),
-        "words": round(words.total() * scale),
-        "distinct words": distinct,
+        **{name: sample.counts[name] for name in ("documents_in", "bytes_in")},
+        "words_in": words.total() * sample.scale,
+        "distinct_words": total,
     }
-    return Plan(writes, amounts, (time.thread_time() - began) * scale + learning)
+    return Plan(
+        writes,
+        amounts,
+        sample.read_seconds + counting + 2 * total * _LEARNING_SECONDS,
+        pieces=pieces,
+        worker_bytes=_COUNTED_TIMES * at_once,
+        shared_bytes=_WORD_BYTES * total,
+    )
 
 
 def _advise_on_accents(inputs: list[files.FileInfo], config: VocabConfig) -> None:

@@ -18,7 +18,7 @@ from pipelines.text.words import separate_words
 from pipelines.vocab.config import VocabConfig
 
 # Counted at a time. The more, the fewer strings occur again in a later part.
-_TEXT_BYTES = 32 << 20
+COUNTED_BYTES = 32 << 20
 # White space to Arrow, but characters to drop to BERT: replaced by another one of these.
 _TO_ARROW = bytes.maketrans(b"\x0b\x0c", b"\x01\x01")
 
@@ -44,7 +44,7 @@ class WordCounter:
         texts = _strings(text.translate(_TO_ARROW), offsets)
         self._parts.append(pc.ascii_split_whitespace(texts).flatten())
         self._bytes += len(text)
-        if self._bytes >= _TEXT_BYTES:
+        if self._bytes >= COUNTED_BYTES:
             self._count_parts()
 
     def take(self) -> Counter[bytes]:

@@ -18,6 +18,7 @@ from pipelines import beam_runner
 from pipelines.beam_runner import run_pipeline
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
+from pipelines.heartbeat import Phase
 from pipelines.mask.config import MaskStageConfig
 from pipelines.stage import Plan, StageRun, run_stage
 from pipelines.storage.files import TEMPORARY
@@ -50,7 +51,7 @@ def test_no_worker_loses_elements(tmp_path, monkeypatch):
         )
 
     beam_args = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
-    run_pipeline(build, beam_args, progress=lambda: "")
+    run_pipeline(build, beam_args, progress=lambda _: Phase(""))
     assert int((tmp_path / "total").read_text()) == _COUNT
 
 
@@ -71,7 +72,7 @@ def ended(monkeypatch):
             raise error
 
         monkeypatch.setattr(beam.Pipeline, "run", fail)
-        run_pipeline(lambda pipeline: pipeline | beam.Create([1]), (), progress=lambda: "")
+        run_pipeline(lambda pipeline: pipeline | beam.Create([1]), (), progress=lambda _: Phase(""))
 
     return end
 
@@ -127,7 +128,7 @@ def test_a_job_whose_workers_wrote_elsewhere_says_so(tmp_path, rows_dir):
     config = MaskStageConfig(input=str(rows_dir), output=str(tmp_path / "out"))
     run = StageRun("mask", config, {})
     with pytest.raises(UserError, match="ended in state DONE and published no manifest in .*/out;"):
-        run_stage(run, RunOptions(), reads="", plan=lambda: Plan([]), work=lambda: None)
+        run_stage(run, RunOptions(), reads="", plan=lambda: Plan([]), work=lambda _: None)
 
 
 def test_after_an_error_only_the_command_itself_speaks(capsys):

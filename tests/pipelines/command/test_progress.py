@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from pipelines.command import progress
-from pipelines.command.progress import fits_a_bar, track
+from pipelines.command.progress import describe_progress, fits_a_bar, track
 
 
 @contextmanager
@@ -54,3 +54,25 @@ def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch) -> None:
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("predicting: ")
     assert all("\r" not in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "columns", "expected"),
+    [
+        (30, 120, 0, "x: 30 of about 120 MB, 3.0 MB/s, 00:30 left, 7 documents"),
+        (30, 0, 0, "x: 30 MB, 3.0 MB/s, 7 documents"),
+        (150, 120, 0, "x: 150 of about 120 MB, 15.0 MB/s, 00:00 left, 7 documents"),
+        (0, 120, 0, "x: 10 s, 7 documents"),
+        (0, 0, 80, "x: 10 s, 7 documents"),
+    ],
+)
+def test_progress_as_a_line(done, total, columns, expected):
+    assert describe_progress("x", done, total, "MB", "7 documents", 10, columns) == expected
+
+
+def test_progress_as_a_bar():
+    bar = describe_progress("tokenize: reading", 30, 120, "MB", "7 documents", 10, 90)
+    assert len(bar) < 90
+    assert bar.startswith("tokenize: reading:  25%|")
+    assert "| 30/120 MB [00:10<00:30,  3.00 MB/s], 7 documents" in bar
+    assert "100%" in describe_progress("x", 150, 120, "MB", "", 10, 60)

@@ -44,7 +44,7 @@ def test_equals_the_plain_splitter(
         for word in split_words(text, lowercase=lowercase, strip_accents=strip_accents):
             expected[word.encode()] += 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word_counter, "_TEXT_BYTES", part)
+        patch.setattr(word_counter, "COUNTED_BYTES", part)
         assert _count(texts, lowercase, strip_accents) == expected
 
 

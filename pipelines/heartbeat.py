@@ -1,0 +1,81 @@
+"""Progress of a pipeline on standard error: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.command.progress import describe_progress, fits_a_bar
+from pipelines.tally import read_tally, start_tally
+
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a pipeline is doing, and how far it has come with it.
+
+    total: how much there is; 0 where nobody knows. unit: of both. note: what else there is to say.
+    """
+
+    what: str
+    done: float = 0
+    total: float = 0
+    unit: str = ""
+    note: str = ""
+
+
+Progress = Callable[[Counter[str]], Phase]
+
+
+def reading(stage: str, counted: Counter[str], expected_bytes: float) -> Phase:
+    """The phase in which documents are read, by what has been read of the text."""
+    note = f"{counted['documents']:,} documents" if counted["documents"] else ""
+    done, total = counted["text_bytes"] / 1e6, expected_bytes / 1e6
+    return Phase(f"{stage}: reading", done, total, "MB", note)
+
+
+@contextmanager
+def heartbeat(progress: Progress) -> Iterator[Callable[[Any], None]]:
+    """Shows the progress every few seconds, on a terminal in place. Gives a function that takes the
+    running pipeline, whose counts are shown from then on if none are made in this process."""
+    done, screen = threading.Event(), sys.stderr
+    terminal = fits_a_bar(screen)
+    running: list[Any] = []
+    start_tally()
+
+    def beat() -> None:
+        began, what = time.monotonic(), ""
+        while not done.wait(1 if terminal else _SECONDS_BETWEEN_LINES):
+            phase = progress(read_tally(*running))
+            if phase.what != what:  # its rate begins anew
+                began, what = (time.monotonic() if what else began), phase.what
+            columns = shutil.get_terminal_size().columns if terminal else 0
+            line = describe_progress(
+                phase.what,
+                phase.done,
+                phase.total,
+                phase.unit,
+                phase.note,
+                time.monotonic() - began,
+                columns,
+            )
+            screen.write(f"\r\033[K{line}" if terminal else f"{line}\n")
+            screen.flush()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield running.append
+    finally:
+        done.set()
+        thread.join()
+        if terminal:
+            screen.write("\r\033[K")

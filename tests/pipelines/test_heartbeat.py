@@ -1,0 +1,61 @@
+"""Progress of a pipeline comes from what its workers did, wherever they are."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines import heartbeat
+from pipelines.beam_runner import run_pipeline
+from pipelines.heartbeat import Phase, reading
+from pipelines.tally import read_tally, start_tally, tally
+
+
+class _Work(beam.DoFn):
+    def process(self, element):
+        tally(documents=2, text_bytes=element)
+        time.sleep(0.05)
+
+
+def test_lines_tell_what_the_workers_have_done(monkeypatch, capsys):
+    monkeypatch.setattr(heartbeat, "_SECONDS_BETWEEN_LINES", 0.02)
+    tally(documents=1000)  # of another pipeline
+
+    def build(pipeline):
+        _ = pipeline | beam.Create([3_000_000] * 10) | beam.ParDo(_Work())
+
+    run_pipeline(build, (), lambda counted: reading("stage", counted, 40e6))
+    lines = capsys.readouterr().err.splitlines()
+    found = [
+        re.match(r"stage: reading: (\d+) of about 40 MB, [\d.]+ MB/s, .* left, (\d+) doc", x)
+        for x in lines
+    ]
+    numbers = [(int(m[1]), int(m[2])) for m in found if m]
+    assert numbers == sorted(numbers)
+    assert numbers
+    assert all(mb == 3 * documents / 2 <= 30 for mb, documents in numbers)
+
+
+def test_counts_of_workers_elsewhere_are_asked_for():
+    pipeline = beam.Pipeline(options=PipelineOptions(["--runner=DirectRunner"]))
+    _ = pipeline | beam.Create([5, 6]) | beam.ParDo(_Work())
+    result = pipeline.run()
+    result.wait_until_finish()
+    start_tally()  # as if another process had done it
+    assert read_tally(result) == {"documents": 4, "text_bytes": 11}
+    tally(documents=7)
+    assert read_tally(result) == {"documents": 7}
+
+
+def test_a_runner_that_tells_nothing_is_left_alone():
+    start_tally()
+    assert read_tally(object()) == {}
+
+
+def test_what_has_no_end_is_said_without_one():
+    assert reading("stage", {"documents": 0, "text_bytes": 0}, 0) == Phase(
+        "stage: reading", 0, 0, "MB", ""
+    )
