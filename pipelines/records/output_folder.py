@@ -94,7 +94,7 @@ def finish_output(
         "inputs": inputs,
         **({"reads": reads} if reads else {}),
         "run": run,
-        "manifest": manifest.fingerprint,
+        "manifest": hashlib.sha256(content).hexdigest(),
     }
     files.publish_bytes(files.join(folder, RUN), (json.dumps(record, indent=1) + "\n").encode())
     if listed:
