@@ -35,7 +35,7 @@ def test_an_error_of_the_user_is_one_line(tmp_path, corpus, whole, engine):
     (tmp_path / "documents-0.jsonl").write_bytes(_BAD)
     (tmp_path / "vocab").symlink_to(whole / "vocab")
     if name == "flink":
-        # An option of the job server: the cluster would try ten times.
+        # Only the job server knows it. Batches are tried as often as the cluster's configuration says.
         beam_args = [*beam_args, "--number_of_execution_retries=1"]
     command = stage_command("rows", tmp_path, tmp_path)
     _, said = run_command_process(*command, *beam_args, status=2)
