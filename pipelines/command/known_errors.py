@@ -29,6 +29,11 @@ _SYSTEM_ERROR = re.compile(
     r"\[Errno \d+\] (?P<reason>.+?)(?:: '(?P<path>[^']*)')?(?: \[while running|\\n|\n|$)"
 )
 _OF_THE_NETWORK = ("aiohttp", "botocore", "gcsfs", "google", "requests", "s3fs", "urllib3")
+_NETWORK_ERROR = re.compile(
+    rf"^(?:{'|'.join(_OF_THE_NETWORK)})\.[\w.]+: (?P<reason>.+?)(?: \[while running|\\n|\n|$)",
+    re.MULTILINE,
+)
+_CHECK_NETWORK = "check the network, the names of buckets and your credentials"
 
 
 def describe_error(error: BaseException) -> str | None:
@@ -40,7 +45,7 @@ def describe_error(error: BaseException) -> str | None:
     if line := _describe_text(f"{type(error).__name__}: {text}"):
         return f"{path}{line}"
     if type(error).__module__.split(".")[0] in _OF_THE_NETWORK:
-        return f"{text[:200]}; check the network, the names of buckets and your credentials"
+        return f"{text[:200]}; {_CHECK_NETWORK}"
     if not isinstance(error, OSError):
         return None
     if error.errno == errno.ENOENT and not error.filename:
@@ -59,9 +64,10 @@ def describe_traceback(traceback: str) -> str | None:
     path = f"{system['path']}: " if system and system["path"] else ""
     if line := _describe_text(traceback):
         return f"{path}{line}"
-    return (
-        f"{path}{system['reason'].strip()}; check the path and its permissions" if system else None
-    )
+    if system:
+        return f"{path}{system['reason'].strip()}; check the path and its permissions"
+    network = _NETWORK_ERROR.search(traceback)
+    return f"{network['reason'][:200]}; {_CHECK_NETWORK}" if network else None
 
 
 def one_line(error: BaseException) -> str:

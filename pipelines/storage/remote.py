@@ -1,6 +1,7 @@
 """Files that are not local, through fsspec: gs:// by gcsfs, s3:// by s3fs, and so on.
 
-Requests are retried with growing pauses by the store's own library. Listings are never cached: other
+Requests are retried with growing pauses by the store's own library: gcsfs tries six times, half a minute
+in all where the store refuses, two and a half where it says nothing. Listings are never cached: other
 processes write too. An object appears when its upload is complete, whole. What a store says of a wrong
 bucket, scheme or permission becomes one line.
 """
@@ -25,6 +26,8 @@ from pipelines.errors import UserError
 _BLOCK = 8 << 20
 _GOOGLE = "https://storage.googleapis.com"
 _CONNECT_SECONDS = 10
+# Of silence in the middle of a request; how long a request takes is up to the size of the file.
+_SILENT_SECONDS = 20
 _CHECK_NAMES = "check the bucket's name and your credentials"
 _CHECK_NET = "check the network"
 # The stores' libraries share no class of errors, but all speak HTTP.
@@ -32,7 +35,12 @@ _HTTP_REASONS = (
     (r"\b403\b|Forbidden", "no permission", _CHECK_NAMES),
     (r"\b404\b|NotFound", "not found", _CHECK_NAMES),
     (r"\b401\b|Unauthorized|Credentials|RefreshError|refreshed", "no credentials", _CHECK_NAMES),
-    (r"ClientConnector|ConnectionError|Cannot connect|Timeout", "cannot be reached", _CHECK_NET),
+    (
+        r"ClientConnector|ConnectionError|Cannot connect|Timeout|Disconnected|ClientOSError|Payload",
+        "cannot be reached",
+        _CHECK_NET,
+    ),
+    (r"\b(429|500|502|503|504)\b", "the store is in trouble", "run the same command again later"),
 )
 
 
@@ -67,10 +75,19 @@ def download(path: str, local: str) -> None:
 
 def upload(local: str, path: str) -> None:
     """Copies a local file to a remote one, which appears when all of it is there."""
-    try:
-        _call(path, "put_file", local, path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; {_CHECK_NAMES}") from None
+    for again in (True, False):
+        try:
+            _call(path, "put_file", local, path)
+            return
+        except UserError:
+            raise
+        except Exception as error:
+            # A store may lose what it knows of an upload, half way or at its end: it begins anew.
+            if again:
+                continue
+            if isinstance(error, FileNotFoundError):
+                raise UserError(f"{path}: not found; {_CHECK_NAMES}") from None
+            raise
 
 
 def exists(path: str) -> bool:
@@ -142,9 +159,10 @@ def _call(path: str, method: str, *args: Any, **options: Any) -> Any:
     except UserError as error:
         raise error if path in str(error) else UserError(f"{path}: {error}") from None
     except Exception as error:
-        reason = " ".join(str(error).split())
+        kind = type(error).__name__
+        reason = " ".join(str(error).split()) or kind
         for pattern, meaning, fix in _HTTP_REASONS:
-            if re.search(pattern, f"{type(error).__name__} {reason}"):
+            if re.search(pattern, f"{kind} {reason}"):
                 raise UserError(f"{path}: {meaning} ({reason[:150]}); {fix}") from None
         raise
 
@@ -172,8 +190,8 @@ def _connect(scheme: str, process: int, emulator: str) -> Any:
     if scheme == "gs":
         # gcsfs would print a traceback for what we say in one line.
         logging.getLogger("gcsfs").setLevel(logging.CRITICAL + 1)
-        options["requests_timeout"] = 60
         _check_answers(emulator or _GOOGLE)
+        options["requests_timeout"] = _silence()
         if emulator:
             # Its probe for storage layouts asks the real service, and waits for a minute.
             os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
@@ -181,10 +199,33 @@ def _connect(scheme: str, process: int, emulator: str) -> Any:
     try:
         import fsspec
 
-        return fsspec.filesystem(scheme, **options)
+        filesystem = fsspec.filesystem(scheme, **options)
+        if scheme == "gs":
+            _try_once(filesystem)
+        return filesystem
     except Exception as error:  # each store's library has its own
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         hint = "no such scheme" if isinstance(error, ValueError) else reason
         raise UserError(
             f"nothing installed can read {scheme}:// ({hint}); for gs:// pip install 'bertmill[gcp]'"
         ) from None
+
+
+def _silence() -> Any:
+    """The limit on silence, as gcsfs passes it on. After one on the whole request it would give up."""
+    try:
+        import aiohttp
+    except ModuleNotFoundError:  # then gcsfs is missing too, and a line says so
+        return None
+    return aiohttp.ClientTimeout(
+        total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS
+    )
+
+
+def _try_once(filesystem: Any) -> None:
+    """Takes gcsfs's retries off a download as a whole: its requests have their own, and with both a
+    store that is down is asked 36 times."""
+    kind = type(filesystem)
+    once = getattr(getattr(kind, "_get_file_concurrent", None), "__wrapped__", None)
+    if once is not None:
+        kind._get_file_concurrent = once

@@ -1,12 +1,15 @@
-"""A folder where the scripts find everything installed."""
+"""A folder where the scripts find everything installed, and rows to train on."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.trainer.conftest import write_rows
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,3 +31,22 @@ def install_in() -> Callable[..., None]:
         (folder / ".venv" / "installed").write_text(f"{wanted.decode().split()[0]} {extras}\n")
 
     return install
+
+
+@pytest.fixture(scope="session")
+def checkout(install_in) -> Callable[..., Path]:
+    """``checkout(folder, command, extras)``: what the scripts need of this code, installed there."""
+
+    def make(folder: Path, command: str, extras: str) -> Path:
+        install_in(folder, command, extras)
+        shutil.copytree(_ROOT / "launch", folder / "launch")
+        for name in ("requirements.lock", "pyproject.toml", "pipelines", "trainer"):
+            (folder / name).symlink_to(_ROOT / name)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("launched") / "rows")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,9 +18,18 @@ import pytest
 _ROOT = Path(__file__).resolve().parents[2]
 _SCRIPT = _ROOT / "launch" / "pretrain_tpu.sh"
 
-# Notes every call; keeps the TPU's state in a file; "ssh" runs the command in its own home folder.
+# Notes every call; keeps the TPU's state in a file; "ssh" runs the command in its own home folder. What
+# is queued waits for the next look; of a preempted TPU the queued resource is suspended.
 _GCLOUD = """#!/usr/bin/env bash
 printf '%s\\n' "$*" | head -n 1 >> "$FAKE/calls"
+case $3-$4 in
+  queued-resources-describe)
+    [ -f "$FAKE/state" ] || exit 1
+    sed s/READY/ACTIVE/\\;s/PREEMPTED/SUSPENDED/ "$FAKE/state"
+    sed -i s/WAITING_FOR_RESOURCES/READY/ "$FAKE/state"
+    exit ;;
+  queued-resources-create) echo WAITING_FOR_RESOURCES > "$FAKE/state"; exit ;;
+esac
 case $4 in
   describe) cat "$FAKE/state" ;;
   create) echo READY > "$FAKE/state" ;;
@@ -46,8 +54,7 @@ def fake(tmp_path, install_in):
     (tmp_path / "state").write_text("READY\n")
     (tmp_path / "calls").touch()
     home = tmp_path / "home" / "bertmill"
-    install_in(home, f'exec {sys.executable} "$@"', extras="gcp,train")
-    shutil.copy(home / ".venv" / "installed", home / ".venv" / "installed_tpu")
+    install_in(home, f'exec {sys.executable} "$@"', extras="gcp,tpu,train")
     return tmp_path
 
 
@@ -81,16 +88,15 @@ def launch(fake, *arguments, trainer=("--data", "x", "--output", "y")):
 
 
 @pytest.mark.long
-def test_a_run_that_was_stopped_goes_on(fake, tmp_path_factory):
-    rows, output = tmp_path_factory.mktemp("tpu") / "rows", fake / "run"
-    make_rows(rows)
+def test_a_run_that_was_stopped_goes_on(fake, rows):
+    output = fake / "run"
     # Maintenance: when ten steps are logged, whoever trains gets SIGTERM, once.
     watcher = subprocess.Popen(
         [
             "bash",
             "-c",
             f"until [ $(wc -l < {output}/metrics.jsonl || echo 0) -ge 10 ]; do sleep 0.02; done;"
-            f"kill -TERM $(cat {fake}/home/bertmill/pretrain.pid)",
+            f"kill -TERM $(cat {fake}/home/bertmill/pretrain-*.pid)",
         ],
         stderr=subprocess.DEVNULL,
     )
@@ -107,25 +113,7 @@ def test_a_run_that_was_stopped_goes_on(fake, tmp_path_factory):
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 301))
     assert (output / "manifest.json").exists()
-    assert not (fake / "home" / "bertmill" / "pretrain.pid").exists()
-
-
-def make_rows(folder):
-    """Real rows, by the real command."""
-    text = folder.with_suffix(".txt")
-    words = "the cat sat on a mat while some dogs ran round one old house in the rain".split()
-    text.write_text("\n".join(" ".join(words[i % 7 :] + words[: i % 5]) for i in range(400)))
-    vocabulary = folder.with_name("vocab.txt")
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary.write_text("\n".join([*specials, *sorted(set(words))]) + "\n")
-    options = {"input": text, "vocab": vocabulary, "output": folder, "seq_length": 32}
-    flags = [f"--{name}={value}" for name, value in options.items()]
-    subprocess.run(
-        [sys.executable, "-m", "pipelines.tokenize", "--lowercase=true", *flags],
-        cwd=_ROOT,
-        check=True,
-        capture_output=True,
-    )
+    assert not list((fake / "home" / "bertmill").glob("*.pid"))
 
 
 def test_mistakes_are_not_repeated(fake):
@@ -152,11 +140,28 @@ def test_a_preempted_tpu_is_made_again_only_if_that_was_asked_for(fake):
     )
 
 
+def test_a_queued_resource_is_waited_for_and_made_again_after_a_preemption(fake):
+    (fake / "state").unlink()
+    (fake / "preempt").touch()
+    done, calls = launch(fake, "--create", "v5litepod-16", "--spot", "--queued")
+    assert "queued resource pod: SUSPENDED" in done.stderr
+    waited = ["describe", "create", "describe", "describe", "scp", "ssh", "ssh"]
+    # What follows trains on nothing, which is a mistake of ours.
+    assert calls == [*waited, "describe", "delete", *waited]
+    assert done.returncode == 2
+    lines = (fake / "calls").read_text().splitlines()
+    assert lines[1].split()[2:] == (
+        "queued-resources create pod --node-id pod --accelerator-type v5litepod-16"
+        " --runtime-version tpu-ubuntu2204-base --spot --zone z".split()
+    )
+    assert lines[8].split()[2:] == "queued-resources delete pod --force --quiet --zone z".split()
+
+
 def test_a_dry_run_only_prints(fake):
     done, calls = launch(fake, "--dry_run", "--project", "p", trainer=["--output", "gs://b/my run"])
     assert done.returncode == 0, done.stderr
     assert calls == []
-    assert "jax[tpu]' --constraint requirements.lock" in done.stdout.replace("\\'", "'")
+    assert "bash launch/install.sh train,gcp,tpu" in done.stdout
     assert "--distributed" in done.stdout
     assert "--worker=all" in done.stdout
     assert " create " not in done.stdout
@@ -172,6 +177,7 @@ def test_a_dry_run_only_prints(fake):
         (["--tpu", "t", "--zone", "z"], "no flags for trainer.pretrain"),
         (["--tpu", "t", "--zoen", "z"], "unknown option --zoen"),
         (["--tpu"], "--tpu needs a value"),
+        (["--tpu", "t", "--zone", "z", "--queued", "--", "x"], "--queued: of which type?"),
     ],
 )
 def test_wrong_options(arguments, message):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,45 +19,14 @@ from pipelines.mask.pipeline import mask
 from pipelines.records.manifest import MANIFEST, read_manifest
 from pipelines.records.shards import ShardReader, local_copy
 from pipelines.storage import files
-from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
+from tests.pipelines.gcs.conftest import FIELDS, contents, upload
 
 pytest.importorskip("google.cloud.storage", reason="needs the extra gcp")
-
-# The fixture rows_dir was made with these.
-_FIELDS = {"seq_length": 64, "num_shards": 3, "validation_fraction": 0.1}
-
-
-def upload(source: Path, target: str) -> None:
-    for path in sorted(source.iterdir()) if source.is_dir() else [source]:
-        if path.name != ".lock":
-            files.publish_bytes(files.join(target, path.name), path.read_bytes())
-
-
-def contents(folder: str) -> dict[str, bytes]:
-    """All files but run.json, which tells of one run's times and places, and a local run's lock."""
-    return {
-        name: files.read_bytes(files.join(folder, name))
-        for name in files.names_in(folder)
-        if name not in ("run.json", ".lock")
-    }
 
 
 def _has_shards(folder: str) -> bool:
     return any(name.startswith("train") for name in files.names_in(folder))
-
-
-@pytest.fixture
-def remote(bucket, corpus, vocab_dir) -> TokenizeConfig:
-    """The configuration of ``rows_dir`` with everything in the bucket."""
-    upload(corpus, f"{bucket}/corpus")
-    upload(vocab_dir, f"{bucket}/vocab")
-    return TokenizeConfig(
-        input=(f"{bucket}/corpus/*.jsonl",),
-        vocab=f"{bucket}/vocab",
-        output=f"{bucket}/rows",
-        **_FIELDS,
-    )
 
 
 def test_the_same_bytes_as_a_local_run_and_recognised_when_run_again(remote, rows_dir, capsys):
@@ -100,7 +68,7 @@ def test_a_killed_run_leaves_no_manifest_and_is_made_again(remote, rows_dir, buc
     """A process that is killed once its first shard is in the bucket."""
     command = [sys.executable, "-m", "pipelines.tokenize", "--input", *remote.input]
     command += ["--vocab", remote.vocab, "--output", remote.output]
-    command += [text for name, value in _FIELDS.items() for text in (f"--{name}", str(value))]
+    command += [text for name, value in FIELDS.items() for text in (f"--{name}", str(value))]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while process.poll() is None and not _has_shards(remote.output):
