@@ -28,7 +28,16 @@ _KNOWN_TEXTS = (
 _SYSTEM_ERROR = re.compile(
     r"\[Errno \d+\] (?P<reason>.+?)(?:: '(?P<path>[^']*)')?(?: \[while running|\\n|\n|$)"
 )
-_OF_THE_NETWORK = ("aiohttp", "botocore", "gcsfs", "google", "requests", "s3fs", "urllib3")
+_OF_THE_NETWORK = (
+    "aiohttp",
+    "botocore",
+    "fsspec",
+    "gcsfs",
+    "google",
+    "requests",
+    "s3fs",
+    "urllib3",
+)
 _NETWORK_ERROR = re.compile(
     rf"^(?:{'|'.join(_OF_THE_NETWORK)})\.[\w.]+: (?P<reason>.+?)(?: \[while running|\\n|\n|$)",
     re.MULTILINE,

@@ -17,7 +17,7 @@ from pipelines.storage import files
 from pipelines.storage import remote as stores
 from pipelines.tokenize.pipeline import tokenize
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.pipeline import vocab
+from pipelines.vocab.pipeline import learn_vocabulary
 from tests.command_process import TINY, CommandProcess, flags_of
 from tests.faulty_store import KINDS, faulty_store
 from tests.pipelines.gcs.conftest import contents, upload
@@ -61,7 +61,7 @@ def test_every_stage_in_more_trouble(
 ):
     def stages(place, config):
         words = VocabConfig(input=config.input, output=f"{place}/vocabulary", vocab_size=300)
-        vocab(words, RunOptions())
+        learn_vocabulary(words, RunOptions())
         tokenize(dataclasses.replace(config, output=f"{place}/rows"), RunOptions())
         mask(MaskStageConfig(input=f"{place}/rows", output=f"{place}/examples"), RunOptions())
 
