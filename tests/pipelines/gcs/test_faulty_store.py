@@ -90,7 +90,8 @@ def test_a_store_that_goes_down_in_the_middle(
     assert "\n" not in str(caught.value)
     store.down = ""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_emulator)
-    assert MANIFEST not in files.names_in(remote.output)
+    if MANIFEST in files.names_in(remote.output):  # only what comes after it was lost
+        assert contents(remote.output) == contents(str(rows_dir))
     tokenize(remote, RunOptions())
     assert contents(remote.output) == contents(str(rows_dir))
 
