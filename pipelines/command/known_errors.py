@@ -28,7 +28,7 @@ _KNOWN_TEXTS = (
 _SYSTEM_ERROR = re.compile(
     r"\[Errno \d+\] (?P<reason>.+?)(?:: '(?P<path>[^']*)')?(?: \[while running|\\n|\n|$)"
 )
-_OF_THE_NETWORK = (
+OF_THE_NETWORK = (
     "aiohttp",
     "botocore",
     "fsspec",
@@ -39,7 +39,7 @@ _OF_THE_NETWORK = (
     "urllib3",
 )
 _NETWORK_ERROR = re.compile(
-    rf"^(?:{'|'.join(_OF_THE_NETWORK)})\.[\w.]+: (?P<reason>.+?)(?: \[while running|\\n|\n|$)",
+    rf"^(?:{'|'.join(OF_THE_NETWORK)})\.[\w.]+: (?P<reason>.+?)(?: \[while running|\\n|\n|$)",
     re.MULTILINE,
 )
 _CHECK_NETWORK = "check the network, the names of buckets and your credentials"
@@ -53,7 +53,7 @@ def describe_error(error: BaseException) -> str | None:
     path = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     if line := _describe_text(f"{type(error).__name__}: {text}"):
         return f"{path}{line}"
-    if type(error).__module__.split(".")[0] in _OF_THE_NETWORK:
+    if type(error).__module__.split(".")[0] in OF_THE_NETWORK:
         return f"{text[:200]}; {_CHECK_NETWORK}"
     if not isinstance(error, OSError):
         return None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import IO
 
+from pipelines.command.known_errors import OF_THE_NETWORK
 from pipelines.errors import UserError
 from pipelines.storage import files
+from pipelines.storage.remote import describe_refusal
 
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 _BUFFER = 1 << 20
@@ -66,7 +68,8 @@ def refuse_other_content(path: str, head: bytes) -> None:
 def named_errors(path: str) -> Iterator[None]:
     """Turns the many errors of damaged or unreadable files into one line with the file's name."""
     try:
-        yield
+        with _refusals_named(path) if files.is_remote(path) else nullcontext():
+            yield
     except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except OSError as error:
@@ -76,3 +79,14 @@ def named_errors(path: str) -> Iterator[None]:
         raise UserError(
             f"{path}: damaged or truncated ({reason}); fetch or make the file again"
         ) from None
+
+
+@contextmanager
+def _refusals_named(path: str) -> Iterator[None]:
+    """What a store says while an open file is read, as one line."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in OF_THE_NETWORK:
+            raise
+        raise describe_refusal(path, error) or error from None

@@ -159,12 +159,17 @@ def _call(path: str, method: str, *args: Any, **options: Any) -> Any:
     except UserError as error:
         raise error if path in str(error) else UserError(f"{path}: {error}") from None
     except Exception as error:
-        kind = type(error).__name__
-        reason = " ".join(str(error).split()) or kind
-        for pattern, meaning, fix in _HTTP_REASONS:
-            if re.search(pattern, f"{kind} {reason}"):
-                raise UserError(f"{path}: {meaning} ({reason[:150]}); {fix}") from None
-        raise
+        raise describe_refusal(path, error) or error from None
+
+
+def describe_refusal(path: str, error: Exception) -> UserError | None:
+    """What a store says of a request, as one line; None for an error that is none of a store's."""
+    kind = type(error).__name__
+    reason = " ".join(str(error).split()) or kind
+    for pattern, meaning, fix in _HTTP_REASONS:
+        if re.search(pattern, f"{kind} {reason}"):
+            return UserError(f"{path}: {meaning} ({reason[:150]}); {fix}")
+    return None
 
 
 def _check_answers(store: str) -> None:
