@@ -59,6 +59,10 @@ def test_the_line_of_an_error(error, line):
             "/a: Permission denied; check the path",
         ),
         ("MemoryError [while running 'x']", "there is not enough memory"),
+        (
+            "aiohttp.client_exceptions.ServerDisconnectedError: Server gone [while running 'x']",
+            "Server gone; check the network",
+        ),
         ("KeyError: 'x' [while running 'y']\n", None),
     ],
 )
