@@ -25,7 +25,7 @@ from pipelines.records.manifest import Manifest
 from pipelines.records.ragged import Columns, Ragged, offsets_of
 from pipelines.records.shards import ShardInfo, file_sha256
 from pipelines.stage import Report, add_counts
-from pipelines.storage.files import FileInfo
+from pipelines.storage.files import FileInfo, make_folder
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import save_vocabulary
 from pipelines.tokenize import find_near_duplicates, transforms
@@ -152,6 +152,7 @@ def mask_a_shard(size: Size) -> Step:
     facts = {"seq_length": 512, "format": "array_record"}
     rows = Manifest("tokenize", {}, {}, facts, schema, {"train": (shard,)})
     config = MaskStageConfig(input=size.folder, output=f"{size.folder}/masked")
+    make_folder(config.output)
     step = MaskShard(rows, config, _VOCABULARY)
     yield 0
     count_elements(step.process(Work("train", shard, 0, "train-00000-of-00001.array_record")))
