@@ -101,7 +101,7 @@ def _logs_to_screen(capsys):
         ),
         (
             "Pipeline job-1 failed in state FAILED: Traceback (most recent call last):\n"
-            "ModuleNotFoundError: No module named 'pipelines.new'",
+            "ModuleNotFoundError: No module named 'pipelines.reshard'",
             "^the workers have another version of bertmill, or none; install this one",
         ),
         (
