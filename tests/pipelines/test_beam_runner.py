@@ -143,7 +143,7 @@ def test_after_an_error_only_the_command_itself_speaks(capsys):
 def test_what_a_killed_worker_left_is_deleted(tmp_path, rows_dir):
     output = tmp_path / "out"
 
-    def work() -> None:
+    def work(_: object) -> None:
         shutil.copytree(rows_dir, output, dirs_exist_ok=True)
         (output / f"{TEMPORARY}1-train-00000-of-00003.array_record").touch()
 
