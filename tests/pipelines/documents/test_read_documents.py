@@ -23,7 +23,8 @@ def test_a_block_that_is_lost_with_its_counts_is_missed(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 10)
     path = tmp_path / "a.txt"
     path.write_text("some words\nand some more\nand more\n")
-    blocks = list(_Read(partial(read_blocks, options=InputFormat())).process(FileRange(str(path))))
+    read = _Read(partial(read_blocks, options=InputFormat()), None)
+    blocks = list(read.process(FileRange(str(path))))
     assert len(blocks) >= 4
 
     whole = counts_of(blocks)
