@@ -19,6 +19,7 @@ from pipelines.documents.config import InputFormat
 from pipelines.documents.formats import resolve_format
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import open_content, split_extension
+from pipelines.documents.tables import open_parquet
 from pipelines.errors import UserError
 from pipelines.storage import files
 
@@ -126,8 +127,6 @@ def _read_parquet(
     info: files.FileInfo, options: InputFormat, most: int
 ) -> tuple[list[DocumentBlock], float]:
     """The first documents of a table, and the share of its rows that they are."""
-    import pyarrow.parquet as pq
-
     blocks: list[DocumentBlock] = []
     size = rows = 0
     for block in read_blocks(FileRange(info.path), options):
@@ -136,8 +135,8 @@ def _read_parquet(
         rows += block.counts["documents_in"]
         if size >= most:
             break
-    with files.open_read(info.path) as file:
-        all_rows = pq.read_metadata(file).num_rows
+    with open_parquet(info.path) as table:
+        all_rows = table.metadata.num_rows
     return blocks, min(1.0, rows / max(1, all_rows))
 
 

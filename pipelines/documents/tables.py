@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -131,6 +132,31 @@ def read_parquet(
     path: str, wanted: Mapping[str, str]
 ) -> Iterator[tuple[Location, Record | BadRecord]]:
     """(location, the wanted fields) of each row of a Parquet file."""
+    with open_parquet(path) as table:
+        _check_columns(table.schema_arrow.names, wanted, path)
+        for option, name in wanted.items():
+            kind = table.schema_arrow.field(name).type
+            if option != "label_field" and not _is_text(kind):
+                raise UserError(
+                    f"{path}: column {name!r} holds {kind}, not text; name another with --{option}"
+                )
+        number = 0
+        columns = list(dict.fromkeys(wanted.values()))
+        for batch in table.iter_batches(batch_size=1024, columns=columns):
+            for record in _decode_rows(batch, path, number):
+                number += 1
+                yield partial(_row_location, path, number), record
+        if number != table.metadata.num_rows:
+            # Arrow believes the counts of the row groups, which may leave rows out.
+            raise ValueError(f"it counts {table.metadata.num_rows} rows, {number} are there")
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[Any]:
+    """A Parquet file, compressed as a whole or not, as a ``pyarrow.parquet.ParquetFile``.
+
+    Raises UserError for whatever is found to be wrong with it in the block.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -138,23 +164,7 @@ def read_parquet(
         # Parquet is read from its end, which only a file that is not compressed lets us do.
         in_place = not split_extension(path)[1] and content.seekable()
         try:
-            table = pq.ParquetFile(content if in_place else io.BytesIO(content.read()))
-            _check_columns(table.schema_arrow.names, wanted, path)
-            for option, name in wanted.items():
-                kind = table.schema_arrow.field(name).type
-                if option != "label_field" and not _is_text(kind):
-                    raise UserError(
-                        f"{path}: column {name!r} holds {kind}, not text; name another with --{option}"
-                    )
-            number = 0
-            columns = list(dict.fromkeys(wanted.values()))
-            for batch in table.iter_batches(batch_size=1024, columns=columns):
-                for record in _decode_rows(batch, path, number):
-                    number += 1
-                    yield partial(_row_location, path, number), record
-            if number != table.metadata.num_rows:
-                # Arrow believes the counts of the row groups, which may leave rows out.
-                raise ValueError(f"it counts {table.metadata.num_rows} rows, {number} are there")
+            yield pq.ParquetFile(content if in_place else io.BytesIO(content.read()))
         except UserError:
             raise
         except (pa.ArrowException, ValueError, KeyError, OverflowError) as error:

@@ -64,6 +64,10 @@ def test_of_tables_and_whole_files_the_rest_is_counted_too(tmp_path, monkeypatch
     sample = input_sample.sample_input(match([str(tmp_path / "a.parquet")]), InputFormat())
     assert sample.counts["documents_in"] == pytest.approx(20_000, rel=0.01)
     assert sum(map(len, sample.blocks)) < 15_000
+    # Compressed as a whole, it has its row count in no place that can be read alone.
+    (tmp_path / "b.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    compressed = input_sample.sample_input(match([str(tmp_path / "b.parquet.gz")]), InputFormat())
+    assert compressed.counts == sample.counts
 
 
 def shown(text: str) -> dict[str, float]:
