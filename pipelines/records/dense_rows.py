@@ -23,10 +23,15 @@ def dense_rows(columns: Columns, seq_length: int, pad_id: int) -> dict[str, NDAr
     ``padding_mask`` bool (False = padding), ``row_id`` uint64[N], and ``next_sentence_labels``
     uint8[N] where the rows have it.
 
-    Raises UserError if a row is longer than ``seq_length``.
+    Raises UserError if a row is longer than ``seq_length``, or one of these columns is missing.
 
     With ``seq_length`` 8, a row of runs of 4 and 3 tokens has ``document_ids`` 1 1 1 1 2 2 2 0.
     """
+    if missing := {"row_id", "token_ids", "segment_lengths"} - set(columns):
+        raise UserError(
+            f"rows without {', '.join(sorted(missing))}: the schema in their manifest is damaged; make "
+            "them again"
+        )
     tokens, runs = columns["token_ids"], columns["segment_lengths"]
     longest = int(tokens.lengths.max(initial=0))
     if longest > seq_length:

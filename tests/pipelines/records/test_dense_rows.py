@@ -76,3 +76,17 @@ def test_rows_that_do_not_fit_are_named():
     rows["segment_lengths"] = Ragged(np.array([3], np.uint16), np.array([0, 1]))
     with pytest.raises(ValueError, match="runs of 3 tokens in rows of 4"):
         dense_rows(rows, 8, pad_id=0)
+
+
+@pytest.mark.parametrize("name", ["row_id", "token_ids", "segment_lengths"])
+def test_a_missing_column_is_named(name):
+    ragged = Ragged(np.zeros(1, np.int32), np.array([0, 1]))
+    columns = {
+        "row_id": np.zeros(1, np.uint64),
+        "token_ids": ragged,
+        "segment_lengths": Ragged(np.ones(1, np.int32), np.array([0, 1])),
+    }
+    assert dense_rows(columns, 4, 0)["token_ids"].shape == (1, 4)
+    del columns[name]
+    with pytest.raises(UserError, match=f"rows without {name}: the schema"):
+        dense_rows(columns, 4, 0)
