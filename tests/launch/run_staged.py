@@ -14,5 +14,5 @@ with open(sys.argv[1], "rb") as file:
     staged.ParseFromString(file.read())
 for missing in ("trainer.presets", "tests", "launch", "jax", "keras", "tensorflow"):
     assert missing not in sys.modules
-options = PipelineOptions(["--no_auth=true"])
+options = PipelineOptions(["--no_auth"])
 beam.Pipeline.from_runner_api(staged, "DirectRunner", options).run().wait_until_finish()
