@@ -43,9 +43,8 @@ from trainer.finetuning.output import (
 )
 from trainer.finetuning.run import Finetuning, RunResult, load_fresh, restart_seed
 from trainer.finetuning.scores import score_each_class
-from trainer.finetuning.source import find_source
 from trainer.finetuning.task import FinetunedTask, preset_fingerprint
-from trainer.finetuning.training_data import describe_data, prepare_reading, read_data
+from trainer.finetuning.training_data import describe_data, find_sources, prepare_reading, read_data
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -59,9 +58,7 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     config.check()
 
     # ---------------------------------------------------------------------------------- Data
-    sources = [find_source(config.train, "train")]
-    if config.validation:
-        sources.append(find_source(config.validation, "validation"))
+    sources = find_sources(config)
     preprocessor, fields = prepare_reading(config, sources)
     bad = BadRecords(drop=config.on_bad_record == "drop")
     train, validation = read_data(config, sources, fields, preprocessor, bad)

@@ -21,12 +21,13 @@ from pipelines.command.run import RunOptions
 from pipelines.heartbeat import Phase
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.mask_rows import mask_dense_rows
+from pipelines.plan import Plan
 from pipelines.records.dense_rows import dense_rows
 from pipelines.records.manifest import Manifest, check_balance, open_shard, read_manifest
 from pipelines.records.ragged import Columns, Ragged, offsets_of
 from pipelines.records.shards import ShardInfo, shard_name, write_shard
 from pipelines.records.versions import deciding_versions
-from pipelines.stage import Plan, Report, StageRun, add_counts, count_written, run_stage
+from pipelines.stage import Report, StageRun, add_counts, count_written, run_stage
 from pipelines.storage import files
 from pipelines.tally import tally
 from pipelines.text.vocabulary import Vocabulary

@@ -29,12 +29,12 @@ from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input
 from pipelines.documents.text_size import advise_on_whole_files, text_bytes
 from pipelines.heartbeat import Phase, reading
+from pipelines.plan import Plan
 from pipelines.records.codec import token_dtype
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
 from pipelines.records.versions import deciding_versions
 from pipelines.stage import (
-    Plan,
     Report,
     StageRun,
     count_written,

@@ -20,6 +20,7 @@ from pipelines.command.parse import config_again
 from pipelines.command.run import RunOptions
 from pipelines.heartbeat import Phase
 from pipelines.keyed_random import fold, purpose_key
+from pipelines.plan import Plan
 from pipelines.records.codec import Schema
 from pipelines.records.manifest import (
     MANIFEST,
@@ -31,7 +32,7 @@ from pipelines.records.manifest import (
 from pipelines.records.ragged import Columns, Ragged, group_rows, take
 from pipelines.records.shards import ShardInfo, write_shard
 from pipelines.records.versions import deciding_versions
-from pipelines.stage import Plan, Report, StageRun, count_written, row_ratios, run_stage
+from pipelines.stage import Report, StageRun, count_written, row_ratios, run_stage
 from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
 from pipelines.tokenize.config import TokenizeConfig

@@ -26,9 +26,10 @@ from pipelines.documents.sample import sample_input, sample_texts
 from pipelines.documents.text_size import advise_on_whole_files
 from pipelines.errors import UserError
 from pipelines.heartbeat import Phase, reading
+from pipelines.plan import Plan
 from pipelines.records.manifest import Manifest
 from pipelines.records.versions import deciding_versions
-from pipelines.stage import Plan, StageRun, run_stage
+from pipelines.stage import StageRun, run_stage
 from pipelines.storage import files
 from pipelines.storage.real_paths import real_path, refuse_overlap
 from pipelines.text.preset_vocabulary import load_preset_vocabulary

@@ -20,7 +20,8 @@ from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.heartbeat import Phase
 from pipelines.mask.config import MaskStageConfig
-from pipelines.stage import Plan, StageRun, run_stage
+from pipelines.plan import Plan
+from pipelines.stage import StageRun, run_stage
 from pipelines.storage.files import TEMPORARY
 
 _COUNT = 60_000

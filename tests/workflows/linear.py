@@ -30,8 +30,7 @@ from pipelines.documents.bad_record import BadRecords
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.examples import Examples
 from trainer.finetuning.scores import score_classes
-from trainer.finetuning.source import find_source
-from trainer.finetuning.training_data import prepare_reading, read_data
+from trainer.finetuning.training_data import find_sources, prepare_reading, read_data
 
 # The share of each weight's own value in the interpolation, and the cost of errors; the paper's are 0.25
 # and 1, a tenth of a point worse on IMDB's held-out reviews.
@@ -55,9 +54,7 @@ def linear_scores(
 
 def score_finetuning(config: FinetuneConfig) -> dict[str, dict[str, float]]:
     """The same on what a run of ``trainer.finetune`` learns from and is judged by, if it has classes."""
-    sources = [find_source(config.train, "train")]
-    if config.validation:
-        sources.append(find_source(config.validation, "validation"))
+    sources = find_sources(config)
     preprocessor, fields = prepare_reading(config, sources)
     bad = BadRecords(drop=config.on_bad_record == "drop")
     train, validation = read_data(config, sources, fields, preprocessor, bad)

@@ -13,10 +13,16 @@ from pipelines.errors import UserError
 from pipelines.records.preset_folder import preset_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.examples import VALIDATION, Examples, read_examples, split_off
-from trainer.finetuning.source import Source, check_dataset
+from trainer.finetuning.source import Source, check_dataset, find_source
 
 _SEQ_LENGTH = 128
 _CLASSES_SHOWN = 20
+
+
+def find_sources(config: FinetuneConfig) -> list[Source]:
+    """Where the training examples are and, where they are named, the validation examples."""
+    named = (("train", config.train), ("validation", config.validation))
+    return [find_source(names, flag) for flag, names in named if names]
 
 
 def prepare_reading(config: FinetuneConfig, sources: list[Source]) -> tuple[Any, Fields]:

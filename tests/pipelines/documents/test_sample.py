@@ -14,8 +14,8 @@ from pipelines.documents import sample as input_sample
 from pipelines.documents.config import InputFormat
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
+from pipelines.plan import PIPELINE_SECONDS, START_SECONDS, Plan, print_plan
 from pipelines.records.manifest import read_manifest
-from pipelines.stage import PIPELINE_SECONDS, START_SECONDS, Plan, print_plan
 from pipelines.storage.files import match
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.pipeline import learn_vocabulary
