@@ -24,14 +24,16 @@ from pipelines.keyed_random import below, fold, purpose_key
 
 KINDS = ("429", "503", "reset", "reset after", "truncated", "late")
 _LATE_SECONDS = 1.0
+# An answer that drips comes in so many pieces, with so long before each.
+_DRIPS, _DRIP_SECONDS = 8, 0.1
 # Not passed on from one connection to the next.
 _HOPS = ("connection", "transfer-encoding", "content-length", "keep-alive", "server", "date")
 
 
 class FaultyStore(ThreadingHTTPServer):
     """``store``: the emulator's address; ``percent`` of requests fail; ``down``: after ``down_after``
-    requests all do, as one of KINDS or "silent". ``faults``: how many of which kind there were;
-    ``requests``: of all."""
+    requests all do, as one of KINDS or "silent", another status, or "drip". ``faults``: how many of
+    which kind there were; ``requests``: of all."""
 
     daemon_threads = True
 
@@ -80,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         kind = self.server.draw()
-        if kind in ("429", "503"):
+        if kind.isdigit():
             self._answer(
                 int(kind), {}, b'{"error": {"code": %s, "message": "in trouble"}}' % kind.encode()
             )
@@ -97,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
             if kind == "reset after":
                 self._reset()
             else:
-                self._answer(status, headers, content, cut=kind == "truncated")
+                self._answer(status, headers, content, kind)
 
     def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """What the store itself says. It sees this server's name, and gives addresses of it."""
@@ -109,18 +111,22 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def _answer(
-        self, status: int, headers: dict[str, str], content: bytes, cut: bool = False
-    ) -> None:
+    def _answer(self, status: int, headers: dict[str, str], content: bytes, kind: str = "") -> None:
         self.send_response(status)
         for name, value in headers.items():
             if name.lower() not in _HOPS:
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if kind == "truncated":
+            content = content[: len(content) // 2]
+            self.close_connection = True
         if self.command != "HEAD":
-            self.wfile.write(content[: len(content) // 2] if cut else content)
-        self.close_connection = self.close_connection or cut
+            size = -(-len(content) // _DRIPS) if kind == "drip" else len(content)
+            for at in range(0, len(content), size or 1):
+                if kind == "drip":
+                    time.sleep(_DRIP_SECONDS)
+                self.wfile.write(content[at : at + size])
 
     def _reset(self) -> None:
         linger = struct.pack("ii", 1, 0)

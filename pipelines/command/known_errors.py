@@ -9,6 +9,7 @@ import errno
 import re
 
 from pipelines.errors import UserError
+from pipelines.storage.store_errors import OF_THE_NETWORK
 
 # Libraries in other languages, and Beam's workers, pass the system's errors on as text.
 _KNOWN_TEXTS = (
@@ -27,16 +28,6 @@ _KNOWN_TEXTS = (
 )
 _SYSTEM_ERROR = re.compile(
     r"\[Errno \d+\] (?P<reason>.+?)(?:: '(?P<path>[^']*)')?(?: \[while running|\\n|\n|$)"
-)
-OF_THE_NETWORK = (
-    "aiohttp",
-    "botocore",
-    "fsspec",
-    "gcsfs",
-    "google",
-    "requests",
-    "s3fs",
-    "urllib3",
 )
 _NETWORK_ERROR = re.compile(
     rf"^(?:{'|'.join(OF_THE_NETWORK)})\.[\w.]+: (?P<reason>.+?)(?: \[while running|\\n|\n|$)",

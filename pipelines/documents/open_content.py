@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import IO
 
-from pipelines.command.known_errors import OF_THE_NETWORK
 from pipelines.errors import UserError
 from pipelines.storage import files
-from pipelines.storage.remote import describe_refusal
 
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 _BUFFER = 1 << 20
@@ -45,8 +43,7 @@ def open_content(path: str, raw: IO[bytes] | None = None) -> IO[bytes]:
     raw = files.open_read(path) if raw is None else raw
     compression = split_extension(path)[1]
     if not compression:
-        # Those of remote files cannot read a part of a line.
-        return raw if hasattr(raw, "peek") else io.BufferedReader(raw, _BUFFER)  # type: ignore[type-var]
+        return raw
     import pyarrow as pa
 
     # Arrow notices every truncated file, and is twice as fast as the standard library.
@@ -68,8 +65,7 @@ def refuse_other_content(path: str, head: bytes) -> None:
 def named_errors(path: str) -> Iterator[None]:
     """Turns the many errors of damaged or unreadable files into one line with the file's name."""
     try:
-        with _refusals_named(path) if files.is_remote(path) else nullcontext():
-            yield
+        yield
     except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except OSError as error:
@@ -79,14 +75,3 @@ def named_errors(path: str) -> Iterator[None]:
         raise UserError(
             f"{path}: damaged or truncated ({reason}); fetch or make the file again"
         ) from None
-
-
-@contextmanager
-def _refusals_named(path: str) -> Iterator[None]:
-    """What a store says while an open file is read, as one line."""
-    try:
-        yield
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in OF_THE_NETWORK:
-            raise
-        raise describe_refusal(path, error) or error from None

@@ -2,17 +2,17 @@
 
 Requests are retried with growing pauses by the store's own library: gcsfs tries six times, half a minute
 in all where the store refuses, two and a half where it says nothing. Listings are never cached: other
-processes write too. An object appears when its upload is complete, whole. What a store says of a wrong
-bucket, scheme or permission becomes one line.
+processes write too. An object appears when its upload is complete, whole. What a store or its library
+says becomes one line, also while an open file is read.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-import re
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -22,26 +22,13 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from pipelines.errors import UserError
+from pipelines.storage.store_errors import CHECK_NAMES, CHECK_NET, describe_refusal, named
 
-_BLOCK = 8 << 20
+_BLOCK, _BUFFER = 8 << 20, 1 << 20
 _GOOGLE = "https://storage.googleapis.com"
 _CONNECT_SECONDS = 10
 # Of silence in the middle of a request; how long a request takes is up to the size of the file.
 _SILENT_SECONDS = 20
-_CHECK_NAMES = "check the bucket's name and your credentials"
-_CHECK_NET = "check the network"
-# The stores' libraries share no class of errors, but all speak HTTP.
-_HTTP_REASONS = (
-    (r"\b403\b|Forbidden", "no permission", _CHECK_NAMES),
-    (r"\b404\b|NotFound", "not found", _CHECK_NAMES),
-    (r"\b401\b|Unauthorized|Credentials|RefreshError|refreshed", "no credentials", _CHECK_NAMES),
-    (
-        r"ClientConnector|ConnectionError|Cannot connect|Timeout|Disconnected|ClientOSError|Payload",
-        "cannot be reached",
-        _CHECK_NET,
-    ),
-    (r"\b(429|500|502|503|504)\b", "the store is in trouble", "run the same command again later"),
-)
 
 
 @dataclass(frozen=True, order=True)
@@ -64,50 +51,55 @@ def uses_emulator() -> bool:
 
 
 def open_read(path: str) -> IO[bytes]:
-    """Opens a file for reading. Raises FileNotFoundError at once if there is none."""
-    return _call(path, "open", path, "rb", block_size=_BLOCK)
+    """Opens a file for reading. Raises FileNotFoundError at once if there is none, and UserError then
+    and while it is read."""
+    with _store(path) as filesystem:
+        return io.BufferedReader(
+            _Reader(path, filesystem.open(path, "rb", block_size=_BLOCK)), _BUFFER
+        )
 
 
 def download(path: str, local: str) -> None:
     """Copies a file to a local one. Raises FileNotFoundError if there is none."""
-    _call(path, "get_file", path, local)
+    with _store(path) as filesystem:
+        filesystem.get_file(path, local)
 
 
 def upload(local: str, path: str) -> None:
     """Copies a local file to a remote one, which appears when all of it is there."""
-    for again in (True, False):
+    with _store(path) as filesystem:
         try:
-            _call(path, "put_file", local, path)
-            return
-        except UserError:
-            raise
+            filesystem.put_file(local, path)
         except Exception as error:
+            if not isinstance(error, FileNotFoundError) and describe_refusal(path, error):
+                raise
             # A store may lose what it knows of an upload, half way or at its end: it begins anew.
-            if again:
-                continue
-            if isinstance(error, FileNotFoundError):
-                raise UserError(f"{path}: not found; {_CHECK_NAMES}") from None
-            raise
+            try:
+                filesystem.put_file(local, path)
+            except FileNotFoundError:
+                raise UserError(f"{path}: not found; {CHECK_NAMES}") from None
 
 
 def exists(path: str) -> bool:
     """True if there is a file (not merely a folder) of this name."""
     try:
-        return _call(path, "info", path)["type"] == "file"
+        with _store(path) as filesystem:
+            return filesystem.info(path)["type"] == "file"
     except FileNotFoundError:
         return False
 
 
 def delete(path: str) -> None:
     """Deletes a file; a missing one is no error."""
-    with suppress(FileNotFoundError):
-        _call(path, "rm_file", path)
+    with suppress(FileNotFoundError), _store(path) as filesystem:
+        filesystem.rm_file(path)
 
 
 def names_in(folder: str) -> list[str]:
     """The names of the files directly in a folder; [] if there is none."""
     try:
-        entries = _call(folder, "ls", folder, detail=True)
+        with _store(folder) as filesystem:
+            entries = filesystem.ls(folder, detail=True)
     except FileNotFoundError:
         return []
     names = [entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
@@ -117,13 +109,14 @@ def names_in(folder: str) -> list[str]:
 def match(pattern: str) -> list[FileInfo]:
     """All files that a path, folder or glob pattern names, hidden ones only if named outright."""
     try:
-        if has_wildcards(pattern):
-            entries = _call(pattern, "glob", pattern, detail=True)
-        else:
-            entry = _call(pattern, "info", pattern)
-            if entry["type"] == "file":
-                return [_file_info(pattern, entry)]
-            entries = _call(pattern, "find", pattern, detail=True)
+        with _store(pattern) as filesystem:
+            if has_wildcards(pattern):
+                entries = filesystem.glob(pattern, detail=True)
+            else:
+                entry = filesystem.info(pattern)
+                if entry["type"] == "file":
+                    return [_file_info(pattern, entry)]
+                entries = filesystem.find(pattern, detail=True)
     except FileNotFoundError:
         return []
     scheme = pattern.split("://")[0]
@@ -146,30 +139,41 @@ def _file_info(path: str, entry: Mapping[str, Any]) -> FileInfo:
     return FileInfo(path, int(entry["size"]), seconds)
 
 
-def _call(path: str, method: str, *args: Any, **options: Any) -> Any:
-    """Calls a method of the path's filesystem; what a store says of a wrong bucket or permission
-    becomes one line. Raises FileNotFoundError and UserError."""
-    try:
+class _Reader(io.RawIOBase):
+    """An open file of a store's library, whose errors are named."""
+
+    def __init__(self, path: str, file: Any) -> None:
+        self._path, self._file = path, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        with named(self._path):
+            return int(self._file.readinto(buffer))
+
+    def readall(self) -> bytes:
+        with named(self._path):
+            return bytes(self._file.read())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def _store(path: str) -> Iterator[Any]:
+    """The path's filesystem. What it raises in the block is named."""
+    with named(path):
         # A filesystem for each process: its event loop's thread does not survive a fork.
         emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-        filesystem = _connect(path.split("://")[0], os.getpid(), emulator)
-        return getattr(filesystem, method)(*args, **options)
-    except FileNotFoundError:
-        raise
-    except UserError as error:
-        raise error if path in str(error) else UserError(f"{path}: {error}") from None
-    except Exception as error:
-        raise describe_refusal(path, error) or error from None
-
-
-def describe_refusal(path: str, error: Exception) -> UserError | None:
-    """What a store says of a request, as one line; None for an error that is none of a store's."""
-    kind = type(error).__name__
-    reason = " ".join(str(error).split()) or kind
-    for pattern, meaning, fix in _HTTP_REASONS:
-        if re.search(pattern, f"{kind} {reason}"):
-            return UserError(f"{path}: {meaning} ({reason[:150]}); {fix}")
-    return None
+        yield _connect(path.split("://")[0], os.getpid(), emulator)
 
 
 def _check_answers(store: str) -> None:
@@ -186,7 +190,7 @@ def _check_answers(store: str) -> None:
             connection.getresponse()
     except (OSError, ValueError, HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise UserError(f"{store} cannot be reached ({reason}); {_CHECK_NET}") from None
+        raise UserError(f"{store} cannot be reached ({reason}); {CHECK_NET}") from None
 
 
 @lru_cache(maxsize=8)
