@@ -1,6 +1,11 @@
-"""All stages on each engine: the bytes of DirectRunner, and a user's error in one line."""
+"""All stages on each engine: the bytes of DirectRunner, and what a user can put right in one line."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +15,7 @@ from tests.engines.flink import Flink
 from tests.engines.stages import describe, run_stages, stage_command, sums_of
 
 pytestmark = pytest.mark.long
+_ROOT = Path(__file__).resolve().parents[2]
 _BAD = b'{"text": "fine"}\n{"text": "caf\xe9"}\n'
 
 
@@ -39,8 +45,28 @@ def test_an_error_of_the_user_is_one_line(tmp_path, corpus, whole, engine):
         beam_args = [*beam_args, "--number_of_execution_retries=1"]
     command = stage_command("rows", tmp_path, tmp_path)
     _, said = run_command_process(*command, *beam_args, status=2)
+    check_refusal(said, tmp_path / "rows", "documents-0.jsonl:2: not valid UTF-8")
+
+
+def test_workers_of_other_versions_are_refused_in_one_line(tmp_path, corpus, whole, flink):
+    metadata = tmp_path / "nanotoken-0.0.1.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: nanotoken\nVersion: 0.0.1\n")
+    (tmp_path / "vocab").symlink_to(whole / "vocab")
+    done = subprocess.run(
+        [sys.executable, "-m", *stage_command("rows", corpus, tmp_path), *flink.beam_args()],
+        # The command alone finds that version; its workers are children of the TaskManagers.
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{_ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    check_refusal(done.stderr, tmp_path / "rows", ", this run was started with 0.0.1: ")
+
+
+def check_refusal(said: str, output: Path, line: str) -> None:
     # But for what the stage is about to do, and the heartbeat.
-    lines = [line for line in said.splitlines() if not line.startswith("tokenize: ")]
+    lines = [one for one in said.splitlines() if not one.startswith("tokenize: ")]
     assert len(lines) == 1, said
-    assert "documents-0.jsonl:2: not valid UTF-8" in lines[0]
-    assert not (tmp_path / "rows" / "manifest.json").exists()
+    assert line in lines[0]
+    assert not (output / "manifest.json").exists()
