@@ -25,6 +25,7 @@ from pipelines.records.output_folder import finish_output, prepare_output, read_
 from pipelines.records.shards import ShardInfo
 from pipelines.records.versions import check_versions
 from pipelines.resources import peak_memory, processor_seconds
+from pipelines.step_times import take_times
 from pipelines.storage import files
 from pipelines.summary import print_summary
 
@@ -32,7 +33,8 @@ from pipelines.summary import print_summary
 @dataclass(frozen=True)
 class Report:
     """What one piece of work did: its counts and, if it wrote a shard, its split and schema, how many
-    rows have which label, and which documents leak which evaluation text (uint64[2, k], or empty)."""
+    rows have which label, which documents leak which evaluation text (uint64[2, k], or empty), and
+    what it knows of clusters of near-duplicates."""
 
     counts: Counter[str] = field(default_factory=Counter)
     split: str = ""
@@ -40,6 +42,7 @@ class Report:
     schema: Schema = ()
     labels: Counter[str | None] = field(default_factory=Counter)
     leaks: Any = ()
+    clusters: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class StageRun:
         schemas = {schema for _, _, schema in written}
         if len(schemas) > 1:
             raise RuntimeError(f"shards of one output have several schemas: {schemas}")
+        counts = Counter(counts)
+        steps = take_times(counts)
         manifest = Manifest(
             stage=self.stage,
             config=deciding_fields(self.config),
@@ -120,6 +125,7 @@ class StageRun:
             manifest,
             self.inputs,
             {"seconds": round(seconds, 2), **run},
+            steps=steps,
             reads={flag: getattr(self.config, flag) for flag in self.reads},
             listed=listed,
         )

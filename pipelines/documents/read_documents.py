@@ -22,6 +22,7 @@ from pipelines.documents.labelled import Fields, LabelledText, read_file
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.sent_module import SentModule, find_module
 from pipelines.records.manifest import check_balance
+from pipelines.step_times import time_each
 from pipelines.storage.files import FileInfo
 from pipelines.tally import tally
 
@@ -70,14 +71,15 @@ class _Read(beam.DoFn):
 
     def process(self, element: FileRange) -> Iterator[Block]:
         sent = 0
-        for block in self._read(element):
+        times: Counter[str] = Counter()
+        for block in time_each(self._read(element), times, "reading"):
             sent += 1
             tally(documents=block.counts["documents_in"], text_bytes=block.counts["bytes_in"])
             block.counts[BLOCKS_ARRIVED] += 1
             yield block
         tally(ranges=1)
         # Last, so that neither a range nor a block can be lost together with its own counts.
-        yield make_block([], Counter({RANGES_READ: 1, BLOCKS_SENT: sent}))
+        yield make_block([], Counter({RANGES_READ: 1, BLOCKS_SENT: sent}) + times)
 
 
 def check_reading(counts: Counter[str], planned: int) -> None:

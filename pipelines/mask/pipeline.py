@@ -28,6 +28,7 @@ from pipelines.records.ragged import Columns, Ragged, offsets_of
 from pipelines.records.shards import ShardInfo, shard_name, write_shard
 from pipelines.records.versions import deciding_versions
 from pipelines.stage import Report, StageRun, add_counts, count_written, run_stage
+from pipelines.step_times import time_each, timed
 from pipelines.storage import files
 from pipelines.tally import tally
 from pipelines.text.vocabulary import Vocabulary
@@ -77,13 +78,17 @@ class MaskShard(WorkerStep):
 
         def examples(blocks: Iterator[Columns]) -> Iterator[Columns]:
             for rows in blocks:
-                masked, block_counts = self.mask(rows, element.copy)
+                with timed(counts, "masking"):
+                    masked, block_counts = self.mask(rows, element.copy)
                 counts.update(block_counts)
                 tally(examples=block_counts["rows"])
                 yield masked
 
-        with open_shard(config.input, self._rows, element.rows) as reader:
-            parts = examples(reader.in_order(_BLOCK_ROWS))
+        with (
+            timed(counts, "writing"),
+            open_shard(config.input, self._rows, element.rows) as reader,
+        ):
+            parts = examples(time_each(reader.in_order(_BLOCK_ROWS), counts, "reading"))
             shard, schema = write_shard(config.output, element.name, parts, config.format)
         counts["examples"] = counts.pop("rows")
         yield Report(counts, element.split, shard, schema)

@@ -45,6 +45,15 @@ class Made:
         return float(seconds) if isinstance(seconds, int | float) else None
 
     @property
+    def steps(self) -> list[tuple[str, float, float]]:
+        """(step, seconds, share of all) of what its workers did, the longest first."""
+        steps = self.record.get("steps")
+        seconds = {name: float(taken) for name, taken in (steps or {}).items()}
+        total = sum(seconds.values()) or 1.0
+        longest = sorted(seconds.items(), key=lambda step: -step[1])
+        return [(name, taken, taken / total) for name, taken in longest]
+
+    @property
     def vocabulary(self) -> str:
         """The SHA-256 of its vocabulary; empty where the manifest does not say."""
         vocabulary = self.manifest.facts.get("vocabulary")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.pages.bars import count_doublings, count_shares, count_up_to, draw_bars
+from pipelines.pages.compare_texts import compare_words
 from pipelines.pages.input_figures import InputFigures, look_at_input
 from pipelines.pages.lineage import Lineage, Made, trace
 from pipelines.pages.render import render
@@ -51,7 +52,9 @@ def write_page(folder: str, path: str) -> str:
     for _, problem in (*damaged_manifest(folder), *damaged_vocabulary(folder, output.manifest)):
         raise UserError(problem)
     page = OutputPage(lineage)
-    files.publish_bytes(path, render("output.html.j2", page=page).encode())
+    files.publish_bytes(
+        path, render("output.html.j2", page=page, compare_words=compare_words).encode()
+    )
     return page.looked_at
 
 

@@ -77,11 +77,13 @@ def finish_output(
     inputs: Any,
     run: Mapping[str, Any],
     *,
+    steps: Mapping[str, float] | None = None,
     reads: Mapping[str, Any] | None = None,
     listed: Sequence[str] = (),
 ) -> None:
     """Publishes ``run.json`` (this run: inputs, times, rates) and then the manifest.
 
+    steps: the seconds that workers took over each step, added up.
     reads: the paths that were read, by their flags, as they were given.
     listed: the names of the files to list, with these two, in SHA256SUMS; none: there is no list.
 
@@ -94,6 +96,7 @@ def finish_output(
         "inputs": inputs,
         **({"reads": reads} if reads else {}),
         "run": run,
+        **({"steps": steps} if steps else {}),
         "manifest": hashlib.sha256(content).hexdigest(),
     }
     files.publish_bytes(files.join(folder, RUN), (json.dumps(record, indent=1) + "\n").encode())

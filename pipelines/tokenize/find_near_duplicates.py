@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from pipelines.records.manifest import check_balance
 from pipelines.records.ragged import Columns, concatenate, group_rows, take
 from pipelines.stage import Report
+from pipelines.step_times import time_each
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.near_duplicates import (
     ROUNDS,
     count_clusters,
+    find_clusters,
     label,
     large_star,
     link_alike,
@@ -37,8 +39,10 @@ from pipelines.tokenize.near_duplicates import (
     with_marks,
 )
 from pipelines.tokenize.shard import assign_shards
+from pipelines.tokenize.shown_clusters import choose_documents, sized_clusters
 from pipelines.tokenize.stored_blocks import BlockFile, StoredTable
 
+_STEP = "finding near-duplicates"
 SENT, ARRIVED = "near_tables_sent", "near_tables_arrived"
 # Parts of what is compared, for each shard: a part takes less memory than a shard.
 _PARTS_PER_SHARD = 4
@@ -62,6 +66,13 @@ class Dropped:
     """The ``doc_ids`` of documents that go because others like them stay."""
 
     doc_ids: NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Documents of which the output shows how they begin, as ``choose_documents`` links them."""
+
+    links: Columns
 
 
 class _Send(beam.DoFn):
@@ -88,9 +99,12 @@ class _Send(beam.DoFn):
             for counts in sent:
                 self._counts.update(counts)
             return
-        read = [t.read() if isinstance(t, StoredTable) else t for t in sent]
-        self._counts[ARRIVED] += len(read)
-        yield from self._work_on(concatenate(read))
+        yield from time_each(self._read(sent), self._counts, _STEP)
+
+    def _read(self, sent: Iterable[Table]) -> Iterator[Any]:
+        tables = [t.read() if isinstance(t, StoredTable) else t for t in sent]
+        self._counts[ARRIVED] += len(tables)
+        yield from self._work_on(concatenate(tables))
 
     def _work_on(self, table: Columns) -> Iterator[Any]:
         """What is sent on of a table of all that arrived for a part."""
@@ -126,7 +140,9 @@ class _SendBands(_Send):
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._held:
-            yield from map(GlobalWindows.windowed_value, self._cut())
+            yield from map(
+                GlobalWindows.windowed_value, time_each(self._cut(), self._counts, _STEP)
+            )
         yield from super().finish_bundle()
 
     def _cut(self) -> Iterator[tuple[int, Table]]:
@@ -158,7 +174,7 @@ class _Step(_Send):
 
 class _Drop(_Send):
     """(part, tables of links) -> (part, tables of labels with marks) and, tagged 'dropped', (shard,
-    Dropped)."""
+    Dropped or Shown)."""
 
     def __init__(self, config: TokenizeConfig, folder: str | None):
         super().__init__(config, folder)
@@ -168,16 +184,20 @@ class _Drop(_Send):
         labels = label(table)
         for shard, rows in group_rows(assign_shards(labels["at"], self._config)):
             yield beam.pvalue.TaggedOutput("dropped", (shard, Dropped(labels["at"][rows])))
+        shown = choose_documents(labels)
+        for shard, rows in group_rows(assign_shards(shown["at"], self._config)):
+            yield beam.pvalue.TaggedOutput("dropped", (shard, Shown(take(shown, rows))))
         marked = with_marks(labels)
         yield from self._send(marked["at"], partial(take, marked))
 
 
 class _Count(_Send):
-    """(part, tables of labels with marks) -> a Report of all counts and the sizes of clusters."""
+    """(part, tables of labels with marks) -> Reports of all counts and the sizes of clusters."""
 
     def _work_on(self, table: Columns) -> Iterator[Any]:
         self._counts.update(count_clusters(table))
-        return iter(())
+        kept, sizes, _ = find_clusters(table)
+        yield Report(clusters=sized_clusters(kept, sizes))
 
     def finish_bundle(self) -> Iterator[Any]:
         yield GlobalWindows.windowed_value(Report(self._counts))
@@ -185,7 +205,7 @@ class _Count(_Send):
 
 @dataclass
 class FindNearDuplicates(beam.PTransform):
-    """(0, [table of tokenized documents]) -> (shard, Dropped), and Reports.
+    """(0, [table of tokenized documents]) -> (shard, Dropped or Shown), and Reports.
 
     ``folder``: where workers that share this machine's disk put what they send, else None.
     """
@@ -195,7 +215,7 @@ class FindNearDuplicates(beam.PTransform):
 
     def expand(
         self, documents: beam.PCollection[tuple[int, list[Columns]]]
-    ) -> tuple[beam.PCollection[tuple[int, Dropped]], beam.PCollection[Report]]:
+    ) -> tuple[beam.PCollection[tuple[int, Dropped | Shown]], beam.PCollection[Report]]:
         config, folder = self.config, self.folder
         steps: dict[str, _Send] = {"Bands": _SendBands(config, folder)}
         steps["Link"] = _Step(

@@ -111,20 +111,25 @@ def with_marks(labels: Columns) -> Columns:
     return _links(np.append(other, at), np.append(at, at))
 
 
-def count_clusters(links: Columns) -> Counter[str]:
-    """How many clusters there are of which size, from ``with_marks``.
+def find_clusters(links: Columns) -> tuple[Ids, NDArray[np.int64], int]:
+    """The kept documents of clusters, their sizes, and how many more are cut, from ``with_marks``.
 
     What should stay but goes, because it is tied to yet another, is the middle of a cluster too long
     for the rounds: several of its documents stay.
     """
     at, other = links["at"], links["other"]
     kept, members = np.unique(at[at != other], return_counts=True)
-    counts: Counter[str] = Counter()
     goes = np.isin(kept, at[at == other])
-    counts["near_duplicate_clusters_cut"] = int(goes.sum())
-    size = np.uint64(1) << np.ceil(np.log2(members[~goes] + 1)).astype(np.uint64)
-    for most, number in zip(*np.unique(size, return_counts=True), strict=True):
-        counts[f"near_duplicate_clusters_up_to_{most}"] = int(number)
+    return kept[~goes], members[~goes] + 1, int(goes.sum())
+
+
+def count_clusters(links: Columns) -> Counter[str]:
+    """How many clusters there are of which size, from ``with_marks``."""
+    _, sizes, cut = find_clusters(links)
+    counts = Counter(near_duplicate_clusters_cut=cut)
+    most = np.uint64(1) << np.ceil(np.log2(sizes)).astype(np.uint64)
+    for size, number in zip(*np.unique(most, return_counts=True), strict=True):
+        counts[f"near_duplicate_clusters_up_to_{size}"] = int(number)
     return counts
 
 

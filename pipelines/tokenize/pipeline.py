@@ -50,7 +50,7 @@ from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.evaluation_texts import read_evaluation
 from pipelines.tokenize.find_near_duplicates import FindNearDuplicates
 from pipelines.tokenize.near_duplicates import sign_documents
-from pipelines.tokenize.publish import LEAKS, publish_rows
+from pipelines.tokenize.publish import LEAKS, NEAR_DUPLICATES, publish_rows
 from pipelines.tokenize.shard import CHUNK_TOKENS, build_shard, plan_shards
 from pipelines.tokenize.shard_count import count_shards, estimate_id_bytes
 from pipelines.tokenize.stored_blocks import store_tables
@@ -61,6 +61,8 @@ from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
 # what is packed at a time. Measured with docs/benchmarks.md's table of estimates.
 _WRITER_SECONDS = 0.4
 _WORKER_BYTES, _CHUNK_TOKEN_BYTES = 90e6, 12
+# Beside shards, manifest and run.json.
+_MAKES = (VOCABULARY_FILE, LEAKS, NEAR_DUPLICATES)
 _SPECIAL_IDS = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
 
 
@@ -80,9 +82,7 @@ def tokenize(config: TokenizeConfig, options: RunOptions = RunOptions()) -> None
     if excluded:
         inputs["exclude"] = describe_inputs(excluded)
         reads["exclude"] = [*config.exclude, *(info.path for info in excluded)]
-    run = StageRun(
-        "tokenize", config, inputs, reads, (VOCABULARY_FILE, LEAKS), versions=deciding_versions()
-    )
+    run = StageRun("tokenize", config, inputs, reads, _MAKES, versions=deciding_versions())
     size = sum(info.size for info in matched)
 
     def plan() -> Plan:
@@ -163,7 +163,7 @@ def _run_pipeline(
     config: TokenizeConfig = run.config
     # Where every worker finds it; the output is not finished before its manifest is there.
     save_vocabulary(config.output, vocabulary)
-    files.delete([files.join(config.output, LEAKS)])
+    files.delete(files.join(config.output, name) for name in (LEAKS, NEAR_DUPLICATES))
     evaluation = _put_evaluation(excluded, config, vocabulary) if excluded else None
     # Workers on this machine share its disk, next to the output: no shuffle in memory.
     folder = files.temporary_folder(config.output) if runs_here(beam_args) else None

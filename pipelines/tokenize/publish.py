@@ -16,10 +16,13 @@ from pipelines.storage import files
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.evaluation_texts import EvaluationTexts
 from pipelines.tokenize.find_near_duplicates import check_sending
+from pipelines.tokenize.shown_clusters import list_clusters
 from pipelines.tokenize.transforms import MOST_LABELS, shared_evaluation
 
 # The documents that share a run of tokens with an evaluation text, a line each.
 LEAKS = "leaks.jsonl"
+# Some clusters of near-duplicates, a line each.
+NEAR_DUPLICATES = "near_duplicates.jsonl"
 
 
 def publish_rows(
@@ -61,6 +64,10 @@ def publish_rows(
         )
     if evaluation:
         facts["exclude"] = _list_leaks(reports, config.output, shared_evaluation(evaluation))
+    if config.deduplicate == "near":
+        parts = [part for report in reports for part in report.clusters]
+        lines = [orjson.dumps(cluster) + b"\n" for cluster in list_clusters(parts)]
+        files.publish_bytes(files.join(config.output, NEAR_DUPLICATES), b"".join(lines))
     run.publish(counts, facts, reports, {"megabytes_per_second": counts["bytes_in"] / 1e6})
 
 

@@ -28,14 +28,16 @@ from pipelines.records.ragged import (
 from pipelines.records.shards import write_records, write_shard
 from pipelines.records.writer_process import write_records_apart
 from pipelines.stage import Report
+from pipelines.step_times import time_each, timed
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.evaluation_texts import EvaluationTexts
-from pipelines.tokenize.find_near_duplicates import SENT, Dropped
+from pipelines.tokenize.find_near_duplicates import SENT, Dropped, Shown
 from pipelines.tokenize.shard import assign_shards, build_shard, plan_shards
+from pipelines.tokenize.shown_clusters import ClusterPart, begin_texts
 from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments, store_tables
 from pipelines.tokenize.token_tables import encode_documents, encode_examples, labels_of
 from pipelines.worker_step import WorkerStep
@@ -112,31 +114,37 @@ class TokenizeBlocks(WorkerStep):
         self._counts.update(element.counts)
         if not len(element):
             return
-        encoder = shared_encoder(self._config, self._fingerprint)
-        if isinstance(element, LabelledBlock):
-            table, counts = encode_examples(element.examples, encoder, self._config.seq_length)
-        else:
-            table, counts = encode_documents(element, encoder, self._config)
-        self._counts.update(counts)
-        if self._evaluation:
-            table = self._find_leaks(table, shared_evaluation(self._evaluation))
+        with timed(self._counts, "tokenizing"):
+            table = self._encode(element)
         if self._config.deduplicate == "near":
             self._counts[SENT] += 1
             yield beam.pvalue.TaggedOutput("documents", (0, [table]))
         self._held.append(table)
         self._held_tokens += len(table["token_ids"].values)
         if self._held_tokens >= _HELD_TOKENS:
-            yield from self._cut()
+            yield from time_each(self._cut(), self._counts, "tokenizing")
 
     def finish_bundle(self) -> Iterator[Any]:
         if self._held:
-            yield from map(GlobalWindows.windowed_value, self._cut())
+            cut = time_each(self._cut(), self._counts, "tokenizing")
+            yield from map(GlobalWindows.windowed_value, cut)
         if self._file is not None:
             self._file.close()
         report = GlobalWindows.windowed_value(
             Report(self._counts, leaks=np.concatenate(self._leaks, 1))
         )
         yield beam.pvalue.TaggedOutput("reports", report)
+
+    def _encode(self, block: DocumentBlock | LabelledBlock) -> Columns:
+        encoder = shared_encoder(self._config, self._fingerprint)
+        if isinstance(block, LabelledBlock):
+            table, counts = encode_examples(block.examples, encoder, self._config.seq_length)
+        else:
+            table, counts = encode_documents(block, encoder, self._config)
+        self._counts.update(counts)
+        if self._evaluation:
+            return self._find_leaks(table, shared_evaluation(self._evaluation))
+        return table
 
     def _find_leaks(self, table: Columns, evaluation: EvaluationTexts) -> Columns:
         """Notes and counts the documents that share a run with an evaluation text, and drops them unless
@@ -175,7 +183,7 @@ class WriteShard(WorkerStep):
         self._write = write_records_apart if apart else write_records
 
     def process(
-        self, element: tuple[int, Iterable[Columns | StoredBlock | Dropped]]
+        self, element: tuple[int, Iterable[Columns | StoredBlock | Dropped | Shown]]
     ) -> Iterator[Report]:
         config, (key, tables) = self._config, element
         shard = plan_shards(config)[key]
@@ -183,18 +191,25 @@ class WriteShard(WorkerStep):
         counts: Counter[str] = Counter()
         labels: Counter[str | None] = Counter()
         dropped = [np.zeros(0, np.uint64)]
+        shown: list[Columns] = []
+        clusters: list[ClusterPart] = []
 
         def blocks() -> Iterator[Columns | StoredBlock]:
             for table in tables:
                 if isinstance(table, Dropped):
                     dropped.append(table.doc_ids)
+                elif isinstance(table, Shown):
+                    shown.append(table.links)
                 else:
                     yield table
 
         def rows(documents: StoredDocuments) -> Iterator[Columns]:
             nonlocal labels
             near = np.concatenate(dropped)
-            for columns, chunk_counts in build_shard(documents, config, vocabulary, near):
+            if shown:
+                clusters.extend(begin_texts(documents, concatenate(shown), vocabulary))
+            built = build_shard(documents, config, vocabulary, near)
+            for columns, chunk_counts in time_each(built, counts, "packing"):
                 counts.update(chunk_counts)
                 if config.packing == "examples":
                     labels.update(labels_of(columns))
@@ -202,7 +217,10 @@ class WriteShard(WorkerStep):
                         labels = Counter({None: labels.total()})
                 yield columns
 
-        with tempfile.TemporaryDirectory(prefix="bertmill-") as folder:
+        with (
+            timed(counts, "writing"),
+            tempfile.TemporaryDirectory(prefix="bertmill-") as folder,
+        ):
             parts = rows(store_tables(blocks(), folder))
             info, schema = write_shard(config.output, shard.name, parts, config.format, self._write)
-        yield Report(counts, shard.split, info, schema, labels)
+        yield Report(counts, shard.split, info, schema, labels, clusters=clusters)

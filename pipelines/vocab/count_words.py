@@ -26,6 +26,7 @@ from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.records.manifest import check_balance
 from pipelines.records.ragged import offsets_of
 from pipelines.stage import Report, add_counts
+from pipelines.step_times import time_each, timed
 from pipelines.storage.files import FileInfo
 from pipelines.text.words import MAX_WORD_CHARACTERS
 from pipelines.vocab.config import VocabConfig
@@ -41,6 +42,7 @@ from pipelines.vocab.word_tables import (
 )
 from pipelines.worker_step import WorkerStep
 
+_STEP = "counting words"
 # A worker hands its counts on when it holds this many distinct words.
 _FLUSH_WORDS = 2_000_000
 # Partitions of words: for each so much text, which holds some 100,000 to a million distinct words.
@@ -76,6 +78,12 @@ class _CountWords(WorkerStep):
     def process(self, element: DocumentBlock) -> Iterator[tuple[int, Any]]:
         self._counts.update(element.counts)
         self._counts["documents_out"] += len(element)
+        with timed(self._counts, _STEP):
+            self._add(element)
+        if len(self._words) > _FLUSH_WORDS:
+            yield from time_each(self._cut(), self._counts, _STEP)
+
+    def _add(self, element: DocumentBlock) -> None:
         self._words.add(element.text, element.offsets)
         bits = fold(purpose_key(0, "held-out documents"), element.doc_ids)
         chosen = np.flatnonzero(bernoulli(bits, self._config.held_out_fraction)).tolist()
@@ -85,11 +93,10 @@ class _CountWords(WorkerStep):
             held_out = b"".join(texts)
             self._held_out.add(held_out, offsets_of(np.array([*map(len, texts)])))
             self._counts.update(documents_held_out=len(texts), bytes_held_out=len(held_out))
-        if len(self._words) > _FLUSH_WORDS:
-            yield from self._cut()
 
     def finish_bundle(self) -> Iterator[Any]:
-        yield from map(GlobalWindows.windowed_value, self._cut())
+        cut = time_each(self._cut(), self._counts, _STEP)
+        yield from map(GlobalWindows.windowed_value, cut)
         yield GlobalWindows.windowed_value((_REPORTS, Report(self._counts)))
 
     def _cut(self) -> Iterator[tuple[int, bytes]]:
@@ -113,10 +120,12 @@ class _KeepFrequent(beam.DoFn):
         if partition == _REPORTS:
             yield _REPORTS, Report(add_counts(parts))
             return
-        tables = [add_words(parts)] if self._add else map(unpack, parts)
-        # A word that is not among the first of its partition is not among those of all partitions.
-        words, dropped = _cut_down(tables, self._config)
-        yield _REPORTS, Report(Counter(words_dropped_rare=dropped))
+        counts: Counter[str] = Counter()
+        with timed(counts, "adding words up"):
+            tables = [add_words(parts)] if self._add else map(unpack, parts)
+            # What is not among the first of its partition is not among those of all partitions.
+            words, counts["words_dropped_rare"] = _cut_down(tables, self._config)
+        yield _REPORTS, Report(counts)
         yield partition // _MERGED, pack(words)
 
 

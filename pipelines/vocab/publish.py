@@ -7,11 +7,13 @@ from them.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.stage import StageRun
+from pipelines.step_times import timed
 from pipelines.storage import files
 from pipelines.text.unknown_words import find_unknown, most_frequent
 from pipelines.text.vocabulary import Vocabulary
@@ -38,7 +40,8 @@ def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None
             f"{', '.join(config.input)}; check --input, --input_format and --text_field"
             + (f", or lower --min_count {config.min_count}" if config.min_count > 1 else "")
         )
-    with judging(counted, config, old) as judgement:
+    totals = Counter(selected.totals)
+    with timed(totals, "learning"), judging(counted, config, old) as judgement:
         learned = learn_pieces(selected.words, selected.counts, config, old)
         judged = judgement()
     if old and learned.reason_smaller:
@@ -58,8 +61,8 @@ def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None
         "unknown": _find_unknown(learned.tokens, config, counted),
         **judged,
     }
-    megabytes = selected.totals["bytes_in"] / 1e6
-    run.publish(selected.totals, facts, rates={"megabytes_per_second": megabytes})
+    megabytes = totals["bytes_in"] / 1e6
+    run.publish(totals, facts, rates={"megabytes_per_second": megabytes})
 
 
 def _write(tokens: Sequence[str], run: StageRun) -> None:

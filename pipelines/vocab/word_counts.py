@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from pipelines.step_times import take_times
 from pipelines.storage import files
 from pipelines.storage.json_file import parse_json
 
@@ -58,14 +59,16 @@ class WordCounts:
 def save_word_counts(path: str, counted: WordCounts, origin: Mapping[str, Any]) -> None:
     """Publishes the file, whole or not at all. ``origin`` (JSON) is what decides its content."""
     columns = zip(counted.words, counted.counts.tolist(), counted.held_out.tolist(), strict=True)
+    totals = Counter(counted.totals)
+    take_times(totals)
     body = "".join(f"{word}\t{count}\t{held_out}\n" for word, count, held_out in columns).encode()
     head = {
         "kind": _KIND,
         "origin": origin,
-        "totals": dict(sorted(counted.totals.items())),
+        "totals": dict(sorted(totals.items())),
         "words": len(counted.words),
         "sha256": hashlib.sha256(body).hexdigest(),
-        "totals_sha256": _sha256_of(counted.totals),
+        "totals_sha256": _sha256_of(totals),
     }
     files.publish_bytes(path, json.dumps(head).encode() + b"\n" + body)
 

@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.inspect import InspectConfig, inspect
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
+from pipelines.pages.compare_texts import compare_words
 from pipelines.pages.lineage import trace
 from pipelines.pages.row_figures import PieceFigures, RowFigures
 from pipelines.pages.scan import choose_shards, scan_rows
@@ -150,6 +151,42 @@ def test_what_was_dropped_and_what_leaks(evil, tmp_path):
     assert re.search(r"few characters\s*10\s*16\.67%", text)
     assert "1 of 1 evaluation texts" in text
     assert "quiz.jsonl:1" in text
+
+
+def test_near_duplicates_are_shown_with_what_differs(evil, tmp_path):
+    words = [f"number{n}" for n in range(100)]
+    texts = [" ".join([*words[:n], "script", *words[n + 1 :]]) for n in (3, 7, 11)]
+    write_jsonl(tmp_path / "near.jsonl", [*texts, _EVIL])
+    options = {"input": (str(tmp_path / "near.jsonl"),), "deduplicate": "near"}
+    page = page_of(run_tokenize(evil, tmp_path / "rows", **options), tmp_path / "page.html")
+    assert "3 documents" in page.text
+    marked = [tag for tag, _ in page.tags].count("mark")
+    # In both of the others the word of each and that of the one that stays, and one that tells of it.
+    assert marked == 2 * 2 + 1
+
+
+def test_texts_are_compared_word_by_word():
+    assert list(compare_words("a b c d", "a x c d e")) == [
+        ("a", False),
+        ("x", True),
+        ("c d", False),
+        ("e", False),
+    ]
+    assert [*compare_words("a b", "new a b")] == [("new", True), ("a b", False)]
+    assert [*compare_words("a b c", "a b")] == [("a b", False)]
+
+
+def test_steps_are_shown_with_their_times(rows_dir, tmp_path):
+    page = page_of(rows_dir, tmp_path / "page.html")
+    made = {each.manifest.stage: each for each in trace(str(rows_dir)).outputs}
+    steps = {stage: {step for step, _, _ in each.steps} for stage, each in made.items()}
+    assert steps["vocab"] == {"reading", "counting words", "adding words up", "learning"}
+    assert steps["tokenize"] == {"reading", "tokenizing", "packing", "writing"}
+    for each in made.values():
+        assert all(seconds >= 0 for _, seconds, _ in each.steps)
+        assert sum(share for _, _, share in each.steps) == pytest.approx(1)
+        assert not any("microseconds" in name for name in each.manifest.counts)
+    assert "adding words up" in page.text
 
 
 def test_figures_by_hand():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -32,6 +34,12 @@ from pipelines.tokenize.near_duplicates import (
     with_marks,
 )
 from pipelines.tokenize.pipeline import tokenize
+from pipelines.tokenize.shown_clusters import (
+    ClusterPart,
+    choose_documents,
+    list_clusters,
+    sized_clusters,
+)
 from pipelines.tokenize.signatures import (
     HASHES,
     SHINGLE,
@@ -239,6 +247,52 @@ def test_of_near_duplicates_the_smallest_stays_and_the_rest_is_counted(near_dir,
     assert counts["documents_out"] == len(expected)
     assert SENT not in counts
     assert "near_bands" not in manifest.config
+
+
+def test_some_clusters_are_shown(near_dir, near_texts):
+    """By the beginnings of the document that stays and of those that go: here all 20, of 4 each."""
+    lines = (near_dir / "near_duplicates.jsonl").read_text().splitlines()
+    shown = [json.loads(line) for line in lines]
+    ids = [f"{content_id(text.encode()):016x}" for text in near_texts]
+    text_of = dict(zip(ids, near_texts, strict=True))
+    clusters = [sorted({ids[i], *ids[60 + 3 * i : 63 + 3 * i]}) for i in range(20)]
+    listed = [[each["kept"], *each["dropped"]] for each in shown]
+    assert [[each["doc_id"] for each in cluster] for cluster in listed] == sorted(clusters)
+    assert {each["documents"] for each in shown} == {4}
+    for each in itertools.chain(*listed):
+        assert len(each["text"]) > 200
+        folded = unicodedata.normalize("NFD", text_of[each["doc_id"]])
+        bare = "".join(c for c in folded if not unicodedata.combining(c))
+        assert bare.replace(" ", "").startswith(each["text"].replace(" ", ""))
+
+
+def test_the_clusters_shown_do_not_depend_on_how_they_are_cut(monkeypatch):
+    monkeypatch.setattr("pipelines.tokenize.shown_clusters._CLUSTERS", 5)
+    random = np.random.default_rng(1)
+    ids = random.choice(1 << 40, 4000, replace=False).astype(np.uint64)
+    kept, dropped = ids[:500], ids[500:]
+    labels = {"at": dropped, "other": random.choice(kept, len(dropped))}
+    found = []
+    for parts in (1, 7):
+        cut = dropped % np.uint64(parts)
+        chosen = concatenate(
+            [choose_documents(take(labels, np.flatnonzero(cut == p))) for p in range(parts)]
+        )
+        texts = [
+            ClusterPart(other, texts={at: f"{at}"})
+            for at, other in zip(*(chosen[name].tolist() for name in ("at", "other")), strict=True)
+        ]
+        sizes = [
+            part
+            for p in range(parts)
+            for part in sized_clusters(
+                *(column[kept % np.uint64(parts) == p] for column in (kept, np.full(500, 8)))
+            )
+        ]
+        found.append(list(list_clusters([*texts, *sizes])))
+    assert found[0] == found[1]
+    assert len(found[0]) == 5
+    assert all(len(cluster["dropped"]) == 3 for cluster in found[0])
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
