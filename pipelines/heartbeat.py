@@ -46,17 +46,21 @@ def reading(stage: str, counted: Counter[str], expected_bytes: float) -> Phase:
 def heartbeat(progress: Progress) -> Iterator[Callable[[Any], None]]:
     """Shows the progress every few seconds, on a terminal in place. Gives a function that takes the
     running pipeline, whose counts are shown from then on if none are made in this process."""
-    done, screen = threading.Event(), sys.stderr
+    ended, screen = threading.Event(), sys.stderr
     terminal = fits_a_bar(screen)
     running: list[Any] = []
     start_tally()
 
     def beat() -> None:
-        began, what = time.monotonic(), ""
-        while not done.wait(1 if terminal else _SECONDS_BETWEEN_LINES):
+        began = before = time.monotonic()
+        what, done = "", 0.0
+        while not ended.wait(1 if terminal else _SECONDS_BETWEEN_LINES):
             phase = progress(read_tally(*running))
-            if phase.what != what:  # its rate begins anew
-                began, what = (time.monotonic() if what else began), phase.what
+            now = time.monotonic()
+            # A rate is of the time in which there was something to count.
+            if phase.what != what or (phase.done and not done):
+                began = before
+            what, done, before = phase.what, phase.done, now
             columns = shutil.get_terminal_size().columns if terminal else 0
             line = describe_progress(
                 phase.what,
@@ -64,7 +68,7 @@ def heartbeat(progress: Progress) -> Iterator[Callable[[Any], None]]:
                 phase.total,
                 phase.unit,
                 phase.note,
-                time.monotonic() - began,
+                now - began,
                 columns,
             )
             screen.write(f"\r\033[K{line}" if terminal else f"{line}\n")
@@ -75,7 +79,7 @@ def heartbeat(progress: Progress) -> Iterator[Callable[[Any], None]]:
     try:
         yield running.append
     finally:
-        done.set()
+        ended.set()
         thread.join()
         if terminal:
             screen.write("\r\033[K")

@@ -37,6 +37,9 @@ def read_tally(result: Any = None) -> Counter[str]:
     with _lock:
         done = Counter(_here)
     if result is not None and not done:
+        # Of a job server Beam asks once and keeps the answer (2.77).
+        if hasattr(result, "_metrics"):
+            result._metrics = None
         try:
             found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))
             for counter in found["counters"]:

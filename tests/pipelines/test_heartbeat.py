@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from types import SimpleNamespace
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -48,6 +49,41 @@ def test_counts_of_workers_elsewhere_are_asked_for():
     assert read_tally(result) == {"documents": 4, "text_bytes": 11}
     tally(documents=7)
     assert read_tally(result) == {"documents": 7}
+
+
+class _Job:
+    """A job at a job server, whose answer Beam keeps."""
+
+    def __init__(self):
+        self._metrics, self.asked = None, 0
+
+    def metrics(self):
+        self.asked += self._metrics is None
+        self._metrics = self._metrics or self
+        return self
+
+    def query(self, _):
+        name = SimpleNamespace(metric=SimpleNamespace(name="documents"))
+        return {"counters": [SimpleNamespace(key=name, attempted=self.asked, committed=None)]}
+
+
+def test_a_job_server_is_asked_again():
+    start_tally()
+    job = _Job()
+    assert [read_tally(job)["documents"] for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_rate_is_of_the_time_in_which_there_was_something_to_count(monkeypatch, capsys):
+    monkeypatch.setattr(heartbeat, "_SECONDS_BETWEEN_LINES", 0.1)
+    phases = [Phase("a", 0), Phase("a", 0), Phase("a", 6, 12, "MB"), Phase("b", 3, 3, "shards")]
+    left = iter([*phases, *[phases[-1]] * 9])
+    with heartbeat.heartbeat(lambda _: next(left)):
+        time.sleep(0.45)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["a: 0 s", "a: 0 s"]
+    rates = [float(re.search(r"([\d.]+) \w+/s", line)[1]) for line in lines[2:4]]
+    assert 30 < rates[0] <= 60
+    assert 15 < rates[1] <= 30
 
 
 def test_a_runner_that_tells_nothing_is_left_alone():
