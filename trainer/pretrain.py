@@ -28,13 +28,19 @@ from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.intervals import log_interval, validation_interval
 from trainer.pretraining.logs.meter import DivergedError, Meter
 from trainer.pretraining.logs.metrics import MetricsLog
+from trainer.pretraining.logs.plateau import Plateau
 from trainer.pretraining.logs.progress import Progress
 from trainer.pretraining.plan import plan_run
 from trainer.pretraining.publish import publish_run
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command
 from trainer.pretraining.step_groups import default_group_size, group_batches
 from trainer.pretraining.stop_signals import StopSignals
-from trainer.pretraining.validation import count_batches, describe_validation, evaluate
+from trainer.pretraining.validation import (
+    count_batches,
+    describe_validation,
+    evaluate,
+    frequency_loss,
+)
 from trainer.run_folder import FILES, check_same_run, claim_folder, holds_run
 
 
@@ -122,9 +128,13 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
     meter = Meter(window, cluster.hosts, group_size)
     log = MetricsLog(config.output, done, seconds_before, logged) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
+    guessing = frequency_loss(maker, config.eval_steps) if log else None
+    plateau = Plateau(guessing, steps, plan.warmup_steps, log.resumed if log else ())
     stop = StopSignals()
     device = describe_devices()
     tell(f"{model.count_params():,} parameters, {keras.config.backend()} on {device}")
+    if guessing is not None:
+        tell(f"a loss of {guessing:.2f} is that of always guessing tokens by their frequency")
 
     def seconds() -> float:
         return seconds_before + time.time() - started
@@ -179,6 +189,8 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
                 if log and progress:
                     log.write(line)
                     progress.report(line)
+                    if advice := plateau.see(line):
+                        progress.tell(advice)
                 meter.restart()
             if done == steps or stopping:
                 if waiting := check.unfinished():

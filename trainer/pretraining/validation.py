@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trainer.data.batches import BatchMaker
+from trainer.data.batches import Batch, BatchMaker
 from trainer.data.dataset import VALIDATION, Dataset
 from trainer.data.prefetch import Prefetcher
 
-# The accuracy of fewer is known to some percent only.
+# The accuracy of fewer is known to some percent only, and their entropy too low.
 _FEW_MASKS = 1000
 
 
@@ -39,8 +40,9 @@ def describe_validation(maker: BatchMaker, mask_rate: float) -> str:
 def evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
     """Loss and accuracy over at most ``most`` validation batches (0: all); {} without any.
 
-    Beside them stand the number of masked tokens that they are of, and the accuracy of always saying
-    the commonest of these (of this process' part).
+    Beside them stand the number of masked tokens that they are of, and what one gets without looking
+    at a text: the accuracy of always saying the commonest of these, and, unless they are few, the loss
+    of always guessing by their frequency (of this process' part).
     """
     count = count_batches(maker, most)
     if not count:
@@ -50,12 +52,13 @@ def evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
     targets = np.zeros(maker.datasets[0].vocabulary.size, np.int64)
     for batch in batches:
         sums = sums + train_step.evaluate(batch.arrays).astype(np.float64)
-        masks = batch.arrays["mask_weights"] > 0
-        targets += np.bincount(batch.arrays["mask_ids"][masks], minlength=len(targets))
+        targets += _count_targets(batch, len(targets))
     figures = {
         "validation_masks": int(np.reshape(sums, (-1, 3))[0, 2]),
         "validation_commonest": float(targets.max() / max(1, targets.sum())),
     }
+    if (guessing := _frequency_loss(targets)) is not None:
+        figures["validation_frequency_loss"] = guessing
     # Three sums of the masked LM, and maybe three of next sentence: loss, correct ones, weight.
     for name, (loss, correct, weight) in zip(
         ("validation", "validation_next_sentence"), np.reshape(sums, (-1, 3)).tolist(), strict=False
@@ -63,6 +66,32 @@ def evaluate(train_step: Any, maker: BatchMaker, most: int) -> dict[str, float]:
         figures[f"{name}_loss"] = loss / max(weight, 1e-9)
         figures[f"{name}_accuracy"] = correct / max(weight, 1e-9)
     return figures | bits_per_byte(figures["validation_loss"], maker.datasets)
+
+
+def frequency_loss(maker: BatchMaker, most: int) -> float | None:
+    """What validations over ``most`` batches will have for their ``validation_frequency_loss``; None
+    where they are too few for it."""
+    size, count = maker.datasets[0].vocabulary.size, count_batches(maker, most)
+    batches = Prefetcher(maker.validation_batch, 0, count)
+    targets = sum((_count_targets(batch, size) for batch in batches), np.zeros(size, np.int64))
+    return _frequency_loss(targets)
+
+
+def _count_targets(batch: Batch, vocabulary_size: int) -> NDArray[np.int64]:
+    """int64[vocabulary_size]: how often each token is to be predicted."""
+    masked = batch.arrays["mask_weights"] > 0
+    return np.bincount(batch.arrays["mask_ids"][masked], minlength=vocabulary_size)
+
+
+def _frequency_loss(counts: NDArray[np.int64]) -> float | None:
+    """The loss (nats) of always guessing each token by its share: the entropy of the shares, with the
+    correction of Miller (1955) for those so rare that they are not among so few; None of too few."""
+    seen = counts[counts > 0]
+    total = int(seen.sum())
+    if total < _FEW_MASKS:
+        return None
+    entropy = math.log(total) - float(seen @ np.log(seen)) / total
+    return entropy + (len(seen) - 1) / (2 * total)
 
 
 def bits_per_byte(loss: float, datasets: Sequence[Dataset]) -> dict[str, float]:

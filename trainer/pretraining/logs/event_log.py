@@ -19,7 +19,10 @@ _NAME = "events.out.tfevents.bertmill"
 _VERSION = "brain.Event:2"
 # Metrics by the group that TensorBoard shows them in; others have no group.
 _GROUPS = {
-    "loss": ("loss", "mean_loss", "validation_loss", "next_sentence_loss"),
+    "loss": (
+        *("loss", "mean_loss", "validation_loss", "validation_frequency_loss"),
+        "next_sentence_loss",
+    ),
     "accuracy": ("accuracy", "mean_accuracy", "validation_accuracy", "next_sentence_accuracy"),
     "speed": ("rows_per_second", "tokens_per_second", "data_wait", "tflops", "mfu"),
     "training": ("learning_rate", "gradient_norm", "epoch"),

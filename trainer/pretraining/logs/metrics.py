@@ -25,14 +25,14 @@ class MetricsLog:
     """Appends to the run's metrics.jsonl, and the same to its TensorBoard events.
 
     ``done``: how many steps the run has behind it; ``seconds``: how long they took; ``text``: what
-    it held then, None where only its file knows.
+    it held then, None where only its file knows. ``resumed``: the objects of those steps.
     """
 
     def __init__(self, output: str, done: int, seconds: float, text: str | None = None):
         self._path = files.join(output, METRICS)
         lines = read_metrics(output) if text is None else _parse(text.encode(), self._path)
         kept = [line for line in lines if line["step"] <= done]
-        self._written = [*map(_encode_line, kept)]
+        self.resumed, self._written = kept, [*map(_encode_line, kept)]
         self._lines = GrowingFile(self._path, self.text().encode())
         self._began = began = time.time() - seconds
         events = [encode_header(began), *(encode_event(line, began) for line in kept)]

@@ -41,9 +41,14 @@ class Progress:
         ]
         if "next_sentence_accuracy" in line:
             parts.append(f"next sentence {line['next_sentence_accuracy']:.1%}")
+        if line.get("skipped_steps"):
+            parts.append(f"{line['skipped_steps']:,} steps skipped")
         if "validation_loss" in line:
+            guessing = line.get("validation_frequency_loss")
             parts.append(
-                f"validation loss {line['validation_loss']:.4f}, "
+                f"validation loss {line['validation_loss']:.4f}"
+                + (f" (guessing by frequency: {guessing:.4f})" if guessing else "")
+                + ", "
                 f"accuracy {line['validation_accuracy']:.2%} of {line['validation_masks']:,} masks "
                 f"(the commonest token alone: {line['validation_commonest']:.2%})"
             )
@@ -56,6 +61,13 @@ class Progress:
         if "validation_loss" in line:
             self._bar.write(f"step {done:,}: {'; '.join(parts)}", file=sys.stderr)
         self._bar.set_postfix_str("; ".join(parts[:2] + parts[4:6]))
+
+    def tell(self, text: str) -> None:
+        """Says something beside the figures."""
+        if self._bar is None:
+            say("pretrain", text)
+        else:
+            self._bar.write(f"pretrain: {text}", file=sys.stderr)
 
     def close(self) -> None:
         """Ends the bar."""

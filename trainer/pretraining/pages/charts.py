@@ -37,7 +37,11 @@ _CHARTS = (
     _Kind(
         "Loss",
         "nats a masked token",
-        {"training": "mean_loss", "validation": "validation_loss"},
+        {
+            "training": "mean_loss",
+            "validation": "validation_loss",
+            "guessing by frequency": "validation_frequency_loss",
+        },
         from_zero=False,
     ),
     _Kind(
