@@ -125,7 +125,7 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
             + (f", which has no {fresh}: random" if fresh else "")
         )
     group_size = config.steps_per_execution or default_group_size(device_kind())
-    meter = Meter(window, cluster.hosts, group_size)
+    meter = Meter(window, cluster.hosts, group_size, skips=config.skip_norm > 0)
     log = MetricsLog(config.output, done, seconds_before, logged) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     guessing = frequency_loss(maker, config.eval_steps) if log else None

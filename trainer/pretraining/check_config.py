@@ -39,9 +39,10 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         lambda value: 0 <= value < 1,
         "dropout attention_dropout",
     ),
+    ("must be 0 or more than 1", lambda value: value == 0 or value > 1, "skip_norm"),
     ("must be between 0 and 4294967295", lambda value: 0 <= value < 1 << 32, "seed"),
 )
-_ONLY_ON_JAX = ("grad_accumulation", "remat", "steps_per_execution")
+_ONLY_ON_JAX = ("grad_accumulation", "remat", "steps_per_execution", "skip_norm")
 
 
 def check_config(config: PretrainConfig) -> None:

@@ -32,12 +32,8 @@ from trainer.run_folder import CHECKPOINTS
 _NAME = re.compile(r"step-(\d{8,})\.npz")
 _RECORD = "record.json"
 _DIGEST = "sha256"
-# How many figures each step in a window has: none are there, or those of one kind of model.
-_FIGURES: tuple[set[int], ...] = (
-    set(),
-    {len(STEP_VALUES)},
-    {len(STEP_VALUES + NEXT_SENTENCE_VALUES)},
-)
+# How many figures a step in a window may have: of either kind of model, and the count of skipped steps.
+_FIGURES = {len(STEP_VALUES + more) + n for more in ((), NEXT_SENTENCE_VALUES) for n in (0, 1)}
 
 
 class DamagedCheckpointError(UserError):
@@ -194,7 +190,8 @@ def _check_state(step: int, arrays: Mapping[str, NDArray[Any]], record: Mapping[
     if (
         not isinstance(window, list)
         or not all(map(_are_numbers, window))
-        or {*map(len, window)} not in _FIGURES
+        or len(lengths := {*map(len, window)}) > 1
+        or not lengths <= _FIGURES
     ):
         raise ValueError(f"the window in {_RECORD} does not hold the figures of steps")
 

@@ -149,6 +149,11 @@ class PretrainConfig(MaskConfig):
     clip_norm: float = option(1.0, group=_OPTIMIZER)
     """Largest norm of the gradient over all weights; longer ones are scaled down. 0: no limit."""
 
+    skip_norm: float = _indirect(0.0, _OPTIMIZER)
+    """Skip a step whose gradient's norm is more than so many times the usual one, or no number (JAX
+    only). 0: skip none, and stop where the loss is no number. Give 10 if single batches throw a long
+    run back; metrics.jsonl counts them (skipped_steps)."""
+
     grad_accumulation: int = option(1, group=_DEVICES)
     """Parts that each batch is processed in, to save memory (JAX only)."""
 

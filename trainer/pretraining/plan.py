@@ -102,6 +102,7 @@ class PretrainPlan:
             "temperature": config.temperature,
             "shard_window": config.shard_window,
             "initial_positions": None if positions == "normal" else positions,
+            "skip_norm": config.skip_norm or None,
             "skip_rows": None if self.skipped is None else fingerprint_rows(self.skipped),
             "initial_weights": self.initial and self.initial.fingerprint,
         }
@@ -156,6 +157,7 @@ class PretrainPlan:
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.masked_lm_loss import default_block_rows
         from trainer.models.pretraining_model import PretrainingModel
+        from trainer.pretraining.exploded_steps import add_counters
         from trainer.pretraining.initial_weights import initialize_weights
         from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
         from trainer.pretraining.step import JaxTrainStep
@@ -186,6 +188,8 @@ class PretrainPlan:
             weight_decay=config.weight_decay,
             clip_norm=config.clip_norm,
         )
+        if config.skip_norm:
+            add_counters(optimizer)
         train_step: Any
         if keras.config.backend() == "jax":
             train_step = JaxTrainStep(
@@ -193,6 +197,7 @@ class PretrainPlan:
                 optimizer,
                 seed=config.seed,
                 grad_accumulation=config.grad_accumulation,
+                skip_norm=config.skip_norm,
                 cluster=cluster,
             )
         else:

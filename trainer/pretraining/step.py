@@ -6,7 +6,7 @@ state, so nothing random has to be carried from step to step.
 
 Shapes: the arrays of a batch are those of ``trainer.data.batches``, their first axis B, the rows of
 a step; P parts that these are worked through in (``grad_accumulation``), G dropout layers, T steps in
-one call, V step values (4, or 6 with a next-sentence head).
+one call, V step values (4, or 6 with a next-sentence head; one more where steps may be skipped).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, halves, purpose_key
 from trainer.pretraining.cluster import Cluster
+from trainer.pretraining.exploded_steps import skip_exploded
 
 # Sums that an evaluation gives, and those that come after them with the head.
 _SUMS = ("loss_sum", "correct_sum", "weight_sum")
@@ -69,6 +70,8 @@ class JaxTrainStep:
     """Steps as one compiled function of (weights, optimizer, dropout states, batch).
 
     The loss is the mean over all masks; with a next-sentence head, plus the mean over all rows.
+    With ``skip_norm`` (the optimizer has ``add_counters``) the last of a step's values is how many were
+    skipped so far; a skipped one has the weight 0, and 0 for what is no number.
     With ``grad_accumulation`` > 1 the batch is worked through in that many parts and the gradient
     is that of the whole batch: the sums over all masks, divided once by the number of masks.
     """
@@ -80,12 +83,14 @@ class JaxTrainStep:
         *,
         seed: int,
         grad_accumulation: int = 1,
+        skip_norm: float = 0.0,
         cluster: Cluster | None = None,
     ):
         import jax
 
         self._cluster = cluster or Cluster()
         self._model, self._optimizer, self._seed = model, optimizer, seed
+        self._skip_norm = skip_norm
         self._parts, self._sums = grad_accumulation, sum_names(model)
         self._variables = name_variables(model, optimizer)
         self._split = len(model.trainable_variables)
@@ -138,6 +143,7 @@ class JaxTrainStep:
         divisor = jnp.maximum(weight, 1e-6)
         gradients = [gradient / divisor for gradient in gradients]
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(g.astype(jnp.float32))) for g in gradients))
+        before = weights, optimizer_state
         weights, optimizer_state = self._optimizer.stateless_apply(
             optimizer_state, gradients, weights
         )
@@ -145,7 +151,13 @@ class JaxTrainStep:
         if next_sentence:
             loss, correct, rows = next_sentence
             values += [loss / jnp.maximum(rows, 1), correct / jnp.maximum(rows, 1)]
-        return [*weights, *optimizer_state], jnp.stack(values)
+        stacked = jnp.stack(values)
+        if self._skip_norm:
+            after = weights, optimizer_state
+            weights, optimizer_state, skips = skip_exploded(before, after, norm, self._skip_norm)
+            left_out = skips & (~jnp.isfinite(stacked) | (jnp.arange(len(values)) == 2))
+            stacked = jnp.append(jnp.where(left_out, 0.0, stacked), optimizer_state[-1])
+        return [*weights, *optimizer_state], stacked
 
     def _train_group(self, arrays: Any, states: Any, batches: Any) -> Any:
         import jax

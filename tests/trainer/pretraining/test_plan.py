@@ -87,6 +87,7 @@ def test_what_came_later_stands_there_only_where_it_is_set(make_rows, tmp_path):
         "shard_window": 2,
         "initial_positions": "sinusoidal",
         "skip_rows": str(skip),
+        "skip_norm": 10.0,
         "strategy": "span",
         "seed": 5,
         "num_layers": 1,
@@ -101,6 +102,7 @@ def test_what_came_later_stands_there_only_where_it_is_set(make_rows, tmp_path):
         "mask": {**_DECIDING["mask"], "strategy": "span", "seed": 5},
         "shard_window": 2,
         "initial_positions": "sinusoidal",
+        "skip_norm": 10.0,
     }
     mixture = deciding(make_rows(), make_rows(seed=1), temperature=2.0)
     assert mixture == {**_DECIDING, "steps": 13, "warmup_steps": 1, "temperature": 2.0}
