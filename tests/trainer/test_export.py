@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ from pipelines.errors import UserError  # noqa: E402
 from pipelines.inspect import InspectConfig, inspect  # noqa: E402
 from pipelines.records.manifest import Manifest, read_manifest  # noqa: E402
 from pipelines.records.output_folder import finish_output  # noqa: E402
+from tests.command_process import run_command_process  # noqa: E402
+from tests.trainer.models.checks.outputs import outputs_of  # noqa: E402
 from trainer.export import ExportConfig, export  # noqa: E402
 from trainer.presets.trained_model import load_pretrained  # noqa: E402
 from trainer.pretrain import pretrain  # noqa: E402
@@ -130,24 +133,20 @@ def test_keras_hub_loads_the_preset_with_the_same_outputs(exported, expected):
     names: dict = {}
     exec(code.replace("path/to/this/folder", exported.output), names)
     backbone = names["backbone"]
-    encoded = backbone(inputs_of(trained), training=False)
+    encoded = outputs_of(backbone, inputs_of(trained))
     for name in ("sequence_output", "pooled_output"):
-        np.testing.assert_allclose(
-            keras.ops.convert_to_numpy(encoded[name]), outputs[name], atol=1e-5
-        )
+        np.testing.assert_allclose(encoded[name], outputs[name], atol=1e-5)
     masked_lm = names["masked_lm"]
     positions = trained.rows["mask_positions"]
-    logits = masked_lm({**inputs_of(trained), "mask_positions": positions}, training=False)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(logits), outputs["head"], atol=1e-5)
+    logits = outputs_of(masked_lm, {**inputs_of(trained), "mask_positions": positions})
+    np.testing.assert_allclose(logits, outputs["head"], atol=1e-5)
     tokenizer = masked_lm.preprocessor.tokenizer
     assert tokenizer.vocabulary_size() == 120
     assert tokenizer.lowercase
     assert np.asarray(tokenizer(["W1##s2 w3"])[0]).tolist() != []
     classifier = names["classifier"]
-    inner = classifier.backbone(inputs_of(trained), training=False)["pooled_output"]
-    np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(inner), outputs["pooled_output"], atol=1e-5
-    )
+    inner = outputs_of(classifier.backbone, inputs_of(trained))["pooled_output"]
+    np.testing.assert_allclose(inner, outputs["pooled_output"], atol=1e-5)
     assert classifier.predict(["w1 w2", "w3"], verbose=0).shape == (2, 2)
 
 
@@ -315,25 +314,9 @@ def test_killed_between_its_renames_it_finds_its_way_back(run, tmp_path, monkeyp
     config = ExportConfig(run=str(run), output=str(output))
     export(config, RunOptions())
     before = (output / "manifest.json").read_bytes()
-    script = (
-        "import os, signal, sys\n"
-        "from trainer.export import ExportConfig, export\n"
-        "from pipelines.command.run import RunOptions\n"
-        "rename, left = os.rename, [int(sys.argv[3])]\n"
-        "def killing(*paths):\n"
-        "    rename(*paths)\n"
-        "    left[0] -= os.path.realpath(sys.argv[2]) in map(str, paths)\n"
-        "    if not left[0]: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "os.rename = killing\n"
-        "export(ExportConfig(run=sys.argv[1], output=sys.argv[2]), RunOptions(overwrite=True))\n"
-    )
-    killed = subprocess.run(
-        [sys.executable, "-c", script, str(run), str(output), str(renamed)],
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-    )
-    assert killed.returncode == -9, killed.stderr
-    assert output.exists() == (renamed == 2)
+    command = ("tests.trainer.killed_export", str(run), str(output), str(renamed))
+    said = run_command_process(*command, status=-signal.SIGKILL)[1]
+    assert output.exists() == (renamed == 2), said
     export(config, RunOptions())
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]
     assert (output / "manifest.json").read_bytes() == before

@@ -55,6 +55,8 @@ def drop_on_jax() -> Any:
         bits = bits ^ (bits >> np.uint32(16))
         return bits >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
 
+    # Traced and lowered once for all layers of one shape: these are most of a model's operations.
+    @functools.partial(jax.jit, static_argnums=2)
     def scaled(values: Any, seed: Any, rate: float) -> Any:
         zero = jnp.zeros((), values.dtype)
         scale = jnp.asarray(1.0 / (1.0 - rate), values.dtype)

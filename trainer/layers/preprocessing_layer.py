@@ -28,7 +28,13 @@ class PreprocessingLayer(keras.layers.Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # Not keras' own: it would turn strings and ragged lists into backend tensors.
-        return self.call(*args, **kwargs)
+        call = self.call
+        if tracing_tensorflow():
+            import tensorflow as tf
+
+            # Nothing here depends on values of tensors; to translate all of it would take seconds.
+            call = tf.autograph.experimental.do_not_convert(call)
+        return call(*args, **kwargs)
 
     def get_build_config(self) -> None:
         return None

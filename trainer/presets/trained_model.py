@@ -39,14 +39,16 @@ class TrainedModel:
 
     def outputs(self, task: Any) -> dict[str, NDArray[np.float32]]:
         """The outputs of a copy's encoder and head for the rows."""
-        import keras
+        from trainer.models.compiled import compiled
 
-        encoder, head = (
-            model({name: self.rows[name] for name in model.input}, training=False)
-            for model in (task.backbone, task)
-        )
-        outputs = {**encoder, "head": head}
-        return {name: keras.ops.convert_to_numpy(values) for name, values in outputs.items()}
+        def call(rows: Any) -> Any:
+            encoder, head = (
+                model({name: rows[name] for name in model.input}, training=False)
+                for model in (task.backbone, task)
+            )
+            return {**encoder, "head": head}
+
+        return compiled(task, call)({name: self.rows[name] for name in task.input})
 
     def compare(self, loaded: Any, head_tolerance: float, output: str) -> dict[str, float]:
         """The greatest difference of each output of a copy; RuntimeError if one is too great."""

@@ -12,6 +12,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.ragged import Ragged
+from tests.trainer.models.checks.outputs import outputs_of
 from trainer.finetuning.encoded import EncodedTexts, run_model
 from trainer.finetuning.task import (
     TASK_FILE,
@@ -28,7 +29,7 @@ from trainer.models.bert_text_classifier import BertTextClassifier
 def classifier() -> Any:
     backbone = BertBackbone(
         vocabulary_size=50,
-        num_layers=3,
+        num_layers=2,
         num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,
@@ -50,10 +51,10 @@ def a_batch() -> dict[str, Any]:
 
 def test_it_gives_the_classifiers_outputs(classifier: Any) -> None:
     model, batch = first_token_classifier(classifier), a_batch()
-    expected = np.asarray(classifier(batch, training=False))
-    np.testing.assert_allclose(np.asarray(model(batch, training=False)), expected, atol=1e-6)
+    expected = outputs_of(classifier, batch)
+    np.testing.assert_allclose(outputs_of(model, batch), expected, atol=1e-6)
     batch["token_ids"][1, 3:] = 7  # Padding is not looked at.
-    np.testing.assert_allclose(np.asarray(model(batch, training=False)), expected, atol=1e-6)
+    np.testing.assert_allclose(outputs_of(model, batch), expected, atol=1e-6)
 
 
 def test_it_has_the_classifiers_variables_and_gradients(classifier: Any) -> None:
@@ -69,7 +70,7 @@ def test_it_has_the_classifiers_variables_and_gradients(classifier: Any) -> None
             logits, _ = which.stateless_call(weights, states, batch, training=True)
             return jnp.sum(jnp.sin(logits))
 
-        found = jax.grad(loss)([v.value for v in which.trainable_variables])
+        found = jax.jit(jax.grad(loss))([v.value for v in which.trainable_variables])
         return {id(v): g for v, g in zip(which.trainable_variables, found, strict=True)}
 
     expected, found = gradients(classifier), gradients(model)

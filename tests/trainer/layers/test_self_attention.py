@@ -48,9 +48,9 @@ def arguments(layers):
 
 
 def test_loss_and_gradients_are_the_same_either_way(layers, monkeypatch):
-    step = jax.value_and_grad(partial(run, layers, True))
-    kept = step(*arguments(layers))
+    kept = jax.jit(jax.value_and_grad(partial(run, layers, True)))(*arguments(layers))
     monkeypatch.setattr(self_attention, "_KEPT_BYTES", 0)
+    step = jax.jit(jax.value_and_grad(partial(run, layers, True)))
     computed_twice = step(*arguments(layers))
     again = step(*arguments(layers))
     for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(computed_twice), strict=True):
@@ -58,7 +58,7 @@ def test_loss_and_gradients_are_the_same_either_way(layers, monkeypatch):
     for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(computed_twice), strict=True):
         np.testing.assert_array_equal(one, other)
     # Dropout took part in it.
-    calm = partial(run, layers, False)(*arguments(layers))
+    calm = jax.jit(partial(run, layers, False))(*arguments(layers))
     assert abs(float(calm) - float(kept[0])) > 1e-3
 
 

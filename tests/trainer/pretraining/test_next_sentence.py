@@ -114,7 +114,7 @@ def test_the_gradient_is_that_of_both_means(pairs):
         return outputs["loss"] + outputs["next_sentence_loss_sum"] / rows
 
     weights = [v.value for v in model.trainable_variables]
-    gradients = jax.grad(loss)(weights)
+    gradients = jax.jit(jax.grad(loss))(weights)
     norm = float(np.sqrt(sum(np.square(np.asarray(g)).sum() for g in gradients)))
     values = [np.asarray(step.run(0, batch)) for step in (whole, parts)]
     assert values[0].shape == (6,)

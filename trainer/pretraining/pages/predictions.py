@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,14 @@ def predict_rows(
     model: Any, batch: Batch, vocabulary: Vocabulary, count: int
 ) -> list[PredictedRow]:
     """The first ``count`` rows of a batch, predicted without dropout by a PretrainingModel."""
+    from trainer.models.compiled import compiled
+
+    predict = compiled(model, partial(_predict, model))
     rows = []
     for start in range(0, count, _ROWS_AT_ONCE):
         chosen = slice(start, min(start + _ROWS_AT_ONCE, count))
         arrays = {name: values[chosen] for name, values in batch.arrays.items()}
-        losses_BS, guesses_BS = _predict(model, arrays)
+        losses_BS, guesses_BS = predict(arrays)
         for i in range(len(losses_BS)):
             row = {name: values[i] for name, values in arrays.items()}
             documents = _describe_documents(row, losses_BS[i], guesses_BS[i], vocabulary)
@@ -81,8 +85,8 @@ def predict_rows(
     return rows
 
 
-def _predict(model: Any, arrays: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The loss float32[B, S] and the likeliest token int[B, S] at every masked position."""
+def _predict(model: Any, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Tensors: the loss float32[B, S] and the likeliest token int[B, S] at every masked position."""
     from keras import ops
 
     names = ("token_ids", "segment_ids", "padding_mask")
@@ -97,7 +101,7 @@ def _predict(model: Any, arrays: Mapping[str, Any]) -> tuple[NDArray[Any], NDArr
     targets_BS1 = ops.cast(arrays["mask_ids"], "int32")[..., None]
     target_logits_BS = ops.take_along_axis(logits_BSV, targets_BS1, axis=-1)[..., 0]
     losses_BS = ops.logsumexp(logits_BSV, axis=-1) - target_logits_BS
-    return ops.convert_to_numpy(losses_BS), ops.convert_to_numpy(ops.argmax(logits_BSV, axis=-1))
+    return losses_BS, ops.argmax(logits_BSV, axis=-1)
 
 
 def _describe_documents(

@@ -22,12 +22,12 @@ _LENGTH = 16
 
 
 def _preset(folder):
-    """What a download would give: an encoder of two layers with a classifier of two classes."""
+    """What a download would give: an encoder of one layer with a classifier of two classes."""
     path = str(folder / "preset")
     tokenizer = keras_nlp.models.BertTokenizer(_VOCABULARY, lowercase=True)
     preprocessor = keras_nlp.models.BertPreprocessor(tokenizer, sequence_length=_LENGTH)
     backbone = keras_nlp.models.BertBackbone(
-        len(_VOCABULARY), 2, 2, 16, 32, max_sequence_length=_LENGTH
+        len(_VOCABULARY), 1, 2, 16, 32, max_sequence_length=_LENGTH
     )
     keras_nlp.models.BertClassifier(
         backbone, num_classes=2, preprocessor=preprocessor
@@ -318,7 +318,7 @@ def check_page_of_bert_backbone(folder):
     model = keras_nlp.models.BertBackbone(
         vocabulary_size=552,
         num_layers=4,
-        num_heads=4,
+        num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,
         max_sequence_length=128,
@@ -376,9 +376,9 @@ def check_page_of_bert_text_classifier(folder):
         tokenizer=tokenizer, sequence_length=_LENGTH
     )
     backbone = keras_nlp.models.BertBackbone(
-        vocabulary_size=30552,
+        vocabulary_size=552,
         num_layers=1,
-        num_heads=4,
+        num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,
         max_sequence_length=_LENGTH,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
-from outputs import loss_and_gradients, outputs_of
 
+from tests.trainer.models.checks.outputs import loss_and_gradients, outputs_of
 from trainer.layers.transformer_encoder import TransformerEncoder
 from trainer.models.bert_backbone import BertBackbone
+from trainer.models.compiled import compiled
 from trainer.models.pretraining_model import PretrainingModel
 
 _DIMENSIONS = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
@@ -26,8 +29,8 @@ def _backbone(**kwargs):
 
 
 def _packed_row():
-    """Three documents of 7, 5 and 9 tokens and three places of padding."""
-    lengths = (7, 5, 9)
+    """Three documents of 8, 5 and 8 tokens and three places of padding."""
+    lengths = (8, 5, 8)
     rng = np.random.default_rng(3)
     documents = [rng.integers(1, _WORDS, n).astype("int32") for n in lengths]
     segments = [rng.integers(0, 2, n).astype("int32") for n in lengths]
@@ -61,18 +64,26 @@ def check_packed_documents_get_what_they_get_alone(folder):
     assert np.abs(mixed["sequence_output"][0, :21] - packed[:21]).max() > 1e-2
 
 
-def check_packed_loss_and_gradients_are_the_sums_over_documents(folder):
+@functools.cache
+def _packed_step():
+    """A model, a packed batch, the function that gives its loss and gradients, and those."""
     # Dropout would draw other masks for other shapes.
     model = PretrainingModel(_backbone(dropout=0.0))
-    documents, segments, tokens, types, owners = _packed_row()
+    _, _, tokens, types, owners = _packed_row()
     batch = {
         **_inputs(tokens, types, owners > 0),
         "document_ids": owners,
-        "mask_positions": np.array([[1, 8, 15, 0]], "int32"),
+        "mask_positions": np.array([[1, 9, 16, 0]], "int32"),
         "mask_ids": np.array([[4, 5, 6, 0]], "int32"),
         "mask_weights": np.array([[1.0, 1.0, 1.0, 0.0]], "float32"),
     }
-    packed, gradients = loss_and_gradients(model, batch)
+    compute = loss_and_gradients(model)
+    return model, batch, compute, *compute(batch)
+
+
+def check_packed_loss_and_gradients_are_the_sums_over_documents(folder):
+    model, batch, compute, packed, gradients = _packed_step()
+    documents, segments, *_ = _packed_row()
     alone, sums = 0.0, [0.0] * len(gradients)
     places = ((1, 4), (1, 5), (3, 6))
     for ids, segment, (position, label) in zip(documents, segments, places, strict=True):
@@ -82,7 +93,7 @@ def check_packed_loss_and_gradients_are_the_sums_over_documents(folder):
             "mask_ids": np.array([[label]], "int32"),
             "mask_weights": np.ones((1, 1), "float32"),
         }
-        loss, parts = loss_and_gradients(model, part)
+        loss, parts = compute(part)
         alone += loss
         sums = [total + gradient for total, gradient in zip(sums, parts, strict=True)]
     np.testing.assert_allclose(packed, alone, rtol=1e-5)
@@ -93,8 +104,7 @@ def check_packed_loss_and_gradients_are_the_sums_over_documents(folder):
         assert greatest > 1e-5 or "pooled_dense" in name or "key/bias" in name, name
         np.testing.assert_allclose(one, other, atol=2e-5 * greatest + 2e-6, err_msg=name)
     # Documents that see each other get other gradients: the test can fail.
-    del batch["document_ids"]
-    _, mixed = loss_and_gradients(model, batch)
+    _, mixed = compute({name: batch[name] for name in batch if name != "document_ids"})
     far = [np.abs(a - b).max() for a, b in zip(mixed, gradients, strict=True)]
     assert max(far) > 1e-2, max(far)
 
@@ -114,23 +124,17 @@ def check_encoding_selected_positions_gives_the_values_of_all(folder):
 
 
 def check_loss_and_gradients_are_those_of_encoding_all_positions(folder):
-    model = PretrainingModel(_backbone(dropout=0.0))
-    _, _, tokens, types, owners = _packed_row()
-    batch = {
-        **_inputs(tokens, types, owners > 0),
-        "document_ids": owners,
-        "mask_positions": np.array([[1, 8, 15, 0]], "int32"),
-        "mask_ids": np.array([[4, 5, 6, 0]], "int32"),
-        "mask_weights": np.array([[1.0, 1.0, 1.0, 0.0]], "float32"),
-    }
-    lean, lean_gradients = loss_and_gradients(model, batch)
+    model, batch, _, lean, lean_gradients = _packed_step()
 
     def encode_all(inputs, positions, training=None):
         whole = model.backbone(inputs, training=training)["sequence_output"]
         return ops.take_along_axis(whole, ops.expand_dims(positions, -1), axis=1)
 
     model.backbone.encode_at = encode_all
-    loss, gradients = loss_and_gradients(model, batch)
+    try:
+        loss, gradients = loss_and_gradients(model)(batch)
+    finally:
+        del model.backbone.encode_at
     np.testing.assert_allclose(lean, loss, rtol=1e-5)
     for one, other in zip(lean_gradients, gradients, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5 * np.abs(other).max() + 2e-6)
@@ -152,7 +156,7 @@ def check_one_document_a_row_changes_nothing(folder):
 
 def check_pretraining_model_learns(folder):
     keras.utils.set_random_seed(1)
-    backbone = BertBackbone(_WORDS, **_DIMENSIONS, max_sequence_length=24)
+    backbone = BertBackbone(_WORDS, **_DIMENSIONS | {"num_layers": 1}, max_sequence_length=24)
     model = PretrainingModel(backbone)
     model.compile(optimizer=keras.optimizers.Adam(1e-2))
     rng = np.random.default_rng(5)
@@ -230,13 +234,15 @@ def check_transformer_encoder_equals_keras_hub(folder):
         assert copy.get_config() == ours.get_config()
         assert ours.get_config().keys() >= theirs.get_config().keys()
         for given in ({}, masks):
-            found, expected = ops.convert_to_numpy(ours(x, **given)), theirs(x, **given)
-            np.testing.assert_allclose(found, ops.convert_to_numpy(expected), atol=1e-5)
-        _, found = ours(x, **masks, return_attention_scores=True)
-        _, expected = theirs(x, **masks, return_attention_scores=True)
-        np.testing.assert_allclose(
-            ops.convert_to_numpy(found), ops.convert_to_numpy(expected), atol=1e-5
+            found, expected = (
+                compiled(layer, functools.partial(layer, **given))(x) for layer in (ours, theirs)
+            )
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+        options = {**masks, "return_attention_scores": True}
+        found, expected = (
+            compiled(layer, functools.partial(layer, **options))(x)[1] for layer in (ours, theirs)
         )
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def check_load_weights_dtype_and_dropout_of_a_preset(folder):

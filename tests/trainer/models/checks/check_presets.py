@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 from keras import ops
-from outputs import assert_close, outputs_of
 
 import trainer
+from tests.trainer.models.checks.outputs import assert_close, outputs_of
 from trainer.models.pretraining_model import PretrainingModel
 
 _VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "fox", ".", "##s", "é"]
@@ -31,11 +31,11 @@ def _keras_hub():
     return keras_hub
 
 
-def _task(library, kind):
+def _task(library, kind, layers=2):
     models = library.models
     backbone = models.BertBackbone(
         vocabulary_size=len(_VOCABULARY),
-        num_layers=2,
+        num_layers=layers,
         num_heads=2,
         hidden_dim=8,
         intermediate_dim=16,
@@ -99,7 +99,7 @@ def check_masked_lm_ours_to_keras_hub(folder):
 
 
 def check_classifier_ours_to_keras_hub(folder):
-    task = _task(trainer, "classifier")
+    task = _task(trainer, "classifier", layers=1)
     task.save_to_preset(str(folder))
     assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == _FILES
     _assert_same(task, _load(_keras_hub(), "classifier", folder))
@@ -113,7 +113,7 @@ def check_masked_lm_keras_hub_to_ours(folder):
 
 
 def check_classifier_keras_hub_to_ours(folder):
-    task = _task(_keras_hub(), "classifier")
+    task = _task(_keras_hub(), "classifier", layers=1)
     task.save_to_preset(str(folder))
     loaded = _load(trainer, "classifier", folder)
     _assert_same(task, loaded)
@@ -130,7 +130,7 @@ def check_classifier_keras_hub_to_ours(folder):
 def check_pretrained_masked_lm_to_keras_hub(folder):
     """Also with the head that Hugging Face can hold: ours, the loss in training and theirs agree."""
     for portable in (False, True):
-        plain = _task(trainer, "masked_lm")
+        plain = _task(trainer, "masked_lm", layers=1)
         model = PretrainingModel(plain.backbone, portable_head=portable)
         rng = np.random.default_rng(2)
         for weight in model.masked_lm_head.trainable_variables:
