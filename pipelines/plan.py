@@ -13,7 +13,8 @@ from pipelines.summary import print_summary
 START_SECONDS = 10.0
 # Building and ending a pipeline, on one core.
 PIPELINE_SECONDS = 2.0
-_SHARED_EVENLY = 0.9
+# Of what so many workers could do: threads of a process wait for each other, workers for the last.
+_SHARED_EVENLY = 0.75
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Plan:
     """What a run would do: the files it writes and, estimated from a sample, amounts and work.
 
     amounts: by the names that the manifest has for them; ``bytes_out`` is the size of the shards.
-    core_seconds: work on one core, start-up apart; None where nothing is estimated.
+    core_seconds: shared work on one core, start-up apart; None where nothing is estimated.
+    last_seconds: what is then done with all results, on each of two cores.
     pieces: how many workers can work at once.
     worker_seconds, worker_bytes: what each takes before it works, and of memory at most.
     shared_bytes: the memory where results are gathered.
@@ -30,6 +32,7 @@ class Plan:
     writes: Sequence[str]
     amounts: Mapping[str, float] = field(default_factory=dict)
     core_seconds: float | None = None
+    last_seconds: float = 0
     pieces: int = 1 << 30
     worker_seconds: float = 0
     worker_bytes: float = 0
@@ -56,7 +59,7 @@ def print_plan(plan: Plan, options: RunOptions) -> None:
 def expect(plan: Plan, options: RunOptions) -> dict[str, float]:
     """The figures that a run with this plan is expected to end with, by their names.
 
-    Assumed: workers as fast as this machine's cores, which share the work evenly but for a tenth.
+    Assumed: workers as fast as this machine's cores, which share the work as ``_SHARED_EVENLY`` says.
     """
     if plan.core_seconds is None:
         return {}
@@ -64,12 +67,13 @@ def expect(plan: Plan, options: RunOptions) -> dict[str, float]:
 
     workers = count_workers(options.beam_args)
     working = min(workers, plan.pieces)
+    at_once = working * _SHARED_EVENLY if working > 1 else 1
     starting = PIPELINE_SECONDS + workers * plan.worker_seconds
     figures = {
         **{name: round(amount) for name, amount in plan.amounts.items()},
         "workers": workers,
-        "processor_seconds": starting + plan.core_seconds,
-        "seconds": starting + plan.core_seconds / working / _SHARED_EVENLY,
+        "processor_seconds": starting + plan.core_seconds + 2 * plan.last_seconds,
+        "seconds": starting + plan.core_seconds / at_once + plan.last_seconds,
     }
     if works_here(options):
         # What is imported, and of the sample, is there already.

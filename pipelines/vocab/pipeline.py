@@ -210,7 +210,8 @@ def _plan(inputs: list[files.FileInfo], config: VocabConfig, pieces: int) -> Pla
     return Plan(
         writes,
         amounts,
-        sample.read_seconds + counting + 2 * total * _LEARNING_SECONDS,
+        sample.read_seconds + counting,
+        total * _LEARNING_SECONDS,
         pieces=pieces,
         worker_bytes=_COUNTED_TIMES * at_once,
         shared_bytes=_WORD_BYTES * total,

@@ -24,6 +24,7 @@ _SHOWN = (
     "tokens of the documents",
     "rows",
     "shards",
+    "took",
     "processor time",
     "peak memory",
 )

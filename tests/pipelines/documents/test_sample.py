@@ -78,21 +78,21 @@ def shown(text: str) -> dict[str, float]:
 
 def test_workers_share_time_and_cost(capsys):
     one = RunOptions(beam_args=("--direct_num_workers=1",))
-    print_plan(Plan([], {}, 3600.0, worker_seconds=3), one)
+    print_plan(Plan([], {}, 3600.0, last_seconds=50, worker_seconds=3), one)
     found = shown(capsys.readouterr().out)
-    assert found["took"] == pytest.approx(PIPELINE_SECONDS + 3 + 4000)
-    assert found["processor time"] == PIPELINE_SECONDS + 3 + 3600
+    assert found["took"] == PIPELINE_SECONDS + 3 + 3600 + 50
+    assert found["processor time"] == PIPELINE_SECONDS + 3 + 3600 + 2 * 50
     many = RunOptions(beam_args=("--direct_num_workers=100",), price=0.36)
     print_plan(Plan([], {"rows": 7}, 3600.0), many)
     found = shown(capsys.readouterr().out)
-    assert found["took"] == PIPELINE_SECONDS + 40
+    assert found["took"] == PIPELINE_SECONDS + 48
     assert found["rows"] == 7
-    hours = (START_SECONDS + PIPELINE_SECONDS + 40) / 3600
+    hours = (START_SECONDS + PIPELINE_SECONDS + 48) / 3600
     assert found["price"] == pytest.approx(100 * hours * 0.36, abs=0.01)
     # What only three can read takes a third of the time.
     print_plan(Plan([], {}, 3600.0, pieces=3), many)
     assert shown(capsys.readouterr().out)["took"] == pytest.approx(
-        PIPELINE_SECONDS + 4000 / 3, abs=0.01
+        PIPELINE_SECONDS + 4800 / 3, abs=0.01
     )
 
 
