@@ -61,6 +61,8 @@ from pipelines.tokenize.transforms import TokenizeBlocks, WriteShard
 # what is packed at a time. Measured with docs/benchmarks.md's table of estimates.
 _WRITER_SECONDS = 0.4
 _WORKER_BYTES, _CHUNK_TOKEN_BYTES = 90e6, 12
+# The encoder remembers a million words, which so much text of Wikipedia has; less has fewer.
+_REMEMBERED_BYTES, _TEXT_BYTES, _POWER = 95e6, 400e6, 0.6
 # Beside shards, manifest and run.json.
 _MAKES = (VOCABULARY_FILE, LEAKS, NEAR_DUPLICATES)
 _SPECIAL_IDS = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
@@ -148,7 +150,9 @@ def _plan(
         amounts,
         sample.read_seconds + seconds,
         worker_seconds=_WRITER_SECONDS,
-        worker_bytes=_WORKER_BYTES + _CHUNK_TOKEN_BYTES * of_shard,
+        worker_bytes=_WORKER_BYTES
+        + _REMEMBERED_BYTES * min(1.0, sample.counts["bytes_in"] / _TEXT_BYTES) ** _POWER
+        + _CHUNK_TOKEN_BYTES * of_shard,
     )
 
 
