@@ -132,7 +132,8 @@ def test_equals_the_reference_on_real_words(
         texts = [
             json.loads(line)["text"][:10_000] for line, _ in zip(lines, range(200), strict=False)
         ]
-    words = commonest_words(texts, 1200)
+    # The reference takes long over the long words of languages without spaces.
+    words = commonest_words(texts, 1200 if name.startswith("imdb") else 500)
     options: dict[str, Any] = {
         "vocab_size": vocab_size,
         "reserved_tokens": RESERVED,
@@ -143,7 +144,8 @@ def test_equals_the_reference_on_real_words(
 
 def test_equals_the_reference_on_naughty_strings(reference: ModuleType, data_dir: Path) -> None:
     texts = json.loads((data_dir / "tokenizer" / "blns.json").read_text(encoding="utf-8"))
-    words = Counter(word for text in texts for word in text.split())
+    # Of long words the reference looks at very many pieces.
+    words = Counter(word[:20] for text in texts for word in text.split())
     options: dict[str, Any] = {"vocab_size": 2000, "reserved_tokens": RESERVED, "lower_thresh": 1}
     for unique in (1000, 60):
         options["max_unique_chars"] = unique

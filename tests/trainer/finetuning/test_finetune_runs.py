@@ -118,13 +118,13 @@ def test_a_restart_is_what_its_seed_alone_gives(config: FinetuneConfig, dtype: A
 def test_a_killed_command_goes_on_with_the_restart_that_is_not_finished(
     config: FinetuneConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = replace(config, restarts=3, epochs=30, output=config.output + "_whole")
+    asked = replace(config, restarts=3, epochs=12, output=config.output + "_whole")
     finetune(asked, RunOptions())
     killed = replace(asked, output=config.output + "_killed")
     first = Path(killed.output) / "restarts.unfinished" / "0.npz"
     # Epochs enough that the kill comes before the last restart is done.
     options = ["--preset", killed.preset, "--train", *killed.train, "--output", killed.output]
-    options += ["--restarts", "3", "--epochs", "30", "--seq_length", "16"]
+    options += ["--restarts", "3", "--epochs", "12", "--seq_length", "16"]
     options += ["--validation_fraction", "0.3", "--learning_rate", "2e-2"]
     with CommandProcess("trainer.finetune", *options) as process:
         while not first.exists():

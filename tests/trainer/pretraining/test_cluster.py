@@ -20,7 +20,7 @@ from trainer.pretraining.cluster import Cluster, join_cluster
 from trainer.pretraining.config import PretrainConfig
 
 _TINY: dict[str, Any] = {
-    "num_layers": 2,
+    "num_layers": 1,
     "num_heads": 4,
     # Wide enough for the optimizer's slots to be shared by several devices.
     "hidden_dim": 16,
