@@ -19,6 +19,7 @@ from pipelines.vocab.config import VocabConfig
 
 # Counted at a time. The more, the fewer strings occur again in a later part.
 COUNTED_BYTES = 32 << 20
+_WORDS_AT_ONCE = 1 << 16
 # White space to Arrow, but characters to drop to BERT: replaced by another one of these.
 _TO_ARROW = bytes.maketrans(b"\x0b\x0c", b"\x01\x01")
 
@@ -59,9 +60,7 @@ class WordCounter:
         self._parts, self._bytes = [], 0
         if not len(strings):  # texts without a word
             return
-        separated = separate_words("\n".join(strings.to_pylist()), **self._how)
-        text = "".join(separated).encode()
-        lines = pc.split_pattern(_strings(text, np.array([0, len(text)])), "\n").flatten()
+        lines = pc.split_pattern(self._separate(strings), "\n").flatten()
         words = pc.ascii_split_whitespace(lines)
         table = pa.table(
             {
@@ -69,10 +68,22 @@ class WordCounter:
                 "times": times.take(pc.list_parent_indices(words)),
             }
         )
+        del strings, times, lines, words
         sums = table.group_by("word", use_threads=False).aggregate([("times", "sum")])
-        counted = dict(zip(sums["word"].to_pylist(), sums["times_sum"].to_pylist(), strict=True))
-        counted.pop(b"", None)
-        self._words.update(counted)
+        del table
+        # Some at a time: as objects of Python they take many times the memory.
+        for batch in sums.to_batches(_WORDS_AT_ONCE):
+            counted = dict(
+                zip(batch["word"].to_pylist(), batch["times_sum"].to_pylist(), strict=True)
+            )
+            counted.pop(b"", None)
+            self._words.update(counted)
+
+    def _separate(self, strings: pa.Array) -> pa.Array:
+        """One text: the words of each string on a line of its own."""
+        separated = separate_words("\n".join(strings.to_pylist()), **self._how)
+        text = "".join(separated).encode()
+        return _strings(text, np.array([0, len(text)]))
 
 
 def _strings(text: bytes, offsets: NDArray[np.int64]) -> pa.Array:
