@@ -46,12 +46,30 @@ _STEP = "finding near-duplicates"
 SENT, ARRIVED = "near_tables_sent", "near_tables_arrived"
 # Parts of what is compared, for each shard: a part takes less memory than a shard.
 _PARTS_PER_SHARD = 4
-# Documents whose bands a worker gathers before it cuts them.
-_HELD_DOCUMENTS = 1 << 15
+# Of links, at most: they are small, and of more parts each would send most others a table of one or two.
+_MOST_LINK_PARTS = 1024
+# Documents whose bands a worker gathers before it cuts them: so many for each part, within limits.
+_DOCUMENTS_OF_A_PART, _LEAST_DOCUMENTS, _MOST_DOCUMENTS = 1 << 3, 1 << 15, 1 << 19
 # The part of counts, beside those of tables.
 _COUNTS = -1
 
 Table = Columns | StoredTable
+
+
+def parts_of_bands(shards: int) -> int:
+    """Into how many parts the entries of bands are cut."""
+    return shards * _PARTS_PER_SHARD
+
+
+def parts_of_links(shards: int) -> int:
+    """Into how many parts links are cut."""
+    return min(parts_of_bands(shards), _MOST_LINK_PARTS)
+
+
+def documents_to_cut(shards: int) -> int:
+    """How many documents a worker gathers before it cuts their bands."""
+    wanted = parts_of_bands(shards) * _DOCUMENTS_OF_A_PART
+    return min(max(wanted, _LEAST_DOCUMENTS), _MOST_DOCUMENTS)
 
 
 def check_sending(counts: Counter[str]) -> None:
@@ -80,7 +98,7 @@ class _Send(beam.DoFn):
     part of its own, and so do all counts that arrive."""
 
     def __init__(self, config: TokenizeConfig, folder: str | None):
-        self._parts = config.train_shards * _PARTS_PER_SHARD
+        self._parts = parts_of_links(config.train_shards)
         self._folder = folder
 
     def start_bundle(self) -> None:
@@ -126,6 +144,8 @@ class _SendBands(_Send):
     def __init__(self, config: TokenizeConfig, folder: str | None):
         super().__init__(config, folder)
         self._similarity, self._bands = config.near_similarity, config.near_bands
+        self._parts = parts_of_bands(config.train_shards)
+        self._documents_to_cut = documents_to_cut(config.train_shards)
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -135,7 +155,7 @@ class _SendBands(_Send):
     def _work_on(self, table: Columns) -> Iterator[tuple[int, Table]]:
         self._held.append(sign_documents(table, self._similarity, self._bands))
         self._documents += len(table["doc_ids"])
-        if self._documents >= _HELD_DOCUMENTS:
+        if self._documents >= self._documents_to_cut:
             yield from self._cut()
 
     def finish_bundle(self) -> Iterator[Any]:

@@ -40,9 +40,7 @@ class Shard:
 
 def plan_shards(config: TokenizeConfig) -> list[Shard]:
     """All shards of the output; the position in this list is the key that Beam groups by."""
-    counts = {"train": config.train_shards}
-    if config.validation_fraction:
-        counts["validation"] = max(1, round(config.train_shards * config.validation_fraction))
+    counts = {"train": config.train_shards, "validation": _count_validation_shards(config)}
     return [
         Shard(split, shard_name(split, index, count, config.format))
         for split, count in counts.items()
@@ -50,10 +48,16 @@ def plan_shards(config: TokenizeConfig) -> list[Shard]:
     ]
 
 
+def _count_validation_shards(config: TokenizeConfig) -> int:
+    if not config.validation_fraction:
+        return 0
+    return max(1, round(config.train_shards * config.validation_fraction))
+
+
 def assign_shards(doc_ids: NDArray[np.uint64], config: TokenizeConfig) -> NDArray[np.int64]:
     """The index in ``plan_shards`` of each document, int64[n]: a function of its id alone."""
     count = config.train_shards
-    validation_count = len(plan_shards(config)) - count
+    validation_count = _count_validation_shards(config)
     draw = fold(purpose_key(config.seed, "shard"), doc_ids)
     shards = (draw % np.uint64(count)).astype(np.int64)
     if validation_count:

@@ -42,12 +42,18 @@ from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocum
 from pipelines.tokenize.token_tables import encode_documents, encode_examples, labels_of
 from pipelines.worker_step import WorkerStep
 
-# Tokens that a worker gathers before it cuts them by shard: 4 or 8 MB.
-_HELD_TOKENS = 1 << 21
+# Tokens that a worker gathers before it cuts them by shard: so many for each shard, since a piece of one
+# document costs as much as one of many, but at least 4 or 8 MB and at most 128 or 256.
+_PIECE_TOKENS, _LEAST_TOKENS, _MOST_TOKENS = 1 << 13, 1 << 21, 1 << 26
 # More labels than this are numbers rather than classes, and not listed: only their sum is counted.
 MOST_LABELS = 1000
 
 _encoder_lock = threading.Lock()
+
+
+def tokens_to_cut(shards: int) -> int:
+    """How many tokens a worker gathers for so many shards."""
+    return min(max(shards * _PIECE_TOKENS, _LEAST_TOKENS), _MOST_TOKENS)
 
 
 def shared_encoder(config: TokenizeConfig, fingerprint: str) -> Encoder:
@@ -102,6 +108,7 @@ class TokenizeBlocks(WorkerStep):
         super().__init__()
         self._config, self._fingerprint, self._folder = config, fingerprint, folder
         self._keys, self._evaluation = keys, evaluation
+        self._tokens_to_cut = tokens_to_cut(len(keys))
 
     def start_bundle(self) -> None:
         self._held: list[Columns] = []
@@ -121,7 +128,7 @@ class TokenizeBlocks(WorkerStep):
             yield beam.pvalue.TaggedOutput("documents", (0, [table]))
         self._held.append(table)
         self._held_tokens += len(table["token_ids"].values)
-        if self._held_tokens >= _HELD_TOKENS:
+        if self._held_tokens >= self._tokens_to_cut:
             yield from time_each(self._cut(), self._counts, "tokenizing")
 
     def finish_bundle(self) -> Iterator[Any]:

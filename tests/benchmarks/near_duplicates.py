@@ -23,7 +23,7 @@ from pipelines.records.ragged import Ragged, take
 from pipelines.storage import files
 from pipelines.text.vocabulary_source import load_vocabulary
 from pipelines.tokenize.encode import Encoder
-from pipelines.tokenize.find_near_duplicates import _PARTS_PER_SHARD
+from pipelines.tokenize.find_near_duplicates import parts_of_bands
 from pipelines.tokenize.near_duplicates import link_alike, sign_documents
 from pipelines.tokenize.signatures import HASHES, SHINGLE, band_length
 
@@ -189,7 +189,7 @@ def _print_rates(texts: list[str], encoder: Encoder, bands: int) -> None:
 
 def _print_memory(bands: int) -> None:
     """The largest step of a terabyte in 830 shards: the entries of one of their parts, compared."""
-    documents, parts = 250_000_000, 830 * _PARTS_PER_SHARD
+    documents, parts = 250_000_000, parts_of_bands(830)
     entries = documents * bands // parts
     random = np.random.default_rng(0)
     rows = []

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from tests.benchmarks import scale_steps, scale_vocab_steps
+from tests.benchmarks import scale_moving_steps, scale_steps, scale_vocab_steps
 
 _STEPS = {
     "vocab: count words in a worker": "count_in_a_worker",
@@ -30,7 +30,9 @@ _STEPS = {
     "vocab: learn from 5 million words": "learn",
     "tokenize: encode and cut by shard": "tokenize_in_a_worker",
     "tokenize: write a shard of documents": "write_a_shard",
+    "tokenize: cut 400 MB of text by shard, send and join it": "move_documents",
     "tokenize: link near-duplicates of a part": "link_a_part",
+    "tokenize: tie near-duplicates of a part": "tie_a_part",
     "mask: that shard": "mask_a_shard",
     "tokenize: write a shard of examples of 25 tokens": "write_a_shard_of_examples",
     "all: add up what was counted": "publish",
@@ -70,25 +72,27 @@ def measure(size: scale_steps.Size, step: str) -> dict[str, object]:
     mine.send("go")
     while not mine.poll(0.005):
         peak = max(peak, _memory(child.pid))
-    arrived, seconds = mine.recv()
+    came, seconds = mine.recv()
     child.join()
     return {
-        "comes in for it, MB": round(arrived / 1e6) or "",
+        "comes in for it, MB": round(came.size / 1e6, 1) or "",
         "peak over start, MB": round((peak - before) / 1e6),
-        "core seconds": round(seconds),
+        "core seconds": round(seconds, 1),
+        "pieces sent": came.pieces,
     }
 
 
 def _run(size: scale_steps.Size, step: str, parent: Connection) -> None:
     """The measured process."""
-    where = scale_steps if hasattr(scale_steps, step) else scale_vocab_steps
-    work = getattr(where, step)(size)
+    modules = (scale_steps, scale_vocab_steps, scale_moving_steps)
+    work = next(getattr(module, step) for module in modules if hasattr(module, step))(size)
     next(work)
     parent.send("ready")
     parent.recv()
     began = time.process_time()
-    arrived = next(work)
-    parent.send((arrived, time.process_time() - began))
+    came = next(work)
+    seconds = time.process_time() - began
+    parent.send((came if isinstance(came, scale_steps.Came) else scale_steps.Came(came), seconds))
 
 
 def _memory(pid: int | None) -> int:

@@ -1,7 +1,8 @@
 """The steps of the pipelines, each with what one worker of many gets to hold: made-up words and ids.
 
 Each is a generator: what it yields first, once its input is made or can be made piece by piece, is when
-measuring begins; then, in bytes, what came in for one key, which some engines keep in memory beside.
+measuring begins; then, in bytes, what came in for one key, which some engines keep in memory beside, and
+if need be into how many pieces it was cut.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
@@ -45,8 +46,17 @@ _VOCABULARY = Vocabulary(
     )
 )
 # Bytes of a document of the web, and of the token ids of a byte of English text.
-_DOCUMENT_BYTES, _ID_BYTES = 4000, 0.423
-Step = Iterator[int]
+DOCUMENT_BYTES, ID_BYTES = 4000, 0.423
+
+
+class Came(NamedTuple):
+    """What came in for a step, in bytes, and the pieces that it sends on."""
+
+    size: int
+    pieces: int | str = ""
+
+
+Step = Iterator[int | Came]
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ class Size:
     @property
     def shard_ids(self) -> int:
         """Bytes of token ids of a shard."""
-        return int(self.text * _ID_BYTES / self.shards)
+        return int(self.text * ID_BYTES / self.shards)
 
     def tokenizing(self, **fields: Any) -> TokenizeConfig:
         common: dict[str, Any] = {"input": ("x",), "vocab": "x", "output": self.folder}
@@ -91,7 +101,7 @@ def tokenize_in_a_worker(size: Size) -> Step:
     yield 0
     step.start_bundle()
     for _ in range(24):
-        letters = random.integers(97, 123, (BLOCK_BYTES // _DOCUMENT_BYTES, _DOCUMENT_BYTES))
+        letters = random.integers(97, 123, (BLOCK_BYTES // DOCUMENT_BYTES, DOCUMENT_BYTES))
         letters[random.random(letters.shape) < 0.15] = ord(" ")
         count_elements(
             step.process(make_block([row.tobytes() for row in letters.astype(np.uint8)]))
@@ -101,7 +111,7 @@ def tokenize_in_a_worker(size: Size) -> Step:
 
 
 def write_a_shard(size: Size) -> Step:
-    yield from _write_a_shard(size, "documents", int(_DOCUMENT_BYTES * _ID_BYTES / 2))
+    yield from _write_a_shard(size, "documents", int(DOCUMENT_BYTES * ID_BYTES / 2))
 
 
 def write_a_shard_of_examples(size: Size) -> Step:
@@ -114,7 +124,7 @@ def _write_a_shard(size: Size, packing: str, mean: int) -> Step:
     labels = {"label_field": "label"} if packing == "examples" else {}
     config = size.tokenizing(packing=packing, **labels)
     step = transforms.WriteShard(config, _VOCABULARY.fingerprint, apart=False)
-    documents = max(1, transforms._HELD_TOKENS // size.shards // mean)
+    documents = max(1, transforms.tokens_to_cut(size.shards) // size.shards // mean)
     random = np.random.default_rng(0)
     yield 0
 
@@ -162,8 +172,8 @@ def mask_a_shard(size: Size) -> Step:
 def link_a_part(size: Size) -> Step:
     """Near-duplicates: a part's entries of bands, a fifth of them in pairs."""
     config = size.tokenizing(deduplicate="near")
-    parts = size.shards * find_near_duplicates._PARTS_PER_SHARD
-    entries = size.text // _DOCUMENT_BYTES * config.near_bands // parts
+    parts = find_near_duplicates.parts_of_bands(size.shards)
+    entries = size.text // DOCUMENT_BYTES * config.near_bands // parts
     random = np.random.default_rng(0)
     yield 0
     pairs = entries // 10

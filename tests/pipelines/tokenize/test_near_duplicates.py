@@ -299,7 +299,9 @@ def test_the_clusters_shown_do_not_depend_on_how_they_are_cut(monkeypatch):
 def test_the_same_documents_stay_however_it_is_run(
     tmp_path, near_dir, near_texts, vocab_dir, monkeypatch, shuffled
 ):
-    monkeypatch.setattr("pipelines.tokenize.find_near_duplicates._HELD_DOCUMENTS", 20)
+    where = "pipelines.tokenize.find_near_duplicates"
+    monkeypatch.setattr(f"{where}.documents_to_cut", lambda shards: 20)
+    monkeypatch.setattr(f"{where}._MOST_LINK_PARTS", 3)
     monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 5_000)
     corpus = near_dir.parent / "in"
     beam_args = ("--direct_num_workers=3",)

@@ -165,7 +165,7 @@ def test_a_bundle_that_fails_after_storing_a_part_is_retried_whole(
         return stored
 
     monkeypatch.setattr(transforms.BlockFile, "append", failing_once)
-    monkeypatch.setattr(transforms, "_HELD_TOKENS", 5_000)
+    monkeypatch.setattr(transforms, "tokens_to_cut", lambda shards: 5_000)
     monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 5_000)
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
     assert run(config, "--runner=BundleBasedDirectRunner") == contents(rows_dir)
@@ -178,7 +178,7 @@ def test_same_bytes_through_beams_own_shuffle(
 ):
     """As on runners whose workers share no disk."""
     monkeypatch.setattr("pipelines.tokenize.pipeline.runs_here", lambda _: False)
-    monkeypatch.setattr(transforms, "_HELD_TOKENS", 5_000)
+    monkeypatch.setattr(transforms, "tokens_to_cut", lambda shards: 5_000)
     monkeypatch.setattr("pipelines.documents.blocks.BLOCK_BYTES", 5_000)
     assert run(make_config(corpus, vocab_dir, tmp_path / "rows"), *beam_args) == contents(rows_dir)
 
