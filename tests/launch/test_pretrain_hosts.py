@@ -72,7 +72,7 @@ def start(command, fake, **more):
 
 
 def finish(process, status=0):
-    said = process.communicate(timeout=280)[0]
+    said = process.communicate(timeout=900)[0]
     assert process.returncode == status, said
     return said
 

@@ -81,7 +81,7 @@ def launch(fake, *arguments, trainer=("--data", "x", "--output", "y")):
         cwd=fake,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
     )
     calls = [line.split()[3] for line in (fake / "calls").read_text().splitlines()]
     return done, calls
