@@ -13,8 +13,10 @@ from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.records.manifest import read_manifest
 from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.find_near_duplicates import documents_to_cut, parts_of_bands, parts_of_links
 from pipelines.tokenize.pipeline import tokenize
 from pipelines.tokenize.shard_count import SHARD_BYTES, count_shards, estimate_id_bytes
+from pipelines.tokenize.transforms import tokens_to_cut
 
 QUICK = RunOptions(beam_args=("--direct_num_workers=1",))
 
@@ -32,6 +34,14 @@ def test_small_inputs_have_eight_shards_and_large_ones_of_256_to_512_mb():
     # 1 TB of English, as measured and as guessed from its size, for 2 and 4 bytes an id.
     assert count_shards(423 * 10**9) == count_shards(estimate_id_bytes(10**12, 30522)) == 1024
     assert count_shards(estimate_id_bytes(10**12, 100_000)) == 2048
+
+
+def test_what_moves_is_no_smaller_where_there_are_more_shards():
+    for shards in (8, 1024, 16384):
+        assert tokens_to_cut(shards) >= 4096 * shards  # some documents
+        assert tokens_to_cut(shards) * 4 <= 256 << 20  # bytes that a worker holds
+        assert documents_to_cut(shards) >= 8 * parts_of_bands(shards)
+        assert parts_of_links(shards) <= min(1024, parts_of_bands(shards))
 
 
 def test_the_number_follows_the_inputs_size_and_is_recorded(
