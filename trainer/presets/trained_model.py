@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,15 @@ class TrainedModel:
 
         return compiled(task, call)({name: self.rows[name] for name in task.input})
 
+    @cached_property
+    def _expected(self) -> dict[str, NDArray[np.float32]]:
+        return self.outputs(self.task)
+
     def compare(self, loaded: Any, head_tolerance: float, output: str) -> dict[str, float]:
         """The greatest difference of each output of a copy; RuntimeError if one is too great."""
         copies = self.outputs(loaded)
         differences: dict[str, float] = {}
-        for name, values in self.outputs(self.task).items():
+        for name, values in self._expected.items():
             difference = differences[name] = float(np.abs(values - copies[name]).max())
             tolerance = head_tolerance if name == "head" else TOLERANCE
             if not difference <= tolerance * max(1.0, float(np.abs(values).max())):
