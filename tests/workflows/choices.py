@@ -1,4 +1,4 @@
-"""Choices of pretraining, one changed at a time, by the classifier that comes out of it.
+"""Choices of pretraining, one changed at a time, by what it learned and the classifier that comes of it.
 
 ``python -m tests.workflows.choices --data DATA/imdb --output OUTPUT [--choices base batch_32]`` from the
 repository's root prints mean ± sd over ``--seeds``. Each seed is a pretraining of its own on the same
@@ -63,6 +63,8 @@ CHOICES: dict[str, Settings] = {
     "dropout_10": {"pretrain": {"dropout": 0.1}},
     "rate_0005": {"pretrain": {"learning_rate": 0.0005}},
     "rate_002": {"pretrain": {"learning_rate": 0.002}},
+    "rate_constant": {"pretrain": {"schedule": "constant"}},
+    "rate_cosine": {"pretrain": {"schedule": "cosine"}},
     "layers_4": {"pretrain": {"num_layers": 4}},
     "hidden_256": {"pretrain": {"hidden_dim": 256, "num_heads": 4, "intermediate_dim": 1024}},
     "documents_cut_to_fill": {"tokenize": {"packing": "full"}},
@@ -134,6 +136,7 @@ def run(choice: str, seed: int, options: argparse.Namespace) -> dict[str, float]
     tuned = json.loads((folder / "finetune" / "metrics.json").read_text())
     figures = {
         "seconds": last["seconds"],
+        "bits": last["validation_bits_per_byte"],
         "masked": last["validation_accuracy"],
         "accuracy": tuned["accuracy"],
     }
@@ -159,11 +162,15 @@ def main() -> None:
         shown = {}
         for name, values in each.items():
             mean, spread = mean_and_spread(values)
-            shown[name] = (
-                f"{mean:,.0f}" if name == "seconds" else f"{100 * mean:.2f} ± {100 * spread:.2f}"
-            )
+            if name == "seconds":
+                shown[name] = f"{mean:,.0f}"
+            elif name == "bits":
+                shown[name] = f"{mean:.4f} ± {spread:.4f}"
+            else:
+                shown[name] = f"{100 * mean:.2f} ± {100 * spread:.2f}"
         rows.append([choice, *shown.values()])
-        head = ["choice", "pretraining, s", "masked words right, %", "reviews right, %"]
+        head = ["choice", "pretraining, s", "bits a byte, held out", "masked words right, %"]
+        head += ["reviews right, %"]
         print(tabulate(rows, head, disable_numparse=True), flush=True)
 
 
