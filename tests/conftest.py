@@ -46,15 +46,20 @@ _BUCKET = "bertmill-tests"
 # Whoever gets one of these last is waited for by all others.
 _SLOWEST = (
     "tests/trainer/models/test_on_jax.py",
-    "tests/golden/test_golden.py",
-    "tests/trainer/models/test_on_other_backends.py",
-    "tests/trainer/test_pretrain.py",
-    "tests/workflows/test_workflows.py",
-    "tests/trainer/finetuning/test_finetune_runs.py",
     "tests/trainer/pretraining/test_cluster.py",
+    "tests/trainer/test_pretrain.py",
+    "tests/golden/test_golden.py",
+    "tests/trainer/finetuning/test_finetune_runs.py",
+    "tests/workflows/test_workflows.py",
     "tests/trainer/test_finetune.py",
-    "tests/trainer/pretraining/test_next_sentence.py",
+    "tests/trainer/models/test_on_other_backends.py",
+    "tests/trainer/presets/test_huggingface.py",
     "tests/trainer/test_export.py",
+    "tests/trainer/pretraining/test_step.py",
+    "tests/trainer/pretraining/test_next_sentence.py",
+    "tests/trainer/test_remote_runs.py",
+    "tests/trainer/test_full_disk.py",
+    "tests/trainer/tokenizers/test_word_piece_vocabulary.py",
 )
 
 
