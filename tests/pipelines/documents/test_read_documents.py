@@ -10,6 +10,7 @@ import pytest
 from pipelines.documents.blocks import FileRange, read_blocks
 from pipelines.documents.config import InputFormat
 from pipelines.documents.read_documents import _Read, check_reading
+from pipelines.step_times import take_times
 
 
 def counts_of(blocks) -> Counter[str]:
@@ -29,6 +30,7 @@ def test_a_block_that_is_lost_with_its_counts_is_missed(tmp_path, monkeypatch):
 
     whole = counts_of(blocks)
     check_reading(whole, 1)
+    assert set(take_times(whole)) == {"reading"}
     assert set(whole) == {"documents_in", "bytes_in"}
     assert whole["documents_in"] == 3
 
