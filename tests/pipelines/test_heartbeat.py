@@ -7,9 +7,9 @@ import time
 from types import SimpleNamespace
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import heartbeat
+from pipelines.beam_options import pipeline_options
 from pipelines.beam_runner import run_pipeline
 from pipelines.heartbeat import Phase, reading
 from pipelines.tally import read_tally, start_tally, tally
@@ -41,7 +41,7 @@ def test_lines_tell_what_the_workers_have_done(monkeypatch, capsys):
 
 
 def test_counts_of_workers_elsewhere_are_asked_for():
-    pipeline = beam.Pipeline(options=PipelineOptions(["--runner=DirectRunner"]))
+    pipeline = beam.Pipeline(options=pipeline_options(()))
     _ = pipeline | beam.Create([5, 6]) | beam.ParDo(_Work())
     result = pipeline.run()
     result.wait_until_finish()

@@ -108,7 +108,9 @@ def test_same_bytes_on_every_runner(tmp_path, rows_dir, corpus, vocab_dir, beam_
 def test_same_bytes_on_prism(tmp_path, rows_dir, corpus, vocab_dir):
     location = f"--prism_location={parts.prism(build=False)}"
     config = make_config(corpus, vocab_dir, tmp_path / "rows")
-    assert run(config, "--runner=PrismRunner", location) == contents(rows_dir)
+    # Beam would take the server of another test's runner, in whatever state it is.
+    own = "--experiments=disable_prism_server_singleton"
+    assert run(config, "--runner=PrismRunner", location, own) == contents(rows_dir)
 
 
 def test_same_bytes_from_shuffled_renamed_and_resharded_input(tmp_path, rows_dir, texts, vocab_dir):
