@@ -110,6 +110,8 @@ def _jax_sums() -> Any:
             in_blocks(array, block_rows) for array in (hidden_ND, labels_N, weights_N)
         )
         table_VD, bias_V = table_VD.astype(hidden.dtype), bias_V.astype(jnp.float32)
+        # Else XLA folds the transposition into a product that it has no fast form of.
+        table_DV = jax.lax.optimization_barrier(table_VD.T)
 
         def add_block(carry: tuple[Any, ...], block: Any) -> tuple[tuple[Any, ...], Any]:
             loss, correct, *d_parameters = carry
@@ -134,11 +136,9 @@ def _jax_sums() -> Any:
             d_logits_VR = exponents_VR * (weights_R / total_R) - is_label * weights_R
             d_bias_V += d_logits_VR.sum(axis=1)
             d_logits_VR = d_logits_VR.astype(hidden_RD.dtype)
-            d_hidden_RD = jax.lax.dot_general(
-                d_logits_VR, table_VD, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
-            )
+            d_hidden_DR = jnp.dot(table_DV, d_logits_VR, preferred_element_type=jnp.float32)
             d_table_VD += jnp.dot(d_logits_VR, hidden_RD, preferred_element_type=jnp.float32)
-            return (loss, correct, d_table_VD, d_bias_V), d_hidden_RD
+            return (loss, correct, d_table_VD, d_bias_V), d_hidden_DR
 
         carry = [jnp.zeros((), jnp.float32)] * 2
         if with_gradients:
@@ -147,8 +147,8 @@ def _jax_sums() -> Any:
             add_block, tuple(carry), jnp.arange(hidden.shape[1])
         )
         if with_gradients:
-            # [blocks, R, D] -> rows in their order, without the padding.
-            d_hidden = d_hidden.swapaxes(0, 1).reshape(-1, d_hidden.shape[-1])
+            # [blocks, D, R] -> rows in their order, without the padding.
+            d_hidden = d_hidden.transpose(2, 0, 1).reshape(-1, d_hidden.shape[1])
             gradients = [d_hidden[:rows], *gradients]
         casts = zip(gradients, arguments, strict=False)
         return loss, correct, tuple(gradient.astype(a.dtype) for gradient, a in casts)
