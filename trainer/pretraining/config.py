@@ -132,8 +132,9 @@ class PretrainConfig(MaskConfig):
     """Also predict each row's label (rows packed as pairs have one) from the pooled output. auto: if
     all data has labels. Logged separately: loss stays that of the masked LM."""
 
-    optimizer: Literal["adamw", "lamb"] = option("adamw", group=_OPTIMIZER)
-    """adamw, or lamb for batches of thousands of rows."""
+    optimizer: Literal["adamw", "lamb", "muon"] = option("adamw", group=_OPTIMIZER)
+    """adamw; muon, which learns more from each row (docs/imdb.md); or lamb for batches of thousands of
+    rows."""
 
     warmup_steps: int | None = _indirect(None, _OPTIMIZER)
     """Steps in which the learning rate rises linearly; default: a tenth of all. Give more if the loss

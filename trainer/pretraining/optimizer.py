@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.pretraining.muon import MuonForKernels
+
 _SCHEDULES = ("linear", "cosine", "constant")
 _NO_DECAY_NAMES = {"bias", "output_bias", "gamma", "beta"}
 # BERT's and LAMB's own; Keras' 1e-7 makes early steps larger.
@@ -94,18 +96,25 @@ def build_optimizer(
     schedule: WarmupThenDecay,
     weight_decay: float,
     clip_norm: float,
+    compute_dtype: str = "float32",
 ) -> keras.optimizers.Optimizer:
-    """Builds ``adamw`` or ``lamb`` over the variables. With ``clip_norm`` 0 nothing is clipped."""
-    optimizer_class = {"adamw": keras.optimizers.AdamW, "lamb": PaperLamb}[name]
-    optimizer = optimizer_class(
-        learning_rate=schedule,
-        weight_decay=weight_decay,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=_EPSILON,
-        global_clipnorm=clip_norm or None,
-        name=name,
-    )
+    """Builds ``adamw``, ``lamb`` or ``muon`` over the variables. With ``clip_norm`` 0 nothing is
+    clipped; ``compute_dtype``: of the model's layers, which Muon's products have too."""
+    options: dict[str, Any] = {
+        "learning_rate": schedule,
+        "weight_decay": weight_decay,
+        "epsilon": _EPSILON,
+        "global_clipnorm": clip_norm or None,
+        "name": name,
+    }
+    optimizer: keras.optimizers.Optimizer
+    if name == "muon":
+        optimizer = MuonForKernels(
+            **options, adam_weight_decay=weight_decay, orthogonalize_dtype=compute_dtype
+        )
+    else:
+        optimizer_class = {"adamw": keras.optimizers.AdamW, "lamb": PaperLamb}[name]
+        optimizer = optimizer_class(**options, beta_1=0.9, beta_2=0.999)
     optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not is_decayed(v)])
     optimizer.build(list(variables))
     return optimizer

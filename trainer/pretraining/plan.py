@@ -187,6 +187,7 @@ class PretrainPlan:
             schedule=schedule,
             weight_decay=config.weight_decay,
             clip_norm=config.clip_norm,
+            compute_dtype=backbone.compute_dtype,
         )
         if config.skip_norm:
             add_counters(optimizer)
