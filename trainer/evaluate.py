@@ -99,6 +99,7 @@ def evaluate(config: EvaluateConfig, options: RunOptions = RunOptions()) -> dict
         split=VALIDATION,
         bad=bad,
         trained_on="fine-tuning",
+        in_windows=task.in_windows,
     )
     if bad.counts:
         _say(f"dropped records that cannot be used: {bad.describe()}")

@@ -129,6 +129,7 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
         tuple(train.classes),
         **dataclasses.asdict(fields),
         seq_length=preprocessor.sequence_length,
+        long_texts=config.long_texts,
     )
     publish_preset(output, classifier, preprocessor, task)
     finished.remove()

@@ -74,7 +74,7 @@ def predict(config: PredictConfig, options: RunOptions = RunOptions()) -> list[d
         refuse_overlap(config.output, {"data": [*config.data, *found]})
     model, preprocessor, task = load_finetuned(config.preset)
     data = _read(config, task)
-    encoded = encode_texts(preprocessor, data)
+    encoded = encode_texts(preprocessor, data, in_windows=task.in_windows)
     _say(f"{len(data):,} texts{describe_truncation(encoded)}{describe_empty(data)}")
     outputs = run_model(model, encoded, config.batch_size)
     predictions = list(_describe(task, data, outputs))

@@ -60,6 +60,9 @@ class FinetuneConfig:
     seq_length: int | None = option(None, group=_DATA)
     """Most tokens of a text (or pair) that are used, special tokens included; default 128, or what an
     encoded dataset was made with. Longer texts lose their end, and time grows with the length."""
+    long_texts: Literal["cut", "windows"] = option("cut", group=_DATA, decides="unless default")
+    """What becomes of texts longer than --seq_length: cut, or read in up to 8 windows of that length,
+    whose outputs are averaged, in trainer.predict and trainer.evaluate too (docs/fine-tuning.md)."""
 
     batch_size: int = option(32, group=_TRAINING)
     """Examples in a step; lower it if memory runs out."""
@@ -116,6 +119,10 @@ class FinetuneConfig:
         ):
             if not fits:
                 raise UserError(f"--{name} {getattr(self, name)}: must be {rule}")
+        if self.long_texts == "windows" and self.text_pair_field:
+            raise UserError(
+                "--long_texts windows: is for single texts; leave out --text_pair_field"
+            )
         if self.chosen_metric not in _METRICS[self.task]:
             raise UserError(
                 f"--metric {self.metric}: choose one of {', '.join(_METRICS[self.task])} "

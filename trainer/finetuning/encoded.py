@@ -7,7 +7,7 @@ and few shapes are compiled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipelines.command.progress import track
 from pipelines.documents.labelled import LabelledText
 from pipelines.errors import UserError
 from pipelines.records.ragged import Ragged, offsets_of
+from trainer.finetuning.windows import MOST_WINDOWS, keep_ends, lay_out
 from trainer.layers.trim_segments import trimmed_lengths
 
 # Each is compiled once. Reviews of 3 to 512 tokens then hold 14 % padding (with twice as many, 9 %).
@@ -30,7 +31,8 @@ class EncodedTexts:
 
     ``tokens`` has a list for each: [CLS] first [SEP], or [CLS] first [SEP] second [SEP], of at most
     ``seq_length`` ids. ``first_lengths`` int64[n] says how many of them are [CLS] first [SEP];
-    ``cut`` bool[n] which texts were too long and lost their end.
+    ``cut`` bool[n] which texts were too long and lost their end. With ``in_windows`` texts are longer:
+    ``seq_length`` is that of a window, and those that were cut lost their middle.
     """
 
     tokens: Ragged
@@ -38,10 +40,11 @@ class EncodedTexts:
     cut: NDArray[np.bool_]
     seq_length: int
     pad_id: int
+    in_windows: bool = False
 
     @property
     def truncated(self) -> int:
-        """How many texts lost their end."""
+        """How many texts were too long."""
         return int(self.cut.sum())
 
     @property
@@ -54,21 +57,23 @@ class EncodedTexts:
 
     def select(self, rows: NDArray[np.int64]) -> EncodedTexts:
         """The texts with the given indices, in that order."""
-        return EncodedTexts(
-            self.tokens.take(rows),
-            self.first_lengths[rows],
-            self.cut[rows],
-            self.seq_length,
-            self.pad_id,
+        return replace(
+            self,
+            tokens=self.tokens.take(rows),
+            first_lengths=self.first_lengths[rows],
+            cut=self.cut[rows],
         )
 
     def batch(self, rows: NDArray[np.int64], size: int) -> dict[str, NDArray[Any]]:
         """The model's inputs [size, length] for up to ``size`` texts, filled up with the first.
 
-        ``length`` is the shortest of ``bucket_lengths`` that holds them all.
+        ``length`` is the shortest of ``bucket_lengths`` that holds them all. Of texts in windows:
+        see ``lay_out``.
         """
         rows = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
         tokens = self.tokens.take(rows)
+        if self.in_windows:
+            return lay_out(tokens, size, self.seq_length, self.pad_id)
         longest = int(tokens.lengths.max())
         length = next(n for n in bucket_lengths(self.seq_length) if n >= longest)
         positions = np.arange(length)
@@ -93,15 +98,30 @@ def bucket_lengths(seq_length: int) -> list[int]:
     return [*range(step, seq_length, step), seq_length]
 
 
-def encode_texts(preprocessor: Any, data: Sequence[LabelledText]) -> EncodedTexts:
-    """Encodes all texts as the preprocessor does, cut to its ``sequence_length``."""
+def encode_texts(
+    preprocessor: Any, data: Sequence[LabelledText], *, in_windows: bool = False
+) -> EncodedTexts:
+    """Encodes all texts as the preprocessor does, cut to its ``sequence_length`` or, ``in_windows``,
+    to so many tokens in each of at most ``MOST_WINDOWS``."""
     tokenizer, seq_length = preprocessor.tokenizer, preprocessor.sequence_length
+    start, end = tokenizer.start_token_id, tokenizer.end_token_id
+    if in_windows:
+        whole = tokenizer.tokenize_texts([example.text for example in data])
+        texts = [[start, *keep_ends(text, seq_length), end] for text in whole]
+        lengths = np.array([len(text) for text in texts])
+        return EncodedTexts(
+            Ragged(np.fromiter(chain.from_iterable(texts), np.int32), offsets_of(lengths)),
+            lengths,
+            lengths < np.array([len(text) + 2 for text in whole]),
+            seq_length,
+            tokenizer.pad_token_id,
+            in_windows=True,
+        )
     segments = [tokenizer.tokenize_texts([example.text for example in data])]
     if data[0].pair is not None:
         segments.append(tokenizer.tokenize_texts([example.pair for example in data]))
     lengths = np.array([[len(ids) for ids in segment] for segment in segments], np.int64).T
     kept = trimmed_lengths(lengths, seq_length - 1 - len(segments), preprocessor.truncate)
-    start, end = tokenizer.start_token_id, tokenizer.end_token_id
     ids = (
         chain([start], *((*text[:room], end) for text, room in zip(texts, rooms, strict=True)))
         for texts, rooms in zip(zip(*segments, strict=True), kept.tolist(), strict=True)
@@ -136,10 +156,13 @@ def run_model(model: Any, encoded: EncodedTexts, batch_size: int) -> NDArray[np.
     Raises UserError where they are not finite numbers.
     """
     order = np.arange(len(encoded))
-    outputs = np.zeros((len(encoded), model.output_shape[-1]), np.float32)
+    outputs = np.zeros((len(encoded), 0), np.float32)
     batches = batches_by_length(encoded.lengths, order, batch_size, pool=len(order))
     for rows in track(batches, "predicting", "batches"):
-        outputs[rows] = model.predict_on_batch(encoded.batch(rows, batch_size))[: len(rows)]
+        found = model.predict_on_batch(encoded.batch(rows, batch_size))[: len(rows)]
+        if not outputs.size:
+            outputs = np.zeros((len(encoded), found.shape[1]), np.float32)
+        outputs[rows] = found
     wrong = int((~np.isfinite(outputs).all(axis=1)).sum())
     if wrong:
         raise UserError(
@@ -154,4 +177,6 @@ def describe_truncation(encoded: EncodedTexts) -> str:
     if not encoded.truncated:
         return ""
     count, share = encoded.truncated, encoded.truncated / len(encoded)
+    if encoded.in_windows:
+        return f"; {count:,} ({share:.1%}) longer than {MOST_WINDOWS} windows lose their middle"
     return f"; {count:,} ({share:.1%}) longer than {encoded.seq_length} tokens lose their end"

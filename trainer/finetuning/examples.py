@@ -68,22 +68,28 @@ def read_examples(
     drop_empty: bool = False,
     bad: BadRecords | None = None,
     trained_on: str = "--train",
+    in_windows: bool = False,
 ) -> Examples:
     """Reads labelled texts, or a dataset, in the order of their content.
 
     ``preprocessor`` encodes texts; a dataset has passed ``check_dataset`` with it. ``classes`` of the
     labels: empty for numbers; None: those that occur. ``split`` is what to take of a dataset that has
     both; ``bad`` gets the records of files that cannot be used. ``trained_on`` says where the classes
-    come from. Raises UserError for the first label, in the order of the files, that is not a class or
-    no number.
+    come from; ``in_windows`` as for ``encode_texts``. Raises UserError for the first label, in the order
+    of the files, that is not a class or no number.
     """
     texts, dropped = None, 0
     if source.dataset is None:
         texts, dropped = _read_texts(source, fields, drop_empty, bad)
-        encoded = encode_texts(preprocessor, texts)
+        encoded = encode_texts(preprocessor, texts, in_windows=in_windows)
         ids = np.array([example.example_id() for example in texts], np.uint64)
         read = [example.label for example in texts]
         locations = [example.location for example in texts]
+    elif in_windows:
+        raise UserError(
+            f"--{source.flag}: {source.folder} holds texts that are cut already; to read them in "
+            "windows, name the files of texts"
+        )
     else:
         encoded, ids, read, locations = _read_dataset(source, split, preprocessor.sequence_length)
     names = [as_class_name(label) for label in read]

@@ -23,7 +23,7 @@ from trainer.finetuning.encoded import batches_by_length, run_model
 from trainer.finetuning.examples import Examples
 from trainer.finetuning.label_scale import LabelScale
 from trainer.finetuning.scores import score
-from trainer.finetuning.task import first_token_classifier
+from trainer.finetuning.task import reading_model
 
 # Batches whose rows are sorted by length together: enough for even lengths, few enough to stay
 # mixed.
@@ -118,8 +118,9 @@ class Finetuning:
         self._scale = None if train.classes else LabelScale.of(train.labels)
         learned = self._scale.shrink(train.labels) if self._scale else train.labels
         self.train, self.validation = replace(train, labels=learned), validation
-        self._model = first_token_classifier(classifier)
-        self._evaluated_model = first_token_classifier(evaluated)
+        in_windows = train.encoded.in_windows
+        self._model = reading_model(classifier, in_windows=in_windows)
+        self._evaluated_model = reading_model(evaluated, in_windows=in_windows)
         steps = config.epochs * math.ceil(len(train) / config.batch_size)
         warmup = int(steps * config.warmup_fraction)
         self._model.compile(

@@ -33,10 +33,16 @@ class FinetunedTask:
     text_pair_field: str
     label_field: str
     seq_length: int
+    long_texts: str = "cut"
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether long texts are read in windows."""
+        return self.long_texts == "windows"
 
 
 def load_finetuned(preset: str) -> tuple[Any, Any, FinetunedTask]:
-    """(first-token classifier, preprocessor, task) of a fine-tuned preset.
+    """(``reading_model``, preprocessor, task) of a fine-tuned preset.
 
     Raises UserError if it is no preset, or one that was not fine-tuned.
     """
@@ -57,12 +63,13 @@ def load_finetuned(preset: str) -> tuple[Any, Any, FinetunedTask]:
             f"{path}: has {len(task.classes)} classes, which the model beside it does not give; the "
             "files belong to different presets"
         )
-    return first_token_classifier(classifier), classifier.preprocessor, task
+    model = reading_model(classifier, in_windows=task.in_windows)
+    return model, classifier.preprocessor, task
 
 
 def read_task(path: str) -> FinetunedTask:
     """The task in a file. Raises UserError unless all of it can be what fine-tuning wrote."""
-    fields = read_json(path, _AGAIN)
+    fields = {"long_texts": "cut", **read_json(path, _AGAIN)}  # those of earlier versions cut
     classes = fields.get("classes")
     if not isinstance(classes, list) or not all(map(_is_text, classes)) or "" in classes:
         problem = "classes is not a list of names"
@@ -78,6 +85,8 @@ def read_task(path: str) -> FinetunedTask:
         problem = "the name of a field is no text"
     elif type(fields["seq_length"]) is not int or fields["seq_length"] < 1:
         problem = "seq_length is not a length"
+    elif fields["long_texts"] not in ("cut", "windows"):
+        problem = f"long_texts is {fields['long_texts']!r}"
     else:
         return FinetunedTask(**{**fields, "classes": tuple(classes)})
     raise UserError(f"{path} is damaged: {problem}; {_AGAIN}")
@@ -86,6 +95,16 @@ def read_task(path: str) -> FinetunedTask:
 def _is_text(value: Any) -> bool:
     """Whether this is text that can be written, as lone surrogates cannot."""
     return isinstance(value, str) and value.encode(errors="ignore").decode() == value
+
+
+def reading_model(classifier: Any, *, in_windows: bool) -> Any:
+    """The classifier as a model of batches of ``EncodedTexts``; the layers are the classifier's own."""
+    model = first_token_classifier(classifier)
+    if not in_windows:
+        return model
+    from trainer.finetuning.windows import WindowAverage
+
+    return WindowAverage(model)
 
 
 def first_token_classifier(classifier: Any) -> Any:

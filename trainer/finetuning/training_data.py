@@ -66,7 +66,16 @@ def read_data(
     """The training and the validation examples; ``bad`` gets the records that cannot be used. Raises
     UserError for labels of a single class."""
     classes = () if config.task == "regression" else None
-    train = read_examples(sources[0], fields, preprocessor, classes, drop_empty=True, bad=bad)
+    in_windows = config.long_texts == "windows"
+    train = read_examples(
+        sources[0],
+        fields,
+        preprocessor,
+        classes,
+        drop_empty=True,
+        bad=bad,
+        in_windows=in_windows,
+    )
     if len(train.classes) == 1:
         raise UserError(
             f"--train: all {len(train):,} examples have the label {train.classes[0]!r}; two classes "
@@ -77,7 +86,13 @@ def read_data(
     dataset = sources[-1].dataset
     if config.validation or (dataset is not None and dataset.rows(VALIDATION)):
         return train, read_examples(
-            sources[-1], fields, preprocessor, train.classes, split=VALIDATION, bad=bad
+            sources[-1],
+            fields,
+            preprocessor,
+            train.classes,
+            split=VALIDATION,
+            bad=bad,
+            in_windows=in_windows,
         )
     return split_off(train, config.validation_fraction, config.seed)
 

@@ -1,0 +1,170 @@
+"""Long texts in windows: nothing is lost, and what decides a text may stand anywhere in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines.command.run import RunOptions
+from pipelines.errors import UserError
+from pipelines.keyed_random import below, fold, purpose_key
+from pipelines.records.ragged import Ragged, offsets_of
+from pipelines.text.vocabulary import SPECIAL_TOKENS
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.pipeline import tokenize
+from trainer.evaluate import EvaluateConfig, evaluate
+from trainer.finetune import FinetuneConfig, finetune
+from trainer.finetuning.encoded import EncodedTexts, run_model
+from trainer.finetuning.task import load_finetuned, reading_model
+from trainer.finetuning.windows import MOST_WINDOWS, keep_ends, lay_out
+from trainer.models.bert_backbone import BertBackbone
+from trainer.models.bert_text_classifier import BertTextClassifier
+from trainer.predict import PredictConfig, predict
+from trainer.tokenizers.bert_tokenizer import BertTokenizer
+
+_WORDS = ["fine", "poor", "the", "film", "was", "and", "song", "it"]
+_START, _END, _LENGTH = 2, 3, 8
+
+
+def texts_of(*lengths: int) -> Ragged:
+    """Texts [CLS] … [SEP] with so many ids between them, all different."""
+    ids = [[_START, *range(10 * i + 10, 10 * i + 10 + n), _END] for i, n in enumerate(lengths)]
+    return Ragged(np.concatenate(ids), offsets_of(np.array(lengths) + 2))
+
+
+def a_classifier(length: int = _LENGTH) -> Any:
+    backbone = BertBackbone(
+        vocabulary_size=60,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=length,
+    )
+    return BertTextClassifier(backbone, num_classes=2)
+
+
+def test_windows_hold_all_of_a_text_once_in_even_parts():
+    texts = texts_of(6, 7, 0, 15)
+    batch = lay_out(texts, 4, _LENGTH, pad_id=0)
+    assert batch["token_ids"].shape == (4, 3, _LENGTH)
+    np.testing.assert_allclose(batch["window_weights"].sum(axis=1), 1, rtol=1e-6)
+    for i, count in enumerate((1, 2, 1, 3)):
+        assert (batch["window_weights"][i] > 0).sum() == count
+        lengths = batch["padding_mask"][i, :count].sum(axis=1)
+        assert lengths.max() - lengths.min() <= 1
+        read = []
+        for j in range(count):
+            ids = batch["token_ids"][i, j][batch["padding_mask"][i, j]]
+            assert (ids[0], ids[-1]) == (_START, _END)
+            read += ids[1:-1].tolist()
+        assert read == texts.values[texts.offsets[i] : texts.offsets[i + 1]][1:-1].tolist()
+    # Where a text has no window, attention still has something to look at.
+    assert batch["padding_mask"].any(axis=2).all()
+
+
+def test_of_a_text_too_long_the_ends_are_kept():
+    most = MOST_WINDOWS * (_LENGTH - 2)
+    assert keep_ends(range(most), _LENGTH) == range(most)
+    kept = keep_ends(range(most + 5), _LENGTH)
+    assert kept == [*range(most // 2), *range(most // 2 + 5, most + 5)]
+    counts = lay_out(texts_of(most), 1, _LENGTH, pad_id=0)["window_weights"]
+    assert counts.shape == (1, MOST_WINDOWS)
+
+
+def test_a_text_has_the_mean_of_its_windows():
+    classifier, texts = a_classifier(), texts_of(13, 2, 20)
+    encoded = EncodedTexts(texts, texts.lengths, np.zeros(3, np.bool_), _LENGTH, 0, in_windows=True)
+    outputs = run_model(reading_model(classifier, in_windows=True), encoded, 2)
+    batch = lay_out(texts, 3, _LENGTH, pad_id=0)
+    for i, weights in enumerate(batch.pop("window_weights")):
+        windows = {name: values[i][weights > 0] for name, values in batch.items()}
+        alone = np.asarray(classifier.predict(windows, verbose=0))
+        np.testing.assert_allclose(outputs[i], alone.mean(axis=0), rtol=0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> FinetuneConfig:
+    """Texts of 20 words, decided by a word that a window of 6 words seldom holds."""
+    folder = tmp_path_factory.mktemp("windows")
+    preset = str(folder / "preset")
+    keras.utils.set_random_seed(0)
+    BertBackbone(
+        vocabulary_size=13,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=_LENGTH,
+    ).save_to_preset(preset)
+    BertTokenizer([*SPECIAL_TOKENS, *_WORDS], lowercase=True).save_to_preset(preset)
+    draws = fold(purpose_key(1, "test"), np.arange(500)[:, None], np.arange(20))
+    rows = []
+    for i, picks in enumerate((2 + below(draws, len(_WORDS) - 2)).tolist()):
+        picks[6 + i % 14] = i % 2  # behind the first window
+        rows.append({"text": " ".join(_WORDS[pick] for pick in picks), "label": i % 2})
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return FinetuneConfig(
+        preset=preset,
+        train=(str(folder / "train.jsonl"),),
+        output=str(folder / "out"),
+        validation_fraction=0.3,
+        seq_length=_LENGTH,
+        learning_rate=1e-2,
+        epochs=25,
+        long_texts="windows",
+    )
+
+
+def test_a_classifier_in_windows_sees_what_a_cut_one_does_not(config, capsys):
+    report = finetune(config, RunOptions())
+    assert report is not None
+    assert report["accuracy"] > 0.95
+    cut = replace(config, long_texts="cut", output=config.output + "_cut", epochs=3)
+    unseen = finetune(cut, RunOptions())
+    assert unseen is not None
+    assert unseen["accuracy"] < 0.7
+
+    # Evaluating and predicting read in windows too.
+    held_out = str(Path(config.output) / "validation.jsonl")
+    again = evaluate(EvaluateConfig(config.output, (held_out,)), RunOptions())
+    assert again is not None
+    assert again["accuracy"] == report["accuracy"]
+    assert again["truncated"] == 0
+    examples = [json.loads(line) for line in Path(held_out).read_text().splitlines()]
+    found = predict(PredictConfig(config.output, (held_out,)), RunOptions())
+    right = [p["label"] == str(e["label"]) for p, e in zip(found, examples, strict=True)]
+    assert np.mean(right) == pytest.approx(report["accuracy"])
+    assert load_finetuned(config.output)[2].in_windows
+    assert not load_finetuned(cut.output)[2].in_windows
+
+
+def test_what_cannot_be_read_in_windows_is_refused(config, tmp_path):
+    with pytest.raises(UserError, match="for single texts"):
+        replace(config, text_pair_field="second").check()
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("".join(f"{piece}\n" for piece in [*SPECIAL_TOKENS, *_WORDS]))
+    tokenize(
+        TokenizeConfig(
+            input=config.train,
+            output=str(tmp_path / "encoded"),
+            vocab=str(vocabulary),
+            lowercase=True,
+            packing="examples",
+            label_field="label",
+            seq_length=_LENGTH,
+        ),
+        RunOptions(),
+    )
+    with pytest.raises(UserError, match="cut already"):
+        finetune(
+            replace(config, train=(str(tmp_path / "encoded"),), output=str(tmp_path / "out")),
+            RunOptions(),
+        )
+    assert not (tmp_path / "out").exists()
