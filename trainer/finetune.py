@@ -90,7 +90,7 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
 
     # ------------------------------------------------------------------------------ Restarts
     trained = classifier if config.dtype == "float32" else load(config.seed, config.dtype)
-    finetuning = Finetuning(trained, classifier, train, validation, config)
+    finetuning = Finetuning(trained, classifier, train, validation, config, preprocessor.tokenizer)
     results: list[RunResult] = []
     with open(output / HISTORY, "w", encoding="utf-8") as history:
         for restart in range(config.restarts):

@@ -60,6 +60,8 @@ CHOICES: dict[str, Settings] = {
     "mask_15": {"pretrain": {"mask_selection_rate": 0.15}},
     "mask_30": {"pretrain": {"mask_selection_rate": 0.3}},
     "whole_word": {"pretrain": {"strategy": "whole_word"}},
+    "muon": {"pretrain": {"optimizer": "muon"}},
+    "muon_002": {"pretrain": {"optimizer": "muon", "learning_rate": 0.002}},
     "dropout_10": {"pretrain": {"dropout": 0.1}},
     "rate_0005": {"pretrain": {"learning_rate": 0.0005}},
     "rate_002": {"pretrain": {"learning_rate": 0.002}},

@@ -70,6 +70,9 @@ class FinetuneConfig:
     """Share of the steps in which the learning rate rises from zero to --learning_rate."""
     dropout: float | None = option(None, group=_TRAINING, metavar="RATE")
     """Dropout rate in training; default: the preset's (0.1 before the last layer)."""
+    token_dropout: float = option(0.0, group=_TRAINING, decides="unless default", metavar="RATE")
+    """Share of the tokens of training texts that are hidden by [MASK], others in each epoch: against
+    learning small data by heart."""
     frozen_layers: int = option(0, group=_TRAINING, decides="unless default")
     """Keep the embeddings and so many of the first layers as the preset has them, which saves time and
     memory; 0: train everything."""
@@ -113,6 +116,7 @@ class FinetuneConfig:
             ("learning_rate", rate > 0 and math.isfinite(rate), "a positive number"),
             ("warmup_fraction", 0 <= self.warmup_fraction <= 1, "between 0 and 1"),
             ("dropout", 0 <= (self.dropout or 0) < 1, "at least 0 and below 1"),
+            ("token_dropout", 0 <= self.token_dropout < 1, "at least 0 and below 1"),
             ("frozen_layers", self.frozen_layers >= 0, "at least 0"),
             ("validation_fraction", 0 < self.validation_fraction < 1, "between 0 and 1"),
             ("seed", 0 <= self.seed < 1 << 32, "between 0 and 4294967295"),

@@ -24,6 +24,7 @@ from trainer.finetuning.examples import Examples
 from trainer.finetuning.label_scale import LabelScale
 from trainer.finetuning.scores import score
 from trainer.finetuning.task import reading_model
+from trainer.finetuning.token_dropout import drop_tokens
 
 # Batches whose rows are sorted by length together: enough for even lengths, few enough to stay
 # mixed.
@@ -99,7 +100,8 @@ class Finetuning:
     """A classifier that is compiled once and trained any number of times, each from fresh weights.
 
     ``evaluated`` gives the validation figures: the classifier itself, or its float32 twin where it is
-    trained in another dtype, so that the figures are those of the published preset.
+    trained in another dtype, so that the figures are those of the published preset. ``tokenizer`` is
+    needed where tokens are dropped.
     """
 
     def __init__(
@@ -109,12 +111,14 @@ class Finetuning:
         train: Examples,
         validation: Examples,
         config: FinetuneConfig,
+        tokenizer: Any = None,
     ) -> None:
         import keras
 
         from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
 
         self.classifier, self.evaluated, self.config = classifier, evaluated, config
+        self._tokenizer = tokenizer
         self._scale = None if train.classes else LabelScale.of(train.labels)
         learned = self._scale.shrink(train.labels) if self._scale else train.labels
         self.train, self.validation = replace(train, labels=learned), validation
@@ -155,7 +159,7 @@ class Finetuning:
         best: RunResult | None = None
         for epoch in range(1, config.epochs + 1):
             began = time.perf_counter()
-            loss = _train_epoch(self._model, self.train, config, seed, epoch)
+            loss = self._train_epoch(seed, epoch)
             rate = len(self.train) / (time.perf_counter() - began)
             # Copies: the backend may give its own buffers.
             weights = [np.array(array) for array in self.classifier.get_weights()]
@@ -177,6 +181,34 @@ class Finetuning:
         self.evaluated.set_weights(best.weights)
         return best
 
+    def _train_epoch(self, seed: int, epoch: int) -> float:
+        """One pass; returns the mean loss of an example. Raises UserError if it is not finite."""
+        model, train, config = self._model, self.train, self.config
+        total, size = 0.0, config.batch_size
+        batches = epoch_batches(train.encoded.lengths, size, seed, epoch - 1)
+        key = fold(purpose_key(seed, "token dropout"), epoch)
+        with track(batches, f"finetune: epoch {epoch}", "steps") as bar:
+            for step, rows in enumerate(bar):
+                # A batch that is not full is filled up with rows of no weight: one shape compiled less.
+                filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
+                weights = (np.arange(size) < len(rows)).astype(np.float32)
+                inputs = train.encoded.batch(rows, size)
+                if rate := config.token_dropout:
+                    inputs["token_ids"] = drop_tokens(
+                        inputs["token_ids"], rate, fold(key, step), self._tokenizer
+                    )
+                model.reset_metrics()  # Else some backends give the mean loss of all batches so far.
+                labels = train.labels[filled]
+                loss = float(model.train_on_batch(inputs, labels, sample_weight=weights))
+                if not math.isfinite(loss):
+                    raise UserError(
+                        f"the loss is {loss} in epoch {epoch}; lower --learning_rate "
+                        f"{config.learning_rate:g}"
+                    )
+                total += loss * size
+                bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        return total / len(train)
+
 
 def epoch_batches(
     lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
@@ -186,27 +218,3 @@ def epoch_batches(
     order = np.argsort(fold(key, 0, np.arange(len(lengths))), kind="stable")
     batches = batches_by_length(lengths, order, batch_size, _POOL)
     return [batches[i] for i in np.argsort(fold(key, 1, np.arange(len(batches))), kind="stable")]
-
-
-def _train_epoch(
-    model: Any, train: Examples, config: FinetuneConfig, seed: int, epoch: int
-) -> float:
-    """One pass; returns the mean loss of an example. Raises UserError if it is not finite."""
-    total, size = 0.0, config.batch_size
-    batches = epoch_batches(train.encoded.lengths, size, seed, epoch - 1)
-    with track(batches, f"finetune: epoch {epoch}", "steps") as bar:
-        for rows in bar:
-            # A batch that is not full is filled up with rows of no weight: one shape compiled less.
-            filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
-            weights = (np.arange(size) < len(rows)).astype(np.float32)
-            inputs = train.encoded.batch(rows, size)
-            model.reset_metrics()  # Else some backends give the mean loss of all batches so far.
-            loss = float(model.train_on_batch(inputs, train.labels[filled], sample_weight=weights))
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss} in epoch {epoch}; lower --learning_rate "
-                    f"{config.learning_rate:g}"
-                )
-            total += loss * size
-            bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-    return total / len(train)

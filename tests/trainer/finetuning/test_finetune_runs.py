@@ -102,12 +102,17 @@ def test_restarts_have_seeds_of_their_own_and_the_best_is_published(
     assert again["loss"] == pytest.approx(min(losses), rel=1e-4)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_a_restart_is_what_its_seed_alone_gives(config: FinetuneConfig, dtype: Any) -> None:
+@pytest.mark.parametrize(
+    "options", [{"token_dropout": 0.2}, {"dtype": "mixed_bfloat16"}], ids=lambda o: next(iter(o))
+)
+def test_a_restart_is_what_its_seed_alone_gives(
+    config: FinetuneConfig, options: dict[str, Any]
+) -> None:
     """Though the model is compiled, and was trained, for the run before."""
-    shared = replace(config, validation=config.train, epochs=2, dtype=dtype)
-    several = replace(shared, restarts=2, seed=4, output=f"{config.output}_two_{dtype}")
-    alone = replace(shared, seed=restart_seed(4, 1), output=f"{config.output}_one_{dtype}")
+    name = f"{config.output}_{next(iter(options))}"
+    shared = replace(config, validation=config.train, epochs=2, **options)
+    several = replace(shared, restarts=2, seed=4, output=f"{name}_two")
+    alone = replace(shared, seed=restart_seed(4, 1), output=f"{name}_one")
     finetune(several, RunOptions())
     finetune(alone, RunOptions())
     first, second = read(several.output, "runs.json")["runs"]
