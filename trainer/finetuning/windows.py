@@ -21,6 +21,8 @@ from pipelines.records.ragged import Ragged
 # Memory and compiling grow with them; longer texts lose their middle.
 MOST_WINDOWS = 8
 _SPECIAL = 2
+# Each number of windows and each length is compiled once.
+_LENGTHS = 4
 
 
 def keep_ends(ids: Sequence[int], seq_length: int) -> Sequence[int]:
@@ -32,7 +34,10 @@ def keep_ends(ids: Sequence[int], seq_length: int) -> Sequence[int]:
 
 
 def lay_out(tokens: Ragged, size: int, seq_length: int, pad_id: int) -> dict[str, NDArray[Any]]:
-    """What ``WindowAverage`` takes of ``size`` texts [CLS] … [SEP], in windows of like length."""
+    """What ``WindowAverage`` takes of ``size`` texts [CLS] … [SEP], each in windows of like length.
+
+    The arrays' length is a quarter of ``seq_length``, two, three, or all of it, as the longest needs.
+    """
     counts = np.maximum(1, -(-(tokens.lengths - _SPECIAL) // (seq_length - _SPECIAL)))
     shape = (size, int(counts.max()), seq_length)
     token_ids = np.full(shape, pad_id, np.int32)
@@ -43,10 +48,12 @@ def lay_out(tokens: Ragged, size: int, seq_length: int, pad_id: int) -> dict[str
             lengths[i, j] = len(piece) + _SPECIAL
             token_ids[i, j, : lengths[i, j]] = [start, *piece, end]
     present = np.arange(shape[1]) < counts[:, None]
+    step = 8 * -(-seq_length // (8 * _LENGTHS))
+    longest = min(seq_length, step * -(-int(lengths.max()) // step))
     return {
-        "token_ids": token_ids,
-        "segment_ids": np.zeros(shape, np.int32),
-        "padding_mask": np.arange(seq_length) < lengths[:, :, None],
+        "token_ids": token_ids[:, :, :longest],
+        "segment_ids": np.zeros((*shape[:2], longest), np.int32),
+        "padding_mask": np.arange(longest) < lengths[:, :, None],
         "window_weights": (present / counts[:, None]).astype(np.float32),
     }
 

@@ -69,6 +69,13 @@ def test_windows_hold_all_of_a_text_once_in_even_parts():
     assert batch["padding_mask"].any(axis=2).all()
 
 
+def test_short_windows_cost_less():
+    lengths = [
+        lay_out(texts_of(n), 1, 64, pad_id=0)["token_ids"].shape[1:] for n in (3, 31, 40, 65)
+    ]
+    assert lengths == [(1, 16), (1, 48), (1, 48), (2, 48)]
+
+
 def test_of_a_text_too_long_the_ends_are_kept():
     most = MOST_WINDOWS * (_LENGTH - 2)
     assert keep_ends(range(most), _LENGTH) == range(most)
