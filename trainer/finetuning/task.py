@@ -102,7 +102,7 @@ def reading_model(classifier: Any, *, in_windows: bool) -> Any:
     model = first_token_classifier(classifier)
     if not in_windows:
         return model
-    from trainer.finetuning.windows import WindowAverage
+    from trainer.finetuning.window_average import WindowAverage
 
     return WindowAverage(model)
 
