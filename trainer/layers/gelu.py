@@ -1,7 +1,7 @@
 """The GELUs that Keras has no name for, registered so that models can be saved.
 
 A GELU of bfloat16 on a CPU is computed in float32, in one pass, and its gradient in another: XLA would
-convert, round and store between any two of its operations, which took a sixth of a training step.
+convert, round and store between any two of its operations.
 """
 
 from __future__ import annotations
