@@ -38,14 +38,14 @@ def texts_of(*lengths: int) -> Ragged:
     return Ragged(np.concatenate(ids), offsets_of(np.array(lengths) + 2))
 
 
-def a_classifier(length: int = _LENGTH) -> Any:
+def a_classifier() -> Any:
     backbone = BertBackbone(
         vocabulary_size=60,
         num_layers=1,
         num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,
-        max_sequence_length=length,
+        max_sequence_length=_LENGTH,
     )
     return BertTextClassifier(backbone, num_classes=2)
 
@@ -98,7 +98,7 @@ def test_a_text_has_the_mean_of_its_windows():
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> FinetuneConfig:
-    """Texts of 20 words, decided by a word that a window of 6 words seldom holds."""
+    """Texts of 20 words, decided by a word behind the first window."""
     folder = tmp_path_factory.mktemp("windows")
     preset = str(folder / "preset")
     keras.utils.set_random_seed(0)
@@ -129,7 +129,7 @@ def config(tmp_path_factory) -> FinetuneConfig:
     )
 
 
-def test_a_classifier_in_windows_sees_what_a_cut_one_does_not(config, capsys):
+def test_a_classifier_in_windows_sees_what_a_cut_one_does_not(config):
     report = finetune(config, RunOptions())
     assert report is not None
     assert report["accuracy"] > 0.95
