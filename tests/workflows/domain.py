@@ -37,6 +37,7 @@ Settings = dict[str, Any]
 OWN_VOCABULARY, ADDED_PIECES = 16000, 2000
 FINETUNE: Settings = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 64}
 PASSAGE = 1000
+_WAYS = ("as it is", "from scratch", "gone on with", "extended")
 _SIZES = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 
 
@@ -178,6 +179,7 @@ class Bench:
                 self.call("pipelines.vocab", folder, **{"input": self.texts(corpus), **settings}),
             )
             for way, (folder, settings) in vocabularies.items()
+            if way in self.options.ways
         }
 
     def compare(self, corpus: str, preset: str, sizes: Settings) -> Iterator[list[str]]:
@@ -186,9 +188,10 @@ class Bench:
         rows = self.prepare(corpus, preset)
         fresh, goes_on = self.options.learning_rates
         settings = {way: {"initial_preset": preset, "learning_rate": goes_on} for way in rows}
-        settings["from scratch"] = {**sizes, "learning_rate": fresh}
         runs = {way: home / name / way.replace(" ", "_") for way in rows}
-        runs["from scratch"] = home / "from_scratch"
+        if "from scratch" in rows:
+            settings["from scratch"] = {**sizes, "learning_rate": fresh}
+            runs["from scratch"] = home / "from_scratch"
 
         def as_it_is(seed: int) -> float:
             return self.judge(corpus, preset, home / name / "as_it_is", seed)
@@ -200,9 +203,10 @@ class Bench:
 
         with ThreadPoolExecutor(self.options.jobs) as pool:
             done = {way: [pool.submit(one, way, seed) for seed in seeds] for way in rows}
-            unchanged = [pool.submit(as_it_is, seed) for seed in seeds]
-            scores = [score.result() for score in unchanged]
-            yield [corpus, name, "as it is", "", "", "", describe(scores, 100)]
+            if "as it is" in self.options.ways:
+                unchanged = [pool.submit(as_it_is, seed) for seed in seeds]
+                scores = [score.result() for score in unchanged]
+                yield [corpus, name, "as it is", "", "", "", describe(scores, 100)]
             for way, results in done.items():
                 lines, scores = zip(*(result.result() for result in results), strict=True)
                 model = json.loads((runs[way] / "seed_0" / MANIFEST).read_text())["facts"]["model"]
@@ -241,6 +245,7 @@ def main() -> None:
     parser.add_argument(
         "--corpora", nargs="+", choices=("imdb", "books"), default=["imdb", "books"]
     )
+    parser.add_argument("--ways", nargs="+", choices=_WAYS, default=_WAYS)
     parser.add_argument("--steps", type=int, default=2000, help="of each pretraining")
     parser.add_argument("--batch_size", type=int, default=32, help="rows in a step of it")
     parser.add_argument("--seq_length", type=int, default=128, help="of rows and texts")
@@ -263,7 +268,7 @@ def main() -> None:
     options = parser.parse_args()
     bench = Bench(options)
     bench.output.mkdir(parents=True, exist_ok=True)
-    free = ("data", "output", "presets", "corpora", "seeds", "jobs", "prepare")
+    free = ("data", "output", "presets", "corpora", "ways", "seeds", "jobs", "prepare")
     asked = {name: value for name, value in vars(options).items() if name not in free}
     noted = bench.output / "options.json"
     if noted.exists() and json.loads(noted.read_text()) != asked:

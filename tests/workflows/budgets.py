@@ -1,0 +1,151 @@
+"""What more pretraining is worth: one recipe at several sizes, optimizers and budgets of tokens.
+
+``python -m tests.workflows.budgets --data DATA/imdb --output OUTPUT [--runs 4x256:muon:32 …]`` from
+the repository's root. A run LAYERSxWIDTH:OPTIMIZER:MILLIONS is ``configs/imdb_muon.yaml`` with that
+model and optimizer and its two phases cut or stretched to as many million tokens; 0 of them: random
+weights. Each is fine-tuned as the config says, with ``--tune_seeds`` seeds. What is finished is not run
+again: OUTPUT belongs to one set of data. Seconds are comparable only where ``--jobs`` is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tabulate import tabulate
+
+from pipelines.records.manifest import MANIFEST
+from tests.workflows.domain import describe, last_line
+
+Settings = dict[str, dict[str, Any]]
+CONFIG = "configs/imdb_muon.yaml"
+# What the config's own phases see, in million tokens.
+_WHOLE = 32.4
+_RATES = {"muon": 0.002, "adamw": 0.001}
+_DEFAULT = ("4x256:muon:0", *(f"4x256:muon:{n}" for n in (8, 16, 32, 64)), "4x256:adamw:32")
+_SHARED = {
+    "vocab": "pipelines.vocab",
+    "tokenize_128": "pipelines.tokenize",
+    "tokenize": "pipelines.tokenize",
+}
+_PHASES = ("pretrain_128", "pretrain")
+
+
+def settings_of(run: str, seed: int, options: argparse.Namespace) -> Settings:
+    """The config of one run; only its vocabulary and rows are shared with others."""
+    size, optimizer, millions = run.split(":")
+    layers, width = map(int, size.split("x"))
+    os.environ["BERTMILL_DATA"] = str(Path(options.data).parent)
+    settings: Settings = yaml.safe_load(os.path.expandvars(Path(CONFIG).read_text()))
+    home = Path(options.output, run.replace(":", "_"), f"seed_{seed}")
+    for stage, values in settings.items():
+        folder = Path(options.output) if stage in _SHARED else home
+        for name in ("output", "vocab", "run", "preset", "initial_run"):
+            if name in values:
+                values[name] = str(folder / Path(values[name]).name)
+        values.pop("hf_output", None)
+    shared = Path(options.output)
+    model = {
+        "num_layers": layers,
+        "hidden_dim": width,
+        "num_heads": width // 64,
+        "intermediate_dim": 4 * width,
+    }
+    for stage, rows in zip(_PHASES, ("rows_128", "rows"), strict=True):
+        phase = settings[stage]
+        steps = max(10, round(phase["steps"] * float(millions) / _WHOLE))
+        phase |= {
+            "data": [str(shared / rows)],
+            "steps": steps,
+            "warmup_steps": min(phase["warmup_steps"], steps // 2),
+            "optimizer": optimizer,
+            "learning_rate": _RATES[optimizer],
+            "seed": seed,
+            "eval_steps": 0,
+        }
+    settings["pretrain_128"] |= model
+    for stage in ("tokenize_128", "tokenize"):
+        settings[stage]["vocab"] = str(shared / "vocab")
+    settings["finetune"]["from_scratch"] = not float(millions)
+    return settings
+
+
+def run_one(run: str, seed: int, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Takes one run through all stages; returns its figures."""
+    settings = settings_of(run, seed, options)
+    home = Path(settings["export"]["output"]).parent
+    home.mkdir(parents=True, exist_ok=True)
+    for phase in _PHASES:
+        call("trainer.pretrain", phase, settings[phase])
+    call("trainer.export", "export", settings["export"])
+    accuracies = []
+    for tune_seed in range(options.tune_seeds):
+        output = home / f"finetune_{tune_seed}"
+        tuning = settings["finetune"] | {"output": str(output), "seed": 10 * seed + tune_seed}
+        call("trainer.finetune", "finetune", tuning)
+        accuracies.append(json.loads((output / "metrics.json").read_text())["accuracy"])
+    lines = [last_line(Path(settings[phase]["output"])) for phase in _PHASES]
+    return {
+        "seconds": [sum(line["seconds"] for line in lines)],
+        "bits": [lines[-1]["validation_bits_per_byte"]],
+        "masked": [lines[-1]["validation_accuracy"]],
+        "accuracy": accuracies,
+    }
+
+
+def call(module: str, section: str, settings: dict[str, Any]) -> None:
+    """``python -m MODULE`` with these settings, unless its output is finished."""
+    output = Path(settings["output"])
+    if (output / MANIFEST).exists():
+        return
+    print(f"== {module} {output}", file=sys.stderr, flush=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    config = output.with_name(f"{output.name}.json")  # which is YAML too
+    config.write_text(json.dumps({section: settings}))
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--config", str(config), "--section", section],
+        env={"KERAS_BACKEND": "jax", **os.environ},
+    )
+    if done.returncode:  # It has said why.
+        raise SystemExit(done.returncode)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--data", required=True, help="folder of train-*.jsonl.gz, unsup-*.jsonl.gz"
+    )
+    parser.add_argument("--output", required=True, help="a folder for all runs")
+    parser.add_argument("--runs", nargs="+", default=_DEFAULT)
+    parser.add_argument("--seeds", type=int, default=2, help="pretrainings of each run")
+    parser.add_argument("--tune_seeds", type=int, default=3, help="fine-tunings of each preset")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    options = parser.parse_args()
+    first = settings_of(options.runs[0], 0, options)
+    for stage, module in _SHARED.items():
+        call(module, stage, first[stage])
+    rows = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = {
+            run: [pool.submit(run_one, run, seed, options) for seed in range(options.seeds)]
+            for run in options.runs
+        }
+        for run, each in found.items():
+            figures = [one.result() for one in each]
+            shown = [run]
+            for name, scale in (("seconds", 1), ("bits", 1), ("masked", 100), ("accuracy", 100)):
+                shown.append(describe([v for one in figures for v in one[name]], scale))
+            rows.append(shown)
+            head = ["run", "pretraining, s", "bits a byte", "masked words right, %"]
+            print(tabulate(rows, [*head, "reviews right, %"], disable_numparse=True), flush=True)
+
+
+if __name__ == "__main__":
+    main()
