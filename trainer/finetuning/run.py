@@ -67,6 +67,10 @@ def load_fresh(
     from trainer.models.bert_text_classifier import BertTextClassifier
     from trainer.presets.weights import check_vocabulary
 
+    if config.adversarial and keras.config.backend() != "jax":
+        raise UserError(
+            f"--adversarial {config.adversarial:g}: needs JAX; leave it out or set KERAS_BACKEND=jax"
+        )
     keras.utils.set_random_seed(seed)
     folder = preset_folder(config.preset)
     dropout = {} if config.dropout is None else {"dropout": config.dropout}
@@ -123,7 +127,13 @@ class Finetuning:
         learned = self._scale.shrink(train.labels) if self._scale else train.labels
         self.train, self.validation = replace(train, labels=learned), validation
         in_windows = train.encoded.in_windows
-        self._model = reading_model(classifier, in_windows=in_windows)
+        shifted = config.adversarial > 0
+        self._model = reading_model(classifier, in_windows=in_windows, shifted=shifted)
+        if shifted:
+            from trainer.finetuning.adversarial import AdversarialModel
+
+            width = classifier.backbone.hidden_dim
+            self._model = AdversarialModel(self._model, width, config.adversarial)
         self._evaluated_model = reading_model(evaluated, in_windows=in_windows)
         steps = config.epochs * math.ceil(len(train) / config.batch_size)
         warmup = int(steps * config.warmup_fraction)

@@ -97,9 +97,12 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value.encode(errors="ignore").decode() == value
 
 
-def reading_model(classifier: Any, *, in_windows: bool) -> Any:
-    """The classifier as a model of batches of ``EncodedTexts``; the layers are the classifier's own."""
-    model = first_token_classifier(classifier)
+def reading_model(classifier: Any, *, in_windows: bool, shifted: bool = False) -> Any:
+    """The classifier as a model of batches of ``EncodedTexts``; the layers are the classifier's own.
+
+    ``shifted``: it takes ``shift`` too, which is added to the embedded tokens.
+    """
+    model = first_token_classifier(classifier, shifted=shifted)
     if not in_windows:
         return model
     from trainer.finetuning.window_average import WindowAverage
@@ -107,7 +110,7 @@ def reading_model(classifier: Any, *, in_windows: bool) -> Any:
     return WindowAverage(model)
 
 
-def first_token_classifier(classifier: Any) -> Any:
+def first_token_classifier(classifier: Any, *, shifted: bool = False) -> Any:
     """The classifier as a model that computes its last layer for the first token alone.
 
     Only the vector of [CLS] is classified, so the outputs are the same; it saves half of a
@@ -122,7 +125,13 @@ def first_token_classifier(classifier: Any) -> Any:
         for name in ("token_ids", "segment_ids", "padding_mask")
     }
     first = keras.ops.zeros_like(inputs["token_ids"][:, :1])
-    pooled = backbone.pooled_dense(backbone.encode_at(inputs, first)[:, 0])
+    shift = None
+    if shifted:
+        dtype = backbone.embeddings_dropout.compute_dtype
+        shift = keras.Input(shape=(None, backbone.hidden_dim), dtype=dtype, name="shift")
+    pooled = backbone.pooled_dense(backbone.encode_at(inputs, first, shift=shift)[:, 0])
+    if shifted:
+        inputs["shift"] = shift
     outputs = classifier.output_dense(classifier.output_dropout(pooled))
     return keras.Model(inputs, outputs, name="first_token_classifier")
 

@@ -20,9 +20,12 @@ class WindowAverage(keras.Model):
         self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
-        windows, length = ops.shape(inputs["token_ids"])[1:]
-        names = ("token_ids", "segment_ids", "padding_mask")
-        flat = {name: ops.reshape(inputs[name], (-1, length)) for name in names}
+        windows = ops.shape(inputs["token_ids"])[1]
+        flat = {
+            name: ops.reshape(values, (-1, *ops.shape(values)[2:]))
+            for name, values in inputs.items()
+            if name != "window_weights"
+        }
         outputs = ops.cast(self.classifier(flat, training=training), "float32")
         outputs = ops.reshape(outputs, (-1, windows, outputs.shape[-1]))
         return ops.sum(outputs * ops.expand_dims(inputs["window_weights"], -1), axis=1)

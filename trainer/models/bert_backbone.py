@@ -173,15 +173,21 @@ class BertBackbone(Backbone):
         return self._encode(inputs, document_ids=document_ids, training=training)
 
     def encode_at(
-        self, inputs: dict[str, Any], positions: Any, training: bool | None = None
+        self,
+        inputs: dict[str, Any],
+        positions: Any,
+        training: bool | None = None,
+        shift: Any = None,
     ) -> Any:
         """``sequence_output`` at ``positions`` int[batch, selected] only: [batch, selected, hidden].
 
         The values of a whole call, to rounding, without what the last layer computes for other
         positions: a sixth of a BERT-small's work and a third of a BERT-tiny's with a quarter of
-        the positions selected.
+        the positions selected. ``shift`` float[batch, sequence, hidden] is added to the embedded tokens.
         """
         x, masks = self._embed(inputs, inputs.get("document_ids"), training)
+        if shift is not None:
+            x = x + shift
         # TensorFlow's compiler makes attention from selected positions slower than from all.
         select_last = keras.backend.backend() != "tensorflow"
         for layer in self.transformer_layers:

@@ -20,6 +20,7 @@ from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.ragged import Ragged
 from pipelines.text.vocabulary import SPECIAL_TOKENS
 from tests.command_process import CommandProcess
+from tests.trainer.finetuning.word_preset import WORDS, save_word_preset
 from trainer.evaluate import EvaluateConfig, evaluate
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.finetuning.encoded import EncodedTexts
@@ -28,25 +29,11 @@ from trainer.finetuning.output import FinishedRestarts
 from trainer.finetuning.run import Finetuning, RunResult, restart_seed
 from trainer.finetuning.scores import mean_and_spread
 
-WORDS = ["fine", "poor", "the", "film", "was", "and", "song", "it"]
-
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> FinetuneConfig:
     """A small preset and labels of which a fifth is wrong, so that runs differ and get worse."""
-    from trainer.models.bert_backbone import BertBackbone
-    from trainer.tokenizers.bert_tokenizer import BertTokenizer
-
     folder = tmp_path_factory.mktemp("runs")
-    BertBackbone(
-        vocabulary_size=13,
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=16,
-        intermediate_dim=32,
-        max_sequence_length=16,
-    ).save_to_preset(str(folder / "preset"))
-    BertTokenizer([*SPECIAL_TOKENS, *WORDS], lowercase=True).save_to_preset(str(folder / "preset"))
     draws = fold(purpose_key(1, "test"), np.arange(300)[:, None], np.arange(10))
     words = [[WORDS[i] for i in row] for row in below(draws, len(WORDS)).tolist()]
     rows = [
@@ -56,7 +43,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> FinetuneConfig:
     data = folder / "train.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return FinetuneConfig(
-        preset=str(folder / "preset"),
+        preset=save_word_preset(folder, 16),
         train=(str(data),),
         output=str(folder / "out"),
         validation_fraction=0.3,

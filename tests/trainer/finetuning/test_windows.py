@@ -5,49 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
-from pipelines.keyed_random import below, fold, purpose_key
-from pipelines.records.ragged import Ragged, offsets_of
 from pipelines.text.vocabulary import SPECIAL_TOKENS
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.pipeline import tokenize
+from tests.trainer.finetuning.word_preset import END, START, WORDS, a_classifier, texts_of
 from trainer.evaluate import EvaluateConfig, evaluate
-from trainer.finetune import FinetuneConfig, finetune
+from trainer.finetune import finetune
 from trainer.finetuning.encoded import EncodedTexts, run_model
 from trainer.finetuning.task import load_finetuned, reading_model
 from trainer.finetuning.windows import MOST_WINDOWS, keep_ends, lay_out
-from trainer.models.bert_backbone import BertBackbone
-from trainer.models.bert_text_classifier import BertTextClassifier
 from trainer.predict import PredictConfig, predict
-from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
-_WORDS = ["fine", "poor", "the", "film", "was", "and", "song", "it"]
-_START, _END, _LENGTH = 2, 3, 8
-
-
-def texts_of(*lengths: int) -> Ragged:
-    """Texts [CLS] … [SEP] with so many ids between them, all different."""
-    ids = [[_START, *range(10 * i + 10, 10 * i + 10 + n), _END] for i, n in enumerate(lengths)]
-    return Ragged(np.concatenate(ids), offsets_of(np.array(lengths) + 2))
-
-
-def a_classifier() -> Any:
-    backbone = BertBackbone(
-        vocabulary_size=60,
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=16,
-        intermediate_dim=32,
-        max_sequence_length=_LENGTH,
-    )
-    return BertTextClassifier(backbone, num_classes=2)
+_LENGTH = 8
 
 
 def test_windows_hold_all_of_a_text_once_in_even_parts():
@@ -62,7 +37,7 @@ def test_windows_hold_all_of_a_text_once_in_even_parts():
         read = []
         for j in range(count):
             ids = batch["token_ids"][i, j][batch["padding_mask"][i, j]]
-            assert (ids[0], ids[-1]) == (_START, _END)
+            assert (ids[0], ids[-1]) == (START, END)
             read += ids[1:-1].tolist()
         assert read == texts.values[texts.offsets[i] : texts.offsets[i + 1]][1:-1].tolist()
     # Where a text has no window, attention still has something to look at.
@@ -86,7 +61,7 @@ def test_of_a_text_too_long_the_ends_are_kept():
 
 
 def test_a_text_has_the_mean_of_its_windows():
-    classifier, texts = a_classifier(), texts_of(13, 2, 20)
+    classifier, texts = a_classifier(_LENGTH), texts_of(13, 2, 20)
     encoded = EncodedTexts(texts, texts.lengths, np.zeros(3, np.bool_), _LENGTH, 0, in_windows=True)
     outputs = run_model(reading_model(classifier, in_windows=True), encoded, 2)
     batch = lay_out(texts, 3, _LENGTH, pad_id=0)
@@ -96,70 +71,37 @@ def test_a_text_has_the_mean_of_its_windows():
         np.testing.assert_allclose(outputs[i], alone.mean(axis=0), rtol=0, atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory) -> FinetuneConfig:
-    """Texts of 20 words, decided by a word behind the first window."""
-    folder = tmp_path_factory.mktemp("windows")
-    preset = str(folder / "preset")
-    keras.utils.set_random_seed(0)
-    BertBackbone(
-        vocabulary_size=13,
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=16,
-        intermediate_dim=32,
-        max_sequence_length=_LENGTH,
-    ).save_to_preset(preset)
-    BertTokenizer([*SPECIAL_TOKENS, *_WORDS], lowercase=True).save_to_preset(preset)
-    draws = fold(purpose_key(1, "test"), np.arange(500)[:, None], np.arange(20))
-    rows = []
-    for i, picks in enumerate((2 + below(draws, len(_WORDS) - 2)).tolist()):
-        picks[6 + i % 14] = i % 2  # behind the first window
-        rows.append({"text": " ".join(_WORDS[pick] for pick in picks), "label": i % 2})
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return FinetuneConfig(
-        preset=preset,
-        train=(str(folder / "train.jsonl"),),
-        output=str(folder / "out"),
-        validation_fraction=0.3,
-        seq_length=_LENGTH,
-        learning_rate=1e-2,
-        epochs=25,
-        long_texts="windows",
-    )
-
-
-def test_a_classifier_in_windows_sees_what_a_cut_one_does_not(config):
-    report = finetune(config, RunOptions())
+def test_a_classifier_in_windows_sees_what_a_cut_one_does_not(windows_config):
+    report = finetune(windows_config, RunOptions())
     assert report is not None
     assert report["accuracy"] > 0.95
-    cut = replace(config, long_texts="cut", output=config.output + "_cut", epochs=3)
+    cut = replace(windows_config, long_texts="cut", output=windows_config.output + "_cut", epochs=3)
     unseen = finetune(cut, RunOptions())
     assert unseen is not None
     assert unseen["accuracy"] < 0.7
 
     # Evaluating and predicting read in windows too.
-    held_out = str(Path(config.output) / "validation.jsonl")
-    again = evaluate(EvaluateConfig(config.output, (held_out,)), RunOptions())
+    held_out = str(Path(windows_config.output) / "validation.jsonl")
+    again = evaluate(EvaluateConfig(windows_config.output, (held_out,)), RunOptions())
     assert again is not None
     assert again["accuracy"] == report["accuracy"]
     assert again["truncated"] == 0
     examples = [json.loads(line) for line in Path(held_out).read_text().splitlines()]
-    found = predict(PredictConfig(config.output, (held_out,)), RunOptions())
+    found = predict(PredictConfig(windows_config.output, (held_out,)), RunOptions())
     right = [p["label"] == str(e["label"]) for p, e in zip(found, examples, strict=True)]
     assert np.mean(right) == pytest.approx(report["accuracy"])
-    assert load_finetuned(config.output)[2].in_windows
+    assert load_finetuned(windows_config.output)[2].in_windows
     assert not load_finetuned(cut.output)[2].in_windows
 
 
-def test_what_cannot_be_read_in_windows_is_refused(config, tmp_path):
+def test_what_cannot_be_read_in_windows_is_refused(windows_config, tmp_path):
     with pytest.raises(UserError, match="for single texts"):
-        replace(config, text_pair_field="second").check()
+        replace(windows_config, text_pair_field="second").check()
     vocabulary = tmp_path / "vocab.txt"
-    vocabulary.write_text("".join(f"{piece}\n" for piece in [*SPECIAL_TOKENS, *_WORDS]))
+    vocabulary.write_text("".join(f"{piece}\n" for piece in [*SPECIAL_TOKENS, *WORDS]))
     tokenize(
         TokenizeConfig(
-            input=config.train,
+            input=windows_config.train,
             output=str(tmp_path / "encoded"),
             vocab=str(vocabulary),
             lowercase=True,
@@ -171,7 +113,9 @@ def test_what_cannot_be_read_in_windows_is_refused(config, tmp_path):
     )
     with pytest.raises(UserError, match="cut already"):
         finetune(
-            replace(config, train=(str(tmp_path / "encoded"),), output=str(tmp_path / "out")),
+            replace(
+                windows_config, train=(str(tmp_path / "encoded"),), output=str(tmp_path / "out")
+            ),
             RunOptions(),
         )
     assert not (tmp_path / "out").exists()
