@@ -3,8 +3,9 @@
 ``python -m tests.workflows.budgets --data DATA/imdb --output OUTPUT [--runs 4x256:muon:32 …]`` from
 the repository's root. A run LAYERSxWIDTH:OPTIMIZER:MILLIONS is ``configs/imdb_muon.yaml`` with that
 model and optimizer and its two phases cut or stretched to as many million tokens; 0 of them: random
-weights. Each is fine-tuned as the config says, with ``--tune_seeds`` seeds. What is finished is not run
-again: OUTPUT belongs to one set of data. Seconds are comparable only where ``--jobs`` is 1.
+weights. Each is fine-tuned as the config says, ``--restarts`` times, always judged by the same reviews.
+What is finished is not run again: OUTPUT belongs to one set of data. Seconds are comparable only where
+``--jobs`` is 1.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from pipelines.records.manifest import MANIFEST
+from tests.workflows.commands import run_command
 from tests.workflows.domain import describe, last_line
 
 Settings = dict[str, dict[str, Any]]
@@ -73,48 +72,23 @@ def settings_of(run: str, seed: int, options: argparse.Namespace) -> Settings:
     settings["pretrain_128"] |= model
     for stage in ("tokenize_128", "tokenize"):
         settings[stage]["vocab"] = str(shared / "vocab")
-    settings["finetune"]["from_scratch"] = not float(millions)
+    settings["finetune"] |= {"from_scratch": not float(millions), "restarts": options.restarts}
     return settings
 
 
 def run_one(run: str, seed: int, options: argparse.Namespace) -> dict[str, list[float]]:
     """Takes one run through all stages; returns its figures."""
     settings = settings_of(run, seed, options)
-    home = Path(settings["export"]["output"]).parent
-    home.mkdir(parents=True, exist_ok=True)
-    for phase in _PHASES:
-        call("trainer.pretrain", phase, settings[phase])
-    call("trainer.export", "export", settings["export"])
-    accuracies = []
-    for tune_seed in range(options.tune_seeds):
-        output = home / f"finetune_{tune_seed}"
-        tuning = settings["finetune"] | {"output": str(output), "seed": 10 * seed + tune_seed}
-        call("trainer.finetune", "finetune", tuning)
-        accuracies.append(json.loads((output / "metrics.json").read_text())["accuracy"])
+    for stage in (*_PHASES, "export", "finetune"):
+        run_command(f"trainer.{stage.split('_')[0]}", stage, settings[stage])
+    runs = json.loads(Path(settings["finetune"]["output"], "runs.json").read_text())
     lines = [last_line(Path(settings[phase]["output"])) for phase in _PHASES]
     return {
         "seconds": [sum(line["seconds"] for line in lines)],
         "bits": [lines[-1]["validation_bits_per_byte"]],
         "masked": [lines[-1]["validation_accuracy"]],
-        "accuracy": accuracies,
+        "accuracy": [run["accuracy"] for run in runs["runs"]],
     }
-
-
-def call(module: str, section: str, settings: dict[str, Any]) -> None:
-    """``python -m MODULE`` with these settings, unless its output is finished."""
-    output = Path(settings["output"])
-    if (output / MANIFEST).exists():
-        return
-    print(f"== {module} {output}", file=sys.stderr, flush=True)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    config = output.with_name(f"{output.name}.json")  # which is YAML too
-    config.write_text(json.dumps({section: settings}))
-    done = subprocess.run(
-        [sys.executable, "-m", module, "--config", str(config), "--section", section],
-        env={"KERAS_BACKEND": "jax", **os.environ},
-    )
-    if done.returncode:  # It has said why.
-        raise SystemExit(done.returncode)
 
 
 def main() -> None:
@@ -125,12 +99,12 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="a folder for all runs")
     parser.add_argument("--runs", nargs="+", default=_DEFAULT)
     parser.add_argument("--seeds", type=int, default=2, help="pretrainings of each run")
-    parser.add_argument("--tune_seeds", type=int, default=3, help="fine-tunings of each preset")
+    parser.add_argument("--restarts", type=int, default=3, help="fine-tunings of each preset")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     options = parser.parse_args()
     first = settings_of(options.runs[0], 0, options)
     for stage, module in _SHARED.items():
-        call(module, stage, first[stage])
+        run_command(module, stage, first[stage])
     rows = []
     with ThreadPoolExecutor(options.jobs) as pool:
         found = {

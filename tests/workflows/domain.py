@@ -17,7 +17,6 @@ import argparse
 import gzip
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from tabulate import tabulate
 
 from pipelines.documents.blocks import content_id
 from pipelines.records.manifest import MANIFEST
+from tests.workflows.commands import run_command
 from tests.workflows.linear import score_finetuning
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.scores import mean_and_spread
@@ -49,20 +49,7 @@ class Bench:
 
     def call(self, module: str, output: Path, **settings: Any) -> Path:
         """``python -m MODULE``, unless its output is finished; returns the output."""
-        if (output / MANIFEST).exists():
-            return output
-        print(f"== {module} {output.relative_to(self.output)}", file=sys.stderr, flush=True)
-        stage = module.split(".")[1]
-        config = output.with_name(f"{output.name}.json")  # which is YAML too
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(json.dumps({stage: {**settings, "output": str(output)}}))
-        done = subprocess.run(
-            [sys.executable, "-m", module, "--config", str(config)],
-            env={"KERAS_BACKEND": "jax", **os.environ},
-        )
-        if done.returncode:  # It has said why.
-            sys.exit(done.returncode)
-        return output
+        return run_command(module, module.split(".")[1], {**settings, "output": str(output)})
 
     def rows(self, corpus: str, vocabulary: Path) -> Path:
         """The corpus, tokenized by a vocabulary."""

@@ -1,0 +1,33 @@
+"""Runs the project's commands, each once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines.records.manifest import MANIFEST
+
+
+def run_command(module: str, section: str, settings: dict[str, Any]) -> Path:
+    """``python -m MODULE`` with a config of that section, unless its output is finished.
+
+    Returns the output. Ends this program where the command fails: it has said why.
+    """
+    output = Path(settings["output"])
+    if (output / MANIFEST).exists():
+        return output
+    print(f"== {module} {output}", file=sys.stderr, flush=True)
+    config = output.with_name(f"{output.name}.json")  # which is YAML too
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(json.dumps({section: settings}))
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--config", str(config), "--section", section],
+        env={"KERAS_BACKEND": "jax", **os.environ},
+    )
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return output
