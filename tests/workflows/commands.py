@@ -13,17 +13,18 @@ from pipelines.records.manifest import MANIFEST
 
 
 def run_command(module: str, section: str, settings: dict[str, Any]) -> Path:
-    """``python -m MODULE`` with a config of that section, unless its output is finished.
+    """``python -m MODULE`` with a config of that section, unless that has made its output already.
 
-    Returns the output. Ends this program where the command fails: it has said why.
+    Returns the output. Ends this program where the command fails: it has said why. An output of other
+    settings it refuses itself.
     """
-    output = Path(settings["output"])
-    if (output / MANIFEST).exists():
+    output, text = Path(settings["output"]), json.dumps({section: settings})
+    config = output.with_name(f"{output.name}.json")  # which is YAML too
+    if (output / MANIFEST).exists() and config.exists() and config.read_text() == text:
         return output
     print(f"== {module} {output}", file=sys.stderr, flush=True)
-    config = output.with_name(f"{output.name}.json")  # which is YAML too
     config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(json.dumps({section: settings}))
+    config.write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", module, "--config", str(config), "--section", section],
         env={"KERAS_BACKEND": "jax", **os.environ},

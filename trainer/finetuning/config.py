@@ -75,7 +75,7 @@ class FinetuneConfig:
     learning small data by heart."""
     adversarial: float = option(0.0, group=_TRAINING, decides="unless default", metavar="LENGTH")
     """Train on each text also with its embedded tokens moved so far where the loss rises most (2 suits a
-    width of 256; 0: do not). Doubles the time of a step, and takes JAX."""
+    width of 256; 0: do not). Doubles the time of a step, more with frozen layers, and takes JAX."""
     frozen_layers: int = option(0, group=_TRAINING, decides="unless default")
     """Keep the embeddings and so many of the first layers as the preset has them, which saves time and
     memory; 0: train everything."""

@@ -75,6 +75,32 @@ def test_the_shift_is_the_worst_of_its_length():
     assert worst - clean == pytest.approx(rise, rel=0.1)
 
 
+def test_a_step_follows_both_gradients():
+    model, batch, length = a_model(a_classifier(_LENGTH), 0.05), a_batch(), 0.05
+    shape = (*batch["token_ids"].shape, WIDTH)
+    model.optimizer.build(model.trainable_variables)
+    others = [
+        [variable.value for variable in variables]
+        for variables in (model.non_trainable_variables, model.metrics_variables)
+    ]
+    weights = [variable.value for variable in model.trainable_variables]
+
+    def total(weights: Any) -> Any:
+        ones = np.ones(3, np.float32)
+        return model.compute_loss_and_updates(weights, *others, batch, _LABELS, ones)[0]
+
+    def alone(weights: Any, shift: Any) -> Any:
+        outputs, _ = model.stateless_call(weights, others[0], {**batch, "shift": shift})
+        return model.loss(_LABELS, outputs)
+
+    zero = np.zeros(shape, np.float32)
+    by_weights, by_shift = jax.grad(alone, argnums=(0, 1))(weights, zero)
+    norms = np.sqrt(np.square(by_shift).sum(axis=(1, 2, 3), keepdims=True))
+    shifted = jax.grad(alone)(weights, length * by_shift / norms)
+    for found, clean, moved in zip(jax.grad(total)(weights), by_weights, shifted, strict=True):
+        np.testing.assert_allclose(found, clean + moved, rtol=1e-4, atol=1e-6)
+
+
 def test_rows_that_fill_a_batch_up_change_nothing():
     model, batch = a_model(a_classifier(_LENGTH), 2.0), a_batch()
     weights = np.array([1, 1, 0], np.float32)
@@ -88,8 +114,11 @@ def test_rows_that_fill_a_batch_up_change_nothing():
 def test_a_classifier_learns_by_it(windows_config, tmp_path):
     harder = replace(windows_config, adversarial=0.1, output=str(tmp_path / "out"))
     report = finetune(harder, RunOptions())
+    plain = finetune(replace(windows_config, output=str(tmp_path / "plain")), RunOptions())
     assert report is not None
+    assert plain is not None
     assert report["accuracy"] > 0.95
+    assert report["loss"] != plain["loss"]
 
 
 def test_other_backends_are_refused_before_anything_is_written(
