@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from tests.benchmarks.accelerator import _COLUMNS, _WORDS, random_batch
+from tests.benchmarks.accelerator import _WORDS, random_batch
 from trainer.models.sizes import dimensions_of
 from trainer.pretraining.flops import peak_tflops, training_flops, utilization
 
@@ -90,7 +90,7 @@ def main() -> None:
     used = utilization(options.batch_size / seconds, flops, peak)
     memory = torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else 0.0
     tokens = options.batch_size * options.seq_length / seconds
-    print(f"{name}, PyTorch {torch.__version__}; columns as {', '.join(_COLUMNS[:5])}, …")
+    print(f"{name}, PyTorch {torch.__version__}")
     print(
         f"{options.model} {options.batch_size}x{options.seq_length} {options.rows}"
         f"{' eager' if options.eager else ' compiled'}: {1e3 * seconds:.1f} ms, {tokens:,.0f} tokens/s, "

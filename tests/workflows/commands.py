@@ -30,5 +30,6 @@ def run_command(module: str, section: str, settings: dict[str, Any]) -> Path:
         env={"KERAS_BACKEND": "jax", **os.environ},
     )
     if done.returncode:
+        config.unlink()  # else a finished output of other settings would be taken for its own
         raise SystemExit(done.returncode)
     return output

@@ -125,13 +125,11 @@ def first_token_classifier(classifier: Any, *, shifted: bool = False) -> Any:
         for name in ("token_ids", "segment_ids", "padding_mask")
     }
     first = keras.ops.zeros_like(inputs["token_ids"][:, :1])
-    shift = None
     if shifted:
         dtype = backbone.embeddings_dropout.compute_dtype
-        shift = keras.Input(shape=(None, backbone.hidden_dim), dtype=dtype, name="shift")
-    pooled = backbone.pooled_dense(backbone.encode_at(inputs, first, shift=shift)[:, 0])
-    if shifted:
-        inputs["shift"] = shift
+        inputs["shift"] = keras.Input((None, backbone.hidden_dim), dtype=dtype, name="shift")
+    encoded = backbone.encode_at(inputs, first, shift=inputs.get("shift"))
+    pooled = backbone.pooled_dense(encoded[:, 0])
     outputs = classifier.output_dense(classifier.output_dropout(pooled))
     return keras.Model(inputs, outputs, name="first_token_classifier")
 
