@@ -18,6 +18,7 @@ _FIRST: dict[str, tuple[str, str]] = {
     "stage": ("model trained by", ""),
     "documents_in": ("documents read", ""),
     "documents_out": ("documents used", ""),
+    "documents_repeated": ("repeats of another document, kept", ""),
     "documents_held_out": ("documents held out to judge by", ""),
     "bytes_in": ("text read", "bytes"),
     "bytes_held_out": ("text held out", "bytes"),

@@ -129,7 +129,9 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
     log = MetricsLog(config.output, done, seconds_before, logged) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     guessing = frequency_loss(maker, config.eval_steps) if log else None
-    plateau = Plateau(guessing, steps, plan.warmup_steps, log.resumed if log else ())
+    repeated = max(dataset.repeated_share for dataset in plan.datasets)
+    logged_before = log.resumed if log else ()
+    plateau = Plateau(guessing, steps, plan.warmup_steps, logged_before, repeated=repeated)
     stop = StopSignals()
     device = describe_devices()
     tell(f"{model.count_params():,} parameters, {keras.config.backend()} on {device}")

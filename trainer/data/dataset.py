@@ -53,6 +53,12 @@ class Dataset:
         """True if every row says whether its second segment follows its first."""
         return self.manifest.facts["packing"] == "pairs"
 
+    @property
+    def repeated_share(self) -> float:
+        """The share of its documents that repeat another one, as far as its manifest tells."""
+        counts = self.manifest.counts
+        return counts.get("documents_repeated", 0) / max(1, counts.get("documents_out", 0))
+
     def copies(self, split: str) -> int:
         """How many maskings of each row there are on disk."""
         return int(self.manifest.facts["copies"]) if self.is_masked and split == TRAIN else 1

@@ -32,8 +32,9 @@ from trainer.run_folder import CHECKPOINTS
 _NAME = re.compile(r"step-(\d{8,})\.npz")
 _RECORD = "record.json"
 _DIGEST = "sha256"
-# How many figures a step in a window may have: of either kind of model, and the count of skipped steps.
-_FIGURES = {len(STEP_VALUES + more) + n for more in ((), NEXT_SENTENCE_VALUES) for n in (0, 1)}
+# How many figures a step in a window may have: of either kind of model, the update's share and, where
+# steps may be skipped, their count. Steps of earlier versions lack the share: one window may hold both.
+_FIGURES = {len(STEP_VALUES + more) + n for more in ((), NEXT_SENTENCE_VALUES) for n in (0, 1, 2)}
 
 
 class DamagedCheckpointError(UserError):
@@ -190,8 +191,8 @@ def _check_state(step: int, arrays: Mapping[str, NDArray[Any]], record: Mapping[
     if (
         not isinstance(window, list)
         or not all(map(_are_numbers, window))
-        or len(lengths := {*map(len, window)}) > 1
-        or not lengths <= _FIGURES
+        or not (lengths := {*map(len, window)}) <= _FIGURES
+        or max(lengths, default=0) - min(lengths, default=0) > 1
     ):
         raise ValueError(f"the window in {_RECORD} does not hold the figures of steps")
 

@@ -32,7 +32,7 @@ class KerasTrainStep:
         weight = batch["mask_weights"].sum()
         loss = logs.get("masked_lm_loss", logs["loss"])
         more = [logs[name] for name in NEXT_SENTENCE_VALUES if name in logs]
-        return np.array([loss, logs["accuracy"], weight, 0.0, *more], np.float32)
+        return np.array([loss, logs["accuracy"], weight, 0.0, *more, 0.0], np.float32)
 
     def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Trains on the batches of ``step``, ``step`` + 1, …; returns the STEP_VALUES of each."""

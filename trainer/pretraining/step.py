@@ -6,7 +6,7 @@ state, so nothing random has to be carried from step to step.
 
 Shapes: the arrays of a batch are those of ``trainer.data.batches``, their first axis B, the rows of
 a step; P parts that these are worked through in (``grad_accumulation``), G dropout layers, T steps in
-one call, V step values (4, or 6 with a next-sentence head; one more where steps may be skipped).
+one call, V step values (5, or 7 with a next-sentence head; one more where steps may be skipped).
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ class JaxTrainStep:
         self._parts, self._sums = grad_accumulation, sum_names(model)
         self._variables = name_variables(model, optimizer)
         self._split = len(model.trainable_variables)
+        self._kernels = [i for i, v in enumerate(model.trainable_variables) if v.name == "kernel"]
         self._generators = len(model.non_trainable_variables)
         # Copies: the first step donates them, and the variables' own arrays must survive that.
         self._arrays = self._place({n: np.asarray(v.value) for n, v in self._variables.items()})
@@ -151,13 +152,28 @@ class JaxTrainStep:
         if next_sentence:
             loss, correct, rows = next_sentence
             values += [loss / jnp.maximum(rows, 1), correct / jnp.maximum(rows, 1)]
-        stacked = jnp.stack(values)
+        stacked, skipped = jnp.stack(values), []
         if self._skip_norm:
             after = weights, optimizer_state
             weights, optimizer_state, skips = skip_exploded(before, after, norm, self._skip_norm)
             left_out = skips & (~jnp.isfinite(stacked) | (jnp.arange(len(values)) == 2))
-            stacked = jnp.append(jnp.where(left_out, 0.0, stacked), optimizer_state[-1])
+            stacked, skipped = jnp.where(left_out, 0.0, stacked), [optimizer_state[-1]]
+        update = self._relative_update(before[0], weights)
+        stacked = jnp.append(stacked, jnp.stack([update, *skipped]))
         return [*weights, *optimizer_state], stacked
+
+    def _relative_update(self, before: Any, after: Any) -> Any:
+        """The length of a step's change of all kernels, as a share of theirs."""
+        import jax.numpy as jnp
+
+        changed, whole = zip(
+            *(
+                (jnp.sum(jnp.square(after[i] - before[i])), jnp.sum(jnp.square(before[i])))
+                for i in self._kernels
+            ),
+            strict=True,
+        )
+        return jnp.sqrt(sum(changed) / jnp.maximum(sum(whole), 1e-30))
 
     def _train_group(self, arrays: Any, states: Any, batches: Any) -> Any:
         import jax

@@ -281,6 +281,12 @@ def test_deduplicate_and_short_documents_are_counted(tmp_path, corpus, vocab_dir
     assert counts["documents_dropped_duplicate"] >= 20
     assert counts["documents_dropped_short"] > 0
     assert counts["documents_in"] == len(texts)
+    assert "documents_repeated" not in counts
+
+
+def test_repeats_that_stay_are_counted(rows_dir, texts):
+    counts = read_manifest(str(rows_dir)).counts
+    assert counts["documents_repeated"] == len(texts) - len(set(texts)) >= 20
 
 
 def test_the_users_filter_is_counted_by_reason(tmp_path, corpus, vocab_dir, texts, monkeypatch):

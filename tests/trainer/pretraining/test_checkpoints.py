@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.errors import UserError
 from trainer.pretraining.checkpoints import Checkpoints
+from trainer.pretraining.logs.meter import Meter
 
 
 def make_arrays(step):
@@ -130,6 +131,15 @@ def test_a_whole_one_that_no_run_has_saved_is_passed_over(tmp_path, capsys, chan
     save(checkpoints, 2, RECORD | change, **arrays)
     assert checkpoints.newest() == 1
     assert "step-00000002.npz is damaged (" in capsys.readouterr().err
+
+
+def test_steps_of_an_earlier_version_may_stand_in_a_window(tmp_path):
+    # They had one figure less, and skipped steps may be counted too.
+    checkpoints = Checkpoints(str(tmp_path))
+    save(checkpoints, 1, RECORD | {"window": [[0.1] * 5, [0.1] * 5, [0.1] * 6]})
+    _, record = checkpoints.load(1)
+    meter = Meter(record["window"], skips=True)
+    assert meter.summary()["mean_loss"] == pytest.approx(0.1)
 
 
 def npz(**members: bytes) -> bytes:

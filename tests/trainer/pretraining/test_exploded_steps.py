@@ -82,12 +82,12 @@ def test_a_skipped_step_changes_nothing_but_the_counts(batches, skipping):
     for k, weight in ((104, 0.01), (105, np.nan)):
         values = np.asarray(step.run(k, exploding(batches[k], weight)))
         assert differing(before, step.state()) == {"iteration", "skipped_steps"}
-        assert values[2] == 0
+        assert values[2] == values[4] == 0
         assert values[-1] == k - 103
         assert np.isfinite(values).all()
     # Those after it are as they would be without it.
     np.testing.assert_allclose(
-        np.asarray(step.run(106, batches[104]))[:4], plain.run(104, batches[104]), rtol=1e-3
+        np.asarray(step.run(106, batches[104]))[:4], plain.run(104, batches[104])[:4], rtol=1e-3
     )
 
 

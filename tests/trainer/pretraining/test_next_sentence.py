@@ -117,7 +117,7 @@ def test_the_gradient_is_that_of_both_means(pairs):
     gradients = jax.jit(jax.grad(loss))(weights)
     norm = float(np.sqrt(sum(np.square(np.asarray(g)).sum() for g in gradients)))
     values = [np.asarray(step.run(0, batch)) for step in (whole, parts)]
-    assert values[0].shape == (6,)
+    assert values[0].shape == (7,)
     assert values[0][3] == pytest.approx(norm, rel=1e-4)
     np.testing.assert_allclose(values[1], values[0], rtol=1e-4)
 

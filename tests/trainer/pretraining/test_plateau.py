@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipelines.keyed_random import fold, purpose_key, uniform
 from tests.command_process import TINY
+from trainer.data.dataset import open_datasets
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.logs.plateau import Plateau
 from trainer.pretraining.plan import plan_again
@@ -72,6 +74,17 @@ def test_a_run_that_stands_still_is_told_once_what_helped() -> None:
     assert list(told([6.15] * 40)) == [1500]
     # A long run may stand still for longer.
     assert list(told([6.7] * 40, steps=20_000)) == [2500]
+
+
+def test_a_stuck_run_is_told_of_documents_that_repeat_others(make_rows) -> None:
+    (dataset,) = open_datasets([str(make_rows())])
+    counts = {"documents_out": 50, "documents_repeated": 20}
+    share = replace(dataset, manifest=replace(dataset.manifest, counts=counts)).repeated_share
+    shares = (dataset.repeated_share, share)
+    few, many = (Plateau(6.7, 5000, 500, repeated=share) for share in shares)
+    line = {"step": 4000, "mean_loss": 6.7}
+    assert "repeat" not in few.see(line)
+    assert "40% of the documents repeat others: tokenize with --deduplicate" in many.see(line)
 
 
 def test_a_run_that_learns_is_told_nothing() -> None:

@@ -70,6 +70,21 @@ def test_it_learns(batches):
     assert 0 <= correct <= weight
 
 
+def test_it_tells_how_far_the_kernels_moved(batches):
+    step = make_step()
+    before = step.state()
+    told = float(step.run(0, batches[0])[4])
+    after = step.state()
+    kernels = [n for n in before if n.startswith("model") and n.endswith("/kernel")]
+    moved, whole = (
+        np.concatenate([each(n).astype(np.float64).ravel() for n in kernels])
+        for each in (lambda n: after[n] - before[n], lambda n: before[n])
+    )
+    assert told == pytest.approx(np.linalg.norm(moved) / np.linalg.norm(whole), rel=1e-5)
+    # Adam's first step moves each weight by the rate, 0.01; they begin with 0.02 on average.
+    assert 0.3 < told < 0.7
+
+
 def test_accumulated_gradients_are_those_of_the_whole_batch(batches):
     # Rows with very different numbers of masks: a mean of means would differ.
     batch = dict(batches[0])

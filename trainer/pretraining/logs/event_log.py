@@ -25,7 +25,7 @@ _GROUPS = {
     ),
     "accuracy": ("accuracy", "mean_accuracy", "validation_accuracy", "next_sentence_accuracy"),
     "speed": ("rows_per_second", "tokens_per_second", "data_wait", "tflops", "mfu"),
-    "training": ("learning_rate", "gradient_norm", "epoch"),
+    "training": ("learning_rate", "gradient_norm", "update_ratio", "epoch"),
 }
 _TAGS = {name: f"{group}/{name}" for group, names in _GROUPS.items() for name in names}
 

@@ -14,8 +14,8 @@ from trainer.data.batches import Batch
 
 # What a step reports, in this order, as float32. (Only JAX gives the gradient's norm; else 0.)
 STEP_VALUES = ("loss", "accuracy", "weight", "gradient_norm")
-# … and after these, where the model has the head for it, means over the rows. Last comes, where steps
-# may be skipped, how many were so far.
+# … and after these, where the model has the head for it, means over the rows. Then the update's share of
+# the kernels (JAX; else 0), and last, where steps may be skipped, how many were so far.
 NEXT_SENTENCE_VALUES = ("next_sentence_loss", "next_sentence_accuracy")
 # So many steps skipped one after another will not be the last.
 _MOST_SKIPPED = 20
@@ -97,6 +97,7 @@ class Meter:
         seconds = max(time.perf_counter() - self._began, 1e-9)
         loss, accuracy, _, norm, *others = self.window[-1]
         skipped = {"skipped_steps": int(others.pop())} if self._skips else {}
+        update = others.pop()
         weight = sum(values[2] for values in self.window) or 1.0
         figures = {
             "loss": loss,
@@ -104,6 +105,7 @@ class Meter:
             "mean_loss": sum(v[0] * v[2] for v in self.window) / weight,
             "mean_accuracy": sum(v[1] * v[2] for v in self.window) / weight,
             "gradient_norm": norm,
+            "update_ratio": update,
             "rows_per_second": round(self._rows / seconds, 1),
             "tokens_per_second": round(self._tokens / seconds, 1),
             "data_wait": round(min(1.0, self._waited / seconds), 4),

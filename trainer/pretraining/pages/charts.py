@@ -57,6 +57,11 @@ _CHARTS = (
     _Kind("Arithmetic", "TFLOP/s", {"": "tflops"}),
     _Kind("Gradient norm", "", {"": "gradient_norm"}),
     _Kind(
+        "Size of a step",
+        "length of the kernels' update / length of the kernels",
+        {"": "update_ratio"},
+    ),
+    _Kind(
         "Next sentences right",
         "",
         {
