@@ -12,15 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tabulate import tabulate
 
-from tests.workflows.commands import run_command
-from tests.workflows.domain import describe, last_line
+from tests.workflows.commands import describe, last_line, run_command, runs_at_once
 
 Settings = dict[str, dict[str, Any]]
 CONFIG = "configs/imdb_best.yaml"
@@ -108,7 +106,7 @@ def main() -> None:
     for stage, module in _SHARED.items():
         run_command(module, stage, first[stage])
     rows = []
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with runs_at_once(options.jobs) as pool:
         found = {
             run: [pool.submit(run_one, run, seed, options) for seed in range(options.seeds)]
             for run in options.runs

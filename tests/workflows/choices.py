@@ -12,17 +12,12 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tabulate import tabulate
 
-from pipelines.records.manifest import MANIFEST
-from trainer.finetuning.scores import mean_and_spread
+from tests.workflows.commands import describe, last_line, run_command
 
 Settings = dict[str, dict[str, Any]]
 BASE: Settings = {
@@ -78,7 +73,6 @@ STAGES = {
     "export": "trainer.export",
     "finetune": "trainer.finetune",
 }
-SHARED = ("vocab", "tokenize")
 
 
 def settings_of(choice: str, seed: int, options: argparse.Namespace) -> Settings:
@@ -117,33 +111,16 @@ def settings_of(choice: str, seed: int, options: argparse.Namespace) -> Settings
 def run(choice: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Takes one run through all stages; returns its figures."""
     settings = settings_of(choice, seed, options)
-    folder = Path(options.output) / choice / f"seed_{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    config, result = folder / "config.yaml", folder / "figures.json"
-    if result.exists() and yaml.safe_load(config.read_text()) == settings:
-        return dict(json.loads(result.read_text()))
-    result.unlink(missing_ok=True)
-    config.write_text(yaml.safe_dump(settings, sort_keys=False))
     for stage, module in STAGES.items():
-        if stage in SHARED and Path(settings[stage]["output"], MANIFEST).exists():
-            continue
-        print(f"== {choice}, seed {seed}: {stage}", file=sys.stderr, flush=True)
-        done = subprocess.run(
-            [sys.executable, "-m", module, "--config", str(config)],
-            env={"KERAS_BACKEND": "jax", **os.environ},
-        )
-        if done.returncode:  # It has said why.
-            sys.exit(done.returncode)
-    last = json.loads((folder / "pretrain" / "metrics.jsonl").read_text().splitlines()[-1])
-    tuned = json.loads((folder / "finetune" / "metrics.json").read_text())
-    figures = {
+        run_command(module, stage, settings[stage])
+    last = last_line(Path(settings["pretrain"]["output"]))
+    tuned = json.loads(Path(settings["finetune"]["output"], "metrics.json").read_text())
+    return {
         "seconds": last["seconds"],
         "bits": last["validation_bits_per_byte"],
-        "masked": last["validation_accuracy"],
-        "accuracy": tuned["accuracy"],
+        "masked": 100 * last["validation_accuracy"],
+        "accuracy": 100 * tuned["accuracy"],
     }
-    result.write_text(json.dumps(figures) + "\n")
-    return figures
 
 
 def main() -> None:
@@ -160,17 +137,8 @@ def main() -> None:
     rows = []
     for choice in options.choices:
         found = [run(choice, seed, options) for seed in range(options.seeds)]
-        each = {name: [figures[name] for figures in found] for name in found[0]}
-        shown = {}
-        for name, values in each.items():
-            mean, spread = mean_and_spread(values)
-            if name == "seconds":
-                shown[name] = f"{mean:,.0f}"
-            elif name == "bits":
-                shown[name] = f"{mean:.4f} ± {spread:.4f}"
-            else:
-                shown[name] = f"{100 * mean:.2f} ± {100 * spread:.2f}"
-        rows.append([choice, *shown.values()])
+        shown = [describe([figures[name] for figures in found]) for name in found[0]]
+        rows.append([choice, *shown])
         head = ["choice", "pretraining, s", "bits a byte, held out", "masked words right, %"]
         head += ["reviews right, %"]
         print(tabulate(rows, head, disable_numparse=True), flush=True)

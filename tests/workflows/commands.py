@@ -1,4 +1,4 @@
-"""Runs the project's commands, each once."""
+"""Runs the project's commands, each once, and tells figures of several runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipelines.records.manifest import MANIFEST
+from trainer.finetuning.scores import mean_and_spread
 
 
 def run_command(module: str, section: str, settings: dict[str, Any]) -> Path:
@@ -33,3 +37,25 @@ def run_command(module: str, section: str, settings: dict[str, Any]) -> Path:
         config.unlink()  # else a finished output of other settings would be taken for its own
         raise SystemExit(done.returncode)
     return output
+
+
+@contextmanager
+def runs_at_once(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool for that many runs at once; when one is found to have failed, no other is begun."""
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def last_line(run: Path) -> dict[str, Any]:
+    """The last line of a run's log."""
+    return dict(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]))
+
+
+def describe(values: Sequence[float], scale: float = 1) -> str:
+    """Mean ± sd."""
+    mean, spread = mean_and_spread([scale * value for value in values])
+    return f"{mean:.4g}" + f" ± {spread:.2g}" * (len(values) > 1)

@@ -18,8 +18,7 @@ import gzip
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from tabulate import tabulate
 
 from pipelines.documents.blocks import content_id
 from pipelines.records.manifest import MANIFEST
-from tests.workflows.commands import run_command
+from tests.workflows.commands import describe, last_line, run_command, runs_at_once
 from tests.workflows.linear import score_finetuning
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.scores import mean_and_spread
@@ -188,7 +187,7 @@ class Bench:
             line = self.train(run, seed, {**settings[way], "data": [str(rows[way])]})
             return line, self.judge(corpus, run / f"preset_{seed}", run, seed)
 
-        with ThreadPoolExecutor(self.options.jobs) as pool:
+        with runs_at_once(self.options.jobs) as pool:
             done = {way: [pool.submit(one, way, seed) for seed in seeds] for way in rows}
             if "as it is" in self.options.ways:
                 unchanged = [pool.submit(as_it_is, seed) for seed in seeds]
@@ -207,17 +206,6 @@ def name_of(preset: str) -> str:
     """What a model to begin with is called in the table."""
     path = Path(preset)
     return path.parent.name if path.name == "model" else path.name
-
-
-def last_line(run: Path) -> dict[str, Any]:
-    """The last line of a run's log."""
-    return dict(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]))
-
-
-def describe(values: Sequence[float], scale: float = 1) -> str:
-    """Mean ± sd."""
-    mean, spread = mean_and_spread([scale * value for value in values])
-    return f"{mean:.4g}" + f" ± {spread:.2g}" * (len(values) > 1)
 
 
 def main() -> None:
