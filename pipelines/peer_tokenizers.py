@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pipelines.child_process import start_child
-from pipelines.command.known_errors import one_line
+from pipelines.errors import one_line
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, VocabularySource
 
 _NAMES = {"keras-hub": "KerasHub", "transformers": "Transformers"}
