@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -73,7 +73,7 @@ def reshard_rows(
 
     def work(_: Mapping[str, float]) -> None:
         save_vocabulary(output, load_vocabulary(source).vocabulary)
-        folder = files.temporary_folder(output) if runs_here(options.beam_args) else None
+        here = runs_here(options.beam_args)
 
         def build(pipeline: beam.Pipeline) -> None:
             written = _write_all(pipeline, source, rows, config, folder)
@@ -83,11 +83,8 @@ def reshard_rows(
             written = count_written(output, names)
             return Phase("reshard: cutting rows into shards", written, len(names), "shards")
 
-        try:
+        with files.temporary_folder(output) if here else nullcontext() as folder:
             run_pipeline(build, options.beam_args, progress)
-        finally:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
 
     run_stage(
         run,
