@@ -126,12 +126,10 @@ def _end_with_parent() -> None:
 
 
 def _check(config: DocstringsConfig) -> None:
-    for name, least in (("max_bytes", 1), ("labels", 2)):
-        if getattr(config, name) < least:
-            raise UserError(f"--{name} {getattr(config, name)}: must be at least {least}")
-    for name in ("train_per_label", "validation_per_label"):
-        if getattr(config, name) < 1:
-            raise UserError(f"--{name} {getattr(config, name)}: must be at least 1")
+    least = {"max_bytes": 1, "labels": 2, "train_per_label": 1, "validation_per_label": 1}
+    for name, number in least.items():
+        if getattr(config, name) < number:
+            raise UserError(f"--{name} {getattr(config, name)}: must be at least {number}")
     for folder in config.folders:
         if not os.path.isdir(folder):
             raise UserError(f"--folders: {folder} is not a folder")
