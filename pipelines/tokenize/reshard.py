@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pipelines.beam_options import runs_here
 from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command.parse import config_again
+from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions
-from pipelines.heartbeat import Phase
 from pipelines.keyed_random import fold, purpose_key
 from pipelines.plan import Plan
 from pipelines.records.codec import Schema
