@@ -12,11 +12,7 @@ from pipelines.peer_tokenizers import Peer
 from pipelines.text.preset_vocabulary import load_preset_vocabulary
 from pipelines.text.unknown_words import count_words, find_unknown
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.vocabulary_source import (
-    VocabularySource,
-    is_vocabulary_file,
-    load_vocabulary,
-)
+from pipelines.text.vocabulary_source import VocabularySource, is_vocabulary_file, load_vocabulary
 from pipelines.text.wordpiece import WordIds
 from pipelines.text.words import split_words
 

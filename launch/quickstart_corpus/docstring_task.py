@@ -15,11 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from launch.quickstart_corpus.docstring_sources import (
-    STANDARD_LIBRARY,
-    Docstring,
-    is_prose,
-)
+from launch.quickstart_corpus.docstring_sources import STANDARD_LIBRARY, Docstring, is_prose
 from pipelines.command.options import CHOOSE, option
 from pipelines.documents.blocks import content_id
 from pipelines.errors import UserError

@@ -13,13 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from pipelines.documents.bad_record import (
-    BadRecord,
-    Location,
-    decode,
-    invalid_utf8,
-    no_such_name,
-)
+from pipelines.documents.bad_record import BadRecord, Location, decode, invalid_utf8, no_such_name
 from pipelines.documents.line_ranges import FileRange, find_location, read_lines
 from pipelines.documents.open_content import open_content, refuse_other_content, split_extension
 from pipelines.errors import UserError

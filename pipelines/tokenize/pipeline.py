@@ -35,13 +35,7 @@ from pipelines.records.codec import token_dtype
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
 from pipelines.records.versions import deciding_versions
-from pipelines.stage import (
-    Report,
-    StageRun,
-    count_written,
-    row_ratios,
-    run_stage,
-)
+from pipelines.stage import Report, StageRun, count_written, row_ratios, run_stage
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary

@@ -22,13 +22,7 @@ from pipelines.command.run import RunOptions
 from pipelines.keyed_random import fold, purpose_key
 from pipelines.plan import Plan
 from pipelines.records.codec import Schema
-from pipelines.records.manifest import (
-    MANIFEST,
-    Manifest,
-    check_balance,
-    open_shard,
-    read_manifest,
-)
+from pipelines.records.manifest import MANIFEST, Manifest, check_balance, open_shard, read_manifest
 from pipelines.records.ragged import Columns, Ragged, group_rows, take
 from pipelines.records.shards import ShardInfo, write_shard
 from pipelines.records.versions import deciding_versions
