@@ -22,8 +22,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.storage import files
 from pipelines.storage.remote import uses_emulator
 

@@ -7,6 +7,7 @@ Beam: see ``pipelines.beam_import``.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
 import re
@@ -23,11 +24,12 @@ from pipelines.beam_options import pipeline_options, runs_here
 from pipelines.command.known_errors import describe_error, describe_traceback
 from pipelines.errors import UserError
 from pipelines.heartbeat import Progress, heartbeat
-from pipelines.large_arrays import give_back_large_arrays
 
 # How Beam says that an engine gave a job up.
 _ENDED = re.compile(r"failed in state (?P<state>[A-Z]+)(?:: (?P<reason>.*))?", re.DOTALL)
 _MISSING = re.compile(r"ModuleNotFoundError: No module named 'pipelines\b")
+_M_MMAP_THRESHOLD = -3  # in malloc.h
+_LARGE_BYTES = 1 << 20
 
 
 def run_pipeline(
@@ -39,7 +41,7 @@ def run_pipeline(
     raised one, and where an engine gave the job up.
     """
     _guard_direct_runner()
-    give_back_large_arrays()
+    _give_back_large_arrays()
     screen, held = sys.stderr, io.StringIO()
     try:
         with heartbeat(progress) as watch, _hold_back(held):
@@ -110,6 +112,18 @@ def _hold_back(held: io.StringIO) -> Iterator[None]:
     finally:
         for handler, stream in zip(handlers, streams, strict=True):
             handler.stream = stream
+
+
+def _give_back_large_arrays() -> None:
+    """From now on the system has the memory of large arrays back as soon as they are freed.
+
+    glibc does so at first, but each such array that is freed raises the size from which on it does, up
+    to 32 MB; what is smaller shares its memory with small objects, which keep it from being given back.
+    Figures: docs/benchmarks.md, tokenizing. Does nothing where the C library is another.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _guard_direct_runner() -> None:

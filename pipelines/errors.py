@@ -1,4 +1,4 @@
-"""The one exception for what a user can cause, and the nearest valid name to a wrong one.
+"""The one exception for what a user can cause, and what messages are made of.
 
 The exception's message is a single line that says what is wrong, with which value and where (file and
 line), and how to fix it. Every command prints it without a traceback and exits with status 2.
@@ -35,6 +35,11 @@ def printable(text: str) -> str:
         repr(c)[1:-1] if c not in "\n\t" and unicodedata.category(c) in _STEERING else c
         for c in text
     )
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without ends of lines, or its class where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

@@ -9,27 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from pipelines.command.progress import describe_progress, fits_a_bar
+from pipelines.command.progress import Phase, describe_progress, fits_a_bar
 from pipelines.tally import read_tally, start_tally
 
 _SECONDS_BETWEEN_LINES = 15.0
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What a pipeline is doing, and how far it has come with it.
-
-    total: how much there is; 0 where nobody knows. unit: of both. note: what else there is to say.
-    """
-
-    what: str
-    done: float = 0
-    total: float = 0
-    unit: str = ""
-    note: str = ""
 
 
 Progress = Callable[[Counter[str]], Phase]
@@ -62,15 +47,7 @@ def heartbeat(progress: Progress) -> Iterator[Callable[[Any], None]]:
                 began = before
             what, done, before = phase.what, phase.done, now
             columns = shutil.get_terminal_size().columns if terminal else 0
-            line = describe_progress(
-                phase.what,
-                phase.done,
-                phase.total,
-                phase.unit,
-                phase.note,
-                now - began,
-                columns,
-            )
+            line = describe_progress(phase, now - began, columns)
             screen.write(f"\r\033[K{line}" if terminal else f"{line}\n")
             screen.flush()
 

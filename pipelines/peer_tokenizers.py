@@ -6,7 +6,6 @@ or PyTorch with them, and print what they like. Nothing of theirs comes into any
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pipelines.child_process import start_child
-from pipelines.command.known_errors import one_line
+from pipelines.errors import one_line
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, VocabularySource
 
 _NAMES = {"keras-hub": "KerasHub", "transformers": "Transformers"}
@@ -90,9 +89,7 @@ def _main() -> None:
     with os.fdopen(os.dup(1), "w") as answers, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-        with contextlib.redirect_stdout(nowhere):
-            found = _answer(asked)
-        json.dump(found, answers)
+        json.dump(_answer(asked), answers)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,7 @@ def repair_shards(
     else:
         from pipelines.mask.rebuild import rebuild_shards
     lock_folder(folder)
-    into = files.temporary_folder(folder)
-    try:
+    with files.temporary_folder(folder) as into:
         rebuild_shards(folder, manifest, {shard.name for shard in shards}, tuple(inputs), into)
         for shard in shards:
             made = os.path.join(into, shard.name)
@@ -51,5 +50,3 @@ def repair_shards(
         for shard in shards:
             with files.publish(files.join(folder, shard.name)) as temporary:
                 shutil.move(os.path.join(into, shard.name), temporary)
-    finally:
-        shutil.rmtree(into, ignore_errors=True)

@@ -10,13 +10,9 @@ from tabulate import tabulate
 
 from pipelines.peer_tokenizers import Peer
 from pipelines.text.preset_vocabulary import load_preset_vocabulary
-from pipelines.text.unknown_words import count_words, find_unknown
+from pipelines.text.unknown_words import count_words, find_unknown, most_frequent
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.vocabulary_source import (
-    VocabularySource,
-    is_vocabulary_file,
-    load_vocabulary,
-)
+from pipelines.text.vocabulary_source import VocabularySource, is_vocabulary_file, load_vocabulary
 from pipelines.text.wordpiece import WordIds
 from pipelines.text.words import split_words
 
@@ -106,9 +102,8 @@ def _table(
     source: VocabularySource,
 ) -> str:
     """The words with the highest costs, ties by the word; empty where none costs anything."""
-    worst = sorted((word for word in costs if costs[word]), key=lambda word: (-costs[word], word))
+    worst = most_frequent({word: cost for word, cost in costs.items() if cost}, _SHOWN)
     rows = [
-        [word, f"{words[word]:,}", " ".join(source.vocabulary.decode(ids[word]))]
-        for word in worst[:_SHOWN]
+        [word, f"{words[word]:,}", " ".join(source.vocabulary.decode(ids[word]))] for word in worst
     ]
     return tabulate(rows, [heading, "times", "pieces"], disable_numparse=True) if rows else ""

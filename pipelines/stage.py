@@ -171,13 +171,9 @@ def run_stage(
     # A worker that was killed while it wrote leaves its part, which another has written again.
     files.delete_temporaries(output)
     made = {"bytes_out": sum(shard.bytes for shard in manifest.shards()), "output": output}
+    took: dict[str, float] = {}
     if works_here(options):
-        took = {
-            "processor_seconds": processor_seconds() - used,
-            "peak_memory": peak_memory(),
-        }
-    else:
-        took = {}
+        took = {"processor_seconds": processor_seconds() - used, "peak_memory": peak_memory()}
     print_summary(
         manifest.counts, ratios(manifest), read_run(output), took, made, expected=expected
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import gc
-import hashlib
 import os
 import re
 import warnings
@@ -16,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.documents.blocks import content_id
 from pipelines.keyed_random import fold, purpose_key
 
 STANDARD_LIBRARY = "python"
@@ -75,7 +75,7 @@ def find_sources(folders: Iterable[str]) -> list[SourceFile]:
 def limit_sources(sources: Sequence[SourceFile], limit: int, seed: int) -> list[SourceFile]:
     """Keeps at most ``limit`` bytes of each package: files in an order drawn by their modules."""
     key = purpose_key(seed, "docstring sources")
-    order = sorted(sources, key=lambda source: int(fold(key, text_key(source.module))))
+    order = sorted(sources, key=lambda source: int(fold(key, content_id(source.module.encode()))))
     total: Counter[str] = Counter()
     kept = []
     for source in order:
@@ -147,8 +147,3 @@ def is_prose(text: str) -> bool:
     """Whether a text has at least twelve plain words, and at least half of it is plain words."""
     words = _PROSE_WORD.findall(text)
     return len(words) >= _MINIMUM_WORDS and 2 * sum(map(len, words)) >= len("".join(text.split()))
-
-
-def text_key(text: str) -> int:
-    """A hash of a text, to draw by."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -15,13 +15,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from launch.quickstart_corpus.docstring_sources import (
-    STANDARD_LIBRARY,
-    Docstring,
-    is_prose,
-    text_key,
-)
+from launch.quickstart_corpus.docstring_sources import STANDARD_LIBRARY, Docstring, is_prose
 from pipelines.command.options import CHOOSE, option
+from pipelines.documents.blocks import content_id
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
 from pipelines.records.ragged import Ragged, offsets_of
@@ -116,10 +112,10 @@ def find_near_duplicates(
     if not len(texts):
         return np.zeros(0, np.int64)
     words = [[w for w in _WORD.findall(text.lower()) if w not in ignored] for text in texts]
-    word_keys = {word: text_key(word) for word in {w for row in words for w in row}}
+    word_keys = {word: content_id(word.encode()) for word in {w for row in words for w in row}}
     keys = np.array([word_keys[word] for row in words for word in row], np.uint64)
     rows = Ragged(keys, offsets_of(np.array([len(row) for row in words], np.int64)))
-    signatures = sign_keys(rows, filling=text_key(""), purpose="docstring shingles")
+    signatures = sign_keys(rows, filling=content_id(b""), purpose="docstring shingles")
     return group_signatures(signatures)
 
 
@@ -223,6 +219,6 @@ def _by_label(docstrings: Iterable[Docstring]) -> dict[str, list[Docstring]]:
 
 def _draw_order(docstrings: Sequence[Docstring], seed: int, purpose: str) -> list[Docstring]:
     """The docstrings in an order drawn by their texts: not that in which they were found."""
-    keys = np.array([text_key(docstring.text) for docstring in docstrings], np.uint64)
+    keys = np.array([content_id(d.text.encode()) for d in docstrings], np.uint64)
     draws = fold(purpose_key(seed, purpose), keys)
     return [docstrings[i] for i in np.argsort(draws, kind="stable")]

@@ -35,7 +35,7 @@ from pipelines.command.run import RunOptions, run_command, show
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, check_balance, read_manifest
 from pipelines.records.output_folder import finish_output, prepare_output
-from pipelines.records.shards import ShardInfo, file_sha256
+from pipelines.records.shards import ShardInfo
 from pipelines.storage import files
 
 # Generated clients are hundreds of MB of one pattern: only so much of each package is read.
@@ -126,12 +126,10 @@ def _end_with_parent() -> None:
 
 
 def _check(config: DocstringsConfig) -> None:
-    for name, least in (("max_bytes", 1), ("labels", 2)):
-        if getattr(config, name) < least:
-            raise UserError(f"--{name} {getattr(config, name)}: must be at least {least}")
-    for name in ("train_per_label", "validation_per_label"):
-        if getattr(config, name) < 1:
-            raise UserError(f"--{name} {getattr(config, name)}: must be at least 1")
+    least = {"max_bytes": 1, "labels": 2, "train_per_label": 1, "validation_per_label": 1}
+    for name, number in least.items():
+        if getattr(config, name) < number:
+            raise UserError(f"--{name} {getattr(config, name)}: must be at least {number}")
     for folder in config.folders:
         if not os.path.isdir(folder):
             raise UserError(f"--folders: {folder} is not a folder")
@@ -140,14 +138,11 @@ def _check(config: DocstringsConfig) -> None:
 def _write_jsonl(
     folder: str, name: str, docstrings: Sequence[Docstring], fields: tuple[str, ...]
 ) -> tuple[ShardInfo, ...]:
-    path = files.join(folder, f"{name}.jsonl")
-    with files.publish(path) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            for docstring in docstrings:
-                record = {field: getattr(docstring, field) for field in fields}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        digest, size = file_sha256(temporary), os.path.getsize(temporary)
-    return (ShardInfo(f"{name}.jsonl", len(docstrings), size, digest),)
+    records = ({field: getattr(docstring, field) for field in fields} for docstring in docstrings)
+    content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+    files.publish_bytes(files.join(folder, f"{name}.jsonl"), content)
+    digest = hashlib.sha256(content).hexdigest()
+    return (ShardInfo(f"{name}.jsonl", len(docstrings), len(content), digest),)
 
 
 def _summary(manifest: Manifest) -> str:

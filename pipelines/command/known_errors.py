@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import re
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.storage.store_errors import OF_THE_NETWORK
 
 # Libraries in other languages, and Beam's workers, pass the system's errors on as text.
@@ -68,11 +68,6 @@ def describe_traceback(traceback: str) -> str | None:
         return f"{path}{system['reason'].strip()}; check the path and its permissions"
     network = _NETWORK_ERROR.search(traceback)
     return f"{network['reason'][:200]}; {_CHECK_NETWORK}" if network else None
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message without ends of lines, or its class where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _describe_text(text: str) -> str | None:

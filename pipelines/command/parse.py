@@ -78,30 +78,26 @@ def parse_command(
 
     given = vars(finder.parse_known_args(arguments)[0])
     from_file = section_as_flags(config_class, given.pop("config"), stage, given.pop("section"))
-    _refuse_dashes([*from_file, *arguments])
+    for argument in (*from_file, *arguments):
+        if argument.startswith("--") and argument.endswith("=--"):
+            # Of which argparse makes no value at all.
+            raise UserError(f"{argument}: -- is no value")
     parsed, rest = parser.parse_known_args([*from_file, *arguments])
     names = [name for action in parser._actions for name in action.option_strings]
     _check_rest(rest, names, beam)
     options = RunOptions(**given, beam_args=tuple(rest))
     if options.price is not None and not options.dry_run:
         raise UserError("--price is for an estimate: add --dry_run")
-    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(config_class)}
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    values = {}
     for field in dataclasses.fields(config_class):
-        value = values[field.name]
+        value = getattr(parsed, field.name)
         if field.metadata.get("metavar") in PATHS and isinstance(value, str):
             # To the system, a path without a name is the working folder.
             if value == "" != field.default:
                 raise UserError(f"--{field.name}: is empty; give the name of a file or folder")
-            values[field.name] = os.path.expanduser(value)
+            value = os.path.expanduser(value)
+        values[field.name] = tuple(value) if isinstance(value, list) else value
     return config_class(**values), options
-
-
-def _refuse_dashes(arguments: Sequence[str]) -> None:
-    """Raises UserError for ``--flag=--``, of which argparse makes no value at all."""
-    for argument in arguments:
-        if argument.startswith("--") and argument.endswith("=--"):
-            raise UserError(f"{argument}: -- is no value")
 
 
 def config_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -34,25 +35,37 @@ def track(items: Sequence[Item], description: str, unit: str) -> tqdm[Item]:
     return tqdm(items, **options)
 
 
-def describe_progress(
-    what: str, done: float, total: float, unit: str, note: str, seconds: float, columns: int
-) -> str:
-    """``done`` of about ``total`` units (0: nobody knows) after so many seconds: a bar that fits into
-    ``columns``, or with 0 of them a line.
+@dataclass(frozen=True)
+class Phase:
+    """What a command is doing, and how far it has come with it.
 
-    >>> describe_progress("tokenize: reading", 30, 120, "MB", "7 documents", 10, 0)
+    total: how much there is; 0 where nobody knows. unit: of both. note: what else there is to say.
+    """
+
+    what: str
+    done: float = 0
+    total: float = 0
+    unit: str = ""
+    note: str = ""
+
+
+def describe_progress(phase: Phase, seconds: float, columns: int) -> str:
+    """A phase after so many seconds: a bar that fits into ``columns``, or with 0 of them a line.
+
+    >>> describe_progress(Phase("tokenize: reading", 30, 120, "MB", "7 documents"), 10, 0)
     'tokenize: reading: 30 of about 120 MB, 3.0 MB/s, 00:30 left, 7 documents'
     """
+    done, total, unit, note = phase.done, phase.total, phase.unit, phase.note
     if columns and total:
         return tqdm.format_meter(
             *(min(done, total), total, seconds, columns - 1),
-            prefix=what,
+            prefix=phase.what,
             unit=f" {unit}",
             postfix=note,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:,.0f}/{total:,.0f}{unit} "
             "[{elapsed}<{remaining}, {rate_fmt}]{postfix}",
         )
-    parts = [what]
+    parts = [phase.what]
     if done:
         parts.append(f"{done:,.0f}{f' of about {total:,.0f}' if total else ''} {unit}")
         rate = done / max(seconds, 1e-9)

@@ -18,6 +18,7 @@ import orjson
 from pipelines.documents.bad_record import BadRecord, Location, invalid_utf8, no_such_name
 from pipelines.documents.line_ranges import FileRange, find_location, read_lines
 from pipelines.documents.tables import Record, read_parquet, read_table
+from pipelines.text.utf8 import encode_text
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -71,14 +72,6 @@ def text_of(
         f"{location()}: field {name!r} holds {show_value(text)}, not text; correct the record or "
         f"name another field with --{option}",
     )
-
-
-def encode_text(text: str) -> bytes:
-    """UTF-8, with U+FFFD for each lone surrogate: JSON can spell them, UTF-8 cannot."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
 
 
 def show_value(value: Any) -> str:

@@ -14,19 +14,13 @@ from typing import Any, NamedTuple
 
 from pipelines.documents.bad_record import BadRecord, BadRecords, Location, decode
 from pipelines.documents.blocks import content_id
-from pipelines.documents.fields import (
-    FORMATS,
-    encode_text,
-    field_of,
-    read_fields,
-    show_value,
-    text_of,
-)
+from pipelines.documents.fields import FORMATS, field_of, read_fields, show_value, text_of
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.open_content import named_errors, split_extension
 from pipelines.documents.tables import Record
 from pipelines.errors import UserError
 from pipelines.storage import files
+from pipelines.text.utf8 import encode_text
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ _SAMPLED_FILES = 4
 _READ_BYTES = 16 << 20  # of all of them
 _PARTS = 4  # of a file that can be read from anywhere
 _WORKED_BYTES = 4 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def sample_input(infos: Sequence[files.FileInfo], options: InputFormat) -> Input
     blocks: list[DocumentBlock] = []
     # The sample may end inside an article; what is wrong with the input is the run's to say.
     options = replace(options, on_bad_record="drop")
-    chosen = _choose(infos, _SAMPLED_FILES)
+    chosen = choose_evenly(infos, _SAMPLED_FILES)
     for info in chosen:
         found, share = _read_sample(info, options, _READ_BYTES // len(chosen))
         stored += info.size * share
@@ -67,7 +70,7 @@ def sample_input(infos: Sequence[files.FileInfo], options: InputFormat) -> Input
     for block in blocks:
         counts.update(block.counts)
     text = sum(len(block.text) for block in full)
-    worked_on = _choose(full, max(1, len(full) * _WORKED_BYTES // max(text, _WORKED_BYTES)))
+    worked_on = choose_evenly(full, max(1, len(full) * _WORKED_BYTES // max(text, _WORKED_BYTES)))
     return InputSample(
         worked_on,
         Counter({name: round(count * times) for name, count in counts.items()}),
@@ -87,13 +90,13 @@ def sample_blocks(
     """A block of each of some parts of some of the files, with their paths: it takes no time to speak
     of."""
     options = replace(options, on_bad_record="drop")
-    for info in _choose(infos, _SAMPLED_FILES):
+    for info in choose_evenly(infos, _SAMPLED_FILES):
         for where in _parts(info, options, _WORKED_BYTES // _SAMPLED_FILES):
             for block in islice(read_blocks(where, options), 1):
                 yield info.path, block
 
 
-def _choose(items: Sequence, count: int) -> list:
+def choose_evenly(items: Sequence[T], count: int) -> list[T]:
     """So many of the items, evenly from all."""
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
     return [items[i] for i in sorted({*places.tolist()})]

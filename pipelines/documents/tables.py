@@ -13,13 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from pipelines.documents.bad_record import (
-    BadRecord,
-    Location,
-    decode,
-    invalid_utf8,
-    no_such_name,
-)
+from pipelines.documents.bad_record import BadRecord, Location, decode, invalid_utf8, no_such_name
 from pipelines.documents.line_ranges import FileRange, find_location, read_lines
 from pipelines.documents.open_content import open_content, refuse_other_content, split_extension
 from pipelines.errors import UserError
@@ -87,10 +81,20 @@ def _csv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
         refuse_other_content(file.path, buffered.peek(512))
         # Bytes that are no UTF-8 are kept as surrogates, to be found in their row.
         text = io.TextIOWrapper(buffered, "utf-8-sig", "surrogateescape", newline="")
-        lines = _RowLines(text, file.longest)
-        reader = csv.reader(lines, strict=True)
+        size = 0  # of the lines of a row
+
+        def lines() -> Iterator[str]:
+            """Raises csv.Error where a row has more of them than a record may have."""
+            nonlocal size
+            while line := text.readline(file.longest + 3):
+                size += len(line)
+                if size > file.longest + 2:
+                    raise csv.Error(f"a row of more than {file.longest:,} characters")
+                yield line
+
+        reader = csv.reader(lines(), strict=True)
         while True:
-            lines.size = 0
+            size = 0
             number = reader.line_num + 1
             try:
                 row = next(reader)
@@ -105,27 +109,6 @@ def _csv_rows(file: FileRange) -> Iterator[tuple[int, list[str] | BadRecord]]:
             checked = decode(stored, partial(find_location, file, number))
             if row:
                 yield number, checked if isinstance(checked, BadRecord) else row
-
-
-class _RowLines:
-    """The lines of a text. Raises csv.Error where those since ``size`` was set to 0, a row's, are more
-    than a record may have."""
-
-    def __init__(self, text: io.TextIOWrapper, longest: int):
-        self._text, self._longest = text, longest
-        self.size = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._text.readline(self._longest + 3)
-        self.size += len(line)
-        if not line:
-            raise StopIteration
-        if self.size > self._longest + 2:
-            raise csv.Error(f"a row of more than {self._longest:,} characters")
-        return line
 
 
 def read_parquet(

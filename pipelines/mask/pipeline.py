@@ -17,8 +17,8 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines.beam_runner import Finish, run_pipeline
+from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions
-from pipelines.heartbeat import Phase
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.mask_rows import mask_dense_rows
 from pipelines.plan import Plan

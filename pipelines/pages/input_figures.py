@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,20 +13,20 @@ from pipelines.documents.sample import sample_blocks
 from pipelines.errors import UserError
 from pipelines.pages.lineage import Made
 from pipelines.storage import files
-from pipelines.text.unknown_words import count_words, find_unknown
+from pipelines.text.unknown_words import count_words, find_unknown, most_frequent
 from pipelines.text.vocabulary import Vocabulary
 
 _SHOWN_WORDS = 20
 _SHOWN_SOURCES = 3
 
 
-@dataclass
+@dataclass(frozen=True)
 class UnknownWord:
     """A word that is [UNK], how often it was met, and in which documents of which files."""
 
     word: str
-    times: int = 0
-    sources: list[tuple[str, int]] = field(default_factory=list)
+    times: int
+    sources: list[tuple[str, int]]
 
 
 @dataclass
@@ -47,7 +47,7 @@ def look_at_input(made: Made, vocabulary: Vocabulary) -> InputFigures:
     if not paths or config.get("packing") == "examples":
         return InputFigures(problem="no documents are known to have been read")
     found = InputFigures()
-    words: dict[str, UnknownWord] = {}
+    sources: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
     totals: Counter[str] = Counter()
     try:
         for path, block in sample_blocks(files.match(paths), _input_format(config)):
@@ -56,14 +56,12 @@ def look_at_input(made: Made, vocabulary: Vocabulary) -> InputFigures:
             for doc_id, unknown in _unknown_by_document(block, vocabulary, facts):
                 totals.update(unknown)
                 for word in unknown:
-                    sources = words.setdefault(word, UnknownWord(word)).sources
-                    if len(sources) < _SHOWN_SOURCES:
-                        sources.append((path, doc_id))
+                    if len(sources[word]) < _SHOWN_SOURCES:
+                        sources[word].append((path, doc_id))
     except (UserError, OSError) as error:
         return InputFigures(problem=f"the input cannot be read now: {error}")
-    for word, times in sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN_WORDS]:
-        words[word].times = times
-        found.unknown.append(words[word])
+    shown = most_frequent(totals, _SHOWN_WORDS)
+    found.unknown = [UnknownWord(word, times, sources[word]) for word, times in shown.items()]
     return found
 
 

@@ -79,7 +79,7 @@ def _trace(folder: str, manifest: Manifest, problem: str, lineage: Lineage, deep
     record: Mapping[str, Any] = {}
     with suppress(UserError, OSError):
         record = read_record(folder)
-    made = Made(folder, manifest, record, _finished(folder, record), problem)
+    made = Made(folder, manifest, record, _finished(folder), problem)
     reads = record.get("reads")
     for flag in _FROM:
         paths = reads.get(flag) if isinstance(reads, dict) else None
@@ -113,12 +113,8 @@ def _difference(earlier: Manifest, later: Made) -> str:
     return ""
 
 
-def _finished(folder: str, record: Mapping[str, Any]) -> str:
-    """When, to the minute; empty where neither run.json nor a local file says so."""
-    run = record.get("run")
-    with suppress(ValueError, TypeError):
-        if isinstance(run, dict) and "finished" in run:
-            return f"{datetime.fromisoformat(run['finished']):%Y-%m-%d %H:%M} UTC"
+def _finished(folder: str) -> str:
+    """When, to the minute, by its manifest; empty where that is no local file."""
     path = files.join(folder, MANIFEST)
     if files.is_remote(path):
         return ""

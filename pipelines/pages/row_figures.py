@@ -25,6 +25,7 @@ class PieceFigures:
         self._vocabulary = vocabulary
         self._is_special = np.isin(vocabulary.tokens, SPECIAL_TOKENS)
         self._is_unknown = np.isin(vocabulary.tokens, ["[UNK]"])
+        self._is_text = ~self._is_special | self._is_unknown
         self.pieces = np.zeros(vocabulary.size, np.int64)
         self.words = np.zeros(_MOST_PIECES, np.int64)
 
@@ -33,13 +34,13 @@ class PieceFigures:
         self.pieces += np.bincount(ids_T, minlength=len(self.pieces))
         begins = np.flatnonzero(~self._vocabulary.is_continuation[ids_T])
         lengths = np.diff(np.append(begins, len(ids_T)))
-        is_word = (~self._is_special | self._is_unknown)[ids_T[begins]]
+        is_word = self.are_text(ids_T[begins])
         found = np.bincount(np.minimum(lengths[is_word], _MOST_PIECES), minlength=_MOST_PIECES + 1)
         self.words += found[1:]
 
     def are_text(self, ids_T: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which of the tokens are of a document, [UNK] included."""
-        return (~self._is_special | self._is_unknown)[ids_T]
+        return self._is_text[ids_T]
 
     @property
     def pieces_a_word(self) -> float:
@@ -51,7 +52,7 @@ class PieceFigures:
     @property
     def unknown_share(self) -> float:
         """Of the tokens of documents, those that are [UNK]."""
-        text = int(self.pieces[~self._is_special | self._is_unknown].sum())
+        text = int(self.pieces[self._is_text].sum())
         return int(self.pieces[self._is_unknown].sum()) / max(1, text)
 
     def commonest(self, count: int) -> Iterator[tuple[str, int, float]]:

@@ -115,6 +115,15 @@ def concatenate_at(tables: Sequence[Columns], order: NDArray[np.int64]) -> Colum
     return take(concatenate(tables), sources)
 
 
+def begins_run(*columns: NDArray[Any]) -> NDArray[np.bool_]:
+    """bool[n]: the rows that differ from the one before in some column, and the first."""
+    marked = np.zeros(len(columns[0]), np.bool_)
+    for column in columns:
+        marked[1:] |= column[1:] != column[:-1]
+    marked[:1] = True
+    return marked
+
+
 def group_rows(keys: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Each distinct key, ascending, with the indices of its rows, ascending."""
     order = np.argsort(keys, kind="stable")

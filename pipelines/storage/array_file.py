@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 
 
 def read_arrays(path: str) -> dict[str, NDArray[Any]]:
@@ -25,5 +25,4 @@ def read_arrays(path: str) -> dict[str, NDArray[Any]]:
     # What zipfile and numpy raise for damaged bytes has no end: NotImplementedError, RuntimeError,
     # MemoryError, TokenError, struct.error, OSError without a number, …
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path} is damaged ({reason})") from None
+        raise UserError(f"{path} is damaged ({one_line(error)[:200]})") from None

@@ -176,14 +176,18 @@ def delete_temporaries(folder: str) -> None:
                 path.unlink(missing_ok=True)
 
 
-def temporary_folder(folder: str) -> str:
+@contextmanager
+def temporary_folder(folder: str) -> Iterator[str]:
     """Makes a unique local folder: inside ``folder`` if that is local, where there is room for it.
 
-    Whoever makes it removes it; ``delete_temporaries`` does if the process was killed.
+    It is removed at the end of the block, or by ``delete_temporaries`` if the process was killed.
     """
-    if is_remote(folder):
-        return tempfile.mkdtemp(prefix="bertmill-")
-    return tempfile.mkdtemp(prefix=TEMPORARY, dir=folder)
+    prefix, parent = ("bertmill-", None) if is_remote(folder) else (TEMPORARY, folder)
+    made = tempfile.mkdtemp(prefix=prefix, dir=parent)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def names_in(folder: str) -> list[str]:

@@ -21,7 +21,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.storage.store_errors import CHECK_NAMES, CHECK_NET, describe_refusal, named
 
 _BLOCK, _BUFFER = 8 << 20, 1 << 20
@@ -213,8 +213,7 @@ def _connect(scheme: str, process: int, emulator: str) -> Any:
             _try_once(filesystem)
         return filesystem
     except Exception as error:  # each store's library has its own
-        reason = " ".join(str(error).split())[:150] or type(error).__name__
-        hint = "no such scheme" if isinstance(error, ValueError) else reason
+        hint = "no such scheme" if isinstance(error, ValueError) else one_line(error)[:150]
         raise UserError(
             f"nothing installed can read {scheme}:// ({hint}); for gs:// pip install 'bertmill[gcp]'"
         ) from None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 
 CHECK_NAMES = "check the bucket's name and your credentials"
 CHECK_NET = "check the network"
@@ -47,16 +47,14 @@ def named(path: str) -> Iterator[None]:
             raise said from None
         if type(error).__module__.partition(".")[0] not in OF_THE_NETWORK:
             raise
-        raise UserError(f"{path}: the store does not do it ({_say(error)}); {CHECK_NET}") from None
+        raise UserError(
+            f"{path}: the store does not do it ({one_line(error)[:150]}); {CHECK_NET}"
+        ) from None
 
 
 def describe_refusal(path: str, error: Exception) -> UserError | None:
     """The line for an error whose meaning is known, else None."""
     for pattern, meaning, fix in _REASONS:
         if re.search(pattern, f"{type(error).__name__} {error}"):
-            return UserError(f"{path}: {meaning} ({_say(error)}); {fix}")
+            return UserError(f"{path}: {meaning} ({one_line(error)[:150]}); {fix}")
     return None
-
-
-def _say(error: Exception) -> str:
-    return " ".join(str(error).split())[:150] or type(error).__name__

@@ -49,8 +49,7 @@ def load_preset_vocabulary(folder: str) -> VocabularySource:
     tokenizer = _read(folder, "tokenizer.json")
     if "class_name" in tokenizer:
         vocabulary = read_vocabulary(files.join(folder, *_KERAS_HUB_FILE.split("/")))
-        settings = _object(tokenizer.get("config"))
-        return _with_settings(vocabulary, settings.get("lowercase", False), settings, folder)
+        return _with_settings(vocabulary, tokenizer.get("config"), folder)
     path = files.join(folder, VOCABULARY_FILE)
     if files.exists(path) and files.exists(files.join(folder, MANIFEST)):
         return load_vocabulary(path)
@@ -75,14 +74,9 @@ def _read(folder: str, name: str) -> dict[str, Any]:
     return read_json(path) if path else {}
 
 
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _with_settings(
-    vocabulary: Vocabulary, lowercase: Any, settings: dict[str, Any], folder: str
-) -> VocabularySource:
-    strip_accents = settings.get("strip_accents")
+def _with_settings(vocabulary: Vocabulary, config: Any, folder: str) -> VocabularySource:
+    settings = config if isinstance(config, dict) else {}
+    lowercase, strip_accents = settings.get("lowercase", False), settings.get("strip_accents")
     strip_accents = lowercase if strip_accents is None else strip_accents
     if not isinstance(lowercase, bool) or not isinstance(strip_accents, bool):
         raise UserError(

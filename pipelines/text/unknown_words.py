@@ -38,9 +38,9 @@ def find_unknown(words: Mapping[str, int], vocabulary: Vocabulary) -> Counter[st
     )
 
 
-def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+def most_frequent(counts: Mapping[str, int], number: int = _SHOWN) -> dict[str, int]:
     """The few that are shown of many; ties by the word."""
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN])
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:number])
 
 
 def list_words(counts: Mapping[str, int]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.errors import UserError
@@ -65,15 +64,12 @@ def load_vocabulary(
         lowercase = not any(token != token.lower() for token in pieces)
     note = ""
     if strip_accents is None:
-        accented = _find_accented(pieces) if lowercase else None
+        # What stripping accents would change, no word would ever match.
+        changed = (piece for piece in pieces if piece != without_accents(piece))
+        accented = next(changed, None) if lowercase else None
         strip_accents = lowercase and accented is None
         note = f": the piece {accented!r} would be lost" if accented else ""
     return VocabularySource(vocabulary, lowercase, strip_accents, note)
-
-
-def _find_accented(pieces: Iterable[str]) -> str | None:
-    """The first piece that stripping accents would change."""
-    return next((piece for piece in pieces if piece != without_accents(piece)), None)
 
 
 def read_vocabulary(path: str) -> Vocabulary:

@@ -60,20 +60,15 @@ class Encoder:
         self.vocabulary = vocabulary
         self.lowercase = lowercase
         self.strip_accents = strip_accents
-        self._engine: tuple[Encode, bool] | None = None
+        self._engine: Encode | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[Encoder], tuple[Vocabulary, bool, bool]]:
         return Encoder, (self.vocabulary, self.lowercase, self.strip_accents)
 
-    @property
-    def is_fast(self) -> bool:
-        """Whether nanotoken does the work."""
-        return self._built()[1]
-
     def encode(self, texts: Sequence[str]) -> Ids:
         """The ids of documents, no special tokens: int32[T] and offsets int64[n + 1]."""
-        return self._built()[0]([encode_text(text) for text in texts])
+        return self._built()([encode_text(text) for text in texts])
 
     def encode_block(self, text: bytes, offsets: NDArray[np.int64]) -> Ids:
         """The ids of documents that lie end to end in one buffer, as ``encode`` gives them.
@@ -85,15 +80,14 @@ class Encoder:
             text[offsets[0] : offsets[-1]].decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"a document is not UTF-8: {error}") from None
-        return self._built()[0]([text[a:b] for a, b in pairwise(offsets.tolist())])
+        return self._built()([text[a:b] for a, b in pairwise(offsets.tolist())])
 
-    def _built(self) -> tuple[Encode, bool]:
-        """What encodes documents (each UTF-8), and whether it is the fast way."""
+    def _built(self) -> Encode:
+        """What encodes documents (each UTF-8): the fast way if it proves right."""
         with self._lock:
             if self._engine is None:
                 plain = encode_plainly(self)
-                fast = _prove_fast(self, plain)
-                self._engine = (fast or plain, fast is not None)
+                self._engine = _prove_fast(self, plain) or plain
             return self._engine
 
 

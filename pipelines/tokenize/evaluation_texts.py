@@ -21,7 +21,7 @@ from pipelines.documents.formats import read_records
 from pipelines.documents.line_ranges import FileRange
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold
-from pipelines.records.ragged import Ragged
+from pipelines.records.ragged import Ragged, begins_run
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.signatures import hash_runs
 
@@ -72,8 +72,7 @@ class EvaluationTexts:
         starts = hits - runs.offsets[documents]
         order = np.lexsort((starts, owners, documents))
         documents, owners, starts = documents[order], owners[order], starts[order]
-        first = np.ones(len(documents), bool)
-        first[1:] = (documents[1:] != documents[:-1]) | (owners[1:] != owners[:-1])
+        first = begins_run(documents, owners)
         return chosen[documents[first]], owners[first], starts[first]
 
     @cached_property

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.keyed_random import fold, purpose_key
-from pipelines.records.ragged import Columns
+from pipelines.records.ragged import Columns, begins_run
 from pipelines.tokenize.signatures import band_keys, estimate_similarity, pack, sign
 
 # How often large-star and small-star are done in turn.
@@ -49,14 +49,10 @@ def link_alike(entries: Columns, similarity: float) -> Columns:
     """
     key, doc_ids, packed = entries["key"], entries["doc_ids"], entries["packed"]
     rest = np.lexsort((doc_ids, key))
-    new = np.append(
-        True, (key[rest[1:]] != key[rest[:-1]]) | (doc_ids[rest[1:]] != doc_ids[rest[:-1]])
-    )
-    rest = rest[new[: len(rest)]]
+    rest = rest[begins_run(key[rest], doc_ids[rest])]
     larger, smaller = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
     for _ in range(_LEADERS):
-        first = np.ones(len(rest), bool)
-        first[1:] = key[rest[1:]] != key[rest[:-1]]
+        first = begins_run(key[rest])
         leader = rest[np.maximum.accumulate(np.where(first, np.arange(len(rest)), 0))][~first]
         rest = rest[~first]
         if not len(rest):
@@ -139,7 +135,7 @@ def _least(links: Columns) -> tuple[Ids, Ids, Ids]:
     at, other = links["at"][order], links["other"][order]
     if not len(at):
         return at, other, other
-    firsts = np.flatnonzero(np.append(True, at[1:] != at[:-1]))
+    firsts = np.flatnonzero(begins_run(at))
     least = np.minimum(np.minimum.reduceat(other, firsts), at[firsts])
     return at, other, np.repeat(least, np.diff(np.append(firsts, len(at))))
 
@@ -147,8 +143,7 @@ def _least(links: Columns) -> tuple[Ids, Ids, Ids]:
 def _distinct(larger: Ids, smaller: Ids) -> tuple[Ids, Ids]:
     order = np.lexsort((smaller, larger))
     larger, smaller = larger[order], smaller[order]
-    new = np.ones(len(larger), bool)
-    new[1:] = (larger[1:] != larger[:-1]) | (smaller[1:] != smaller[:-1])
+    new = begins_run(larger, smaller)
     return larger[new], smaller[new]
 
 

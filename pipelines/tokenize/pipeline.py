@@ -9,11 +9,11 @@ compact arrays, on one machine through files; nothing is read twice. Labelled te
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,24 +23,19 @@ import numpy as np
 
 from pipelines.beam_options import runs_here
 from pipelines.beam_runner import Finish, run_pipeline
+from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input
 from pipelines.documents.text_size import advise_on_whole_files, text_bytes
-from pipelines.heartbeat import Phase, reading
+from pipelines.heartbeat import reading
 from pipelines.plan import Plan
 from pipelines.records.codec import token_dtype
 from pipelines.records.ragged import Columns
 from pipelines.records.shards import write_shard
 from pipelines.records.versions import deciding_versions
-from pipelines.stage import (
-    Report,
-    StageRun,
-    count_written,
-    row_ratios,
-    run_stage,
-)
+from pipelines.stage import Report, StageRun, count_written, row_ratios, run_stage
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
@@ -169,8 +164,6 @@ def _run_pipeline(
     save_vocabulary(config.output, vocabulary)
     files.delete(files.join(config.output, name) for name in (LEAKS, NEAR_DUPLICATES))
     evaluation = _put_evaluation(excluded, config, vocabulary) if excluded else None
-    # Workers on this machine share its disk, next to the output: no shuffle in memory.
-    folder = files.temporary_folder(config.output) if runs_here(beam_args) else None
     shards = [shard.name for shard in plan_shards(config)]
     ids = {name: getattr(vocabulary, name) for name in _SPECIAL_IDS}
     facts = {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size, **ids}
@@ -194,12 +187,13 @@ def _run_pipeline(
             return Phase("tokenize: writing", written, len(shards), "shards", note)
         return reading("tokenize", counted, expected.get("bytes_in", 0))
 
+    # Workers on this machine share its disk, next to the output: no shuffle in memory.
+    here = runs_here(beam_args)
     try:
-        run_pipeline(build, beam_args, progress)
+        with files.temporary_folder(config.output) if here else nullcontext() as folder:
+            run_pipeline(build, beam_args, progress)
     finally:
         files.delete([evaluation] if evaluation else [])
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_evaluation(

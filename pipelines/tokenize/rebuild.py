@@ -10,9 +10,9 @@ import apache_beam as beam
 
 from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command.parse import config_again
+from pipelines.command.progress import Phase
 from pipelines.documents.read_documents import ReadDocuments, check_reading
 from pipelines.errors import UserError
-from pipelines.heartbeat import Phase
 from pipelines.records.manifest import MANIFEST, Manifest
 from pipelines.records.output_folder import read_record
 from pipelines.stage import Report, add_counts

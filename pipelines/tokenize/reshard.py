@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -17,18 +17,12 @@ from numpy.typing import NDArray
 from pipelines.beam_options import runs_here
 from pipelines.beam_runner import Finish, run_pipeline
 from pipelines.command.parse import config_again
+from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions
-from pipelines.heartbeat import Phase
 from pipelines.keyed_random import fold, purpose_key
 from pipelines.plan import Plan
 from pipelines.records.codec import Schema
-from pipelines.records.manifest import (
-    MANIFEST,
-    Manifest,
-    check_balance,
-    open_shard,
-    read_manifest,
-)
+from pipelines.records.manifest import MANIFEST, Manifest, check_balance, open_shard, read_manifest
 from pipelines.records.ragged import Columns, Ragged, group_rows, take
 from pipelines.records.shards import ShardInfo, write_shard
 from pipelines.records.versions import deciding_versions
@@ -73,7 +67,7 @@ def reshard_rows(
 
     def work(_: Mapping[str, float]) -> None:
         save_vocabulary(output, load_vocabulary(source).vocabulary)
-        folder = files.temporary_folder(output) if runs_here(options.beam_args) else None
+        here = runs_here(options.beam_args)
 
         def build(pipeline: beam.Pipeline) -> None:
             written = _write_all(pipeline, source, rows, config, folder)
@@ -83,11 +77,8 @@ def reshard_rows(
             written = count_written(output, names)
             return Phase("reshard: cutting rows into shards", written, len(names), "shards")
 
-        try:
+        with files.temporary_folder(output) if here else nullcontext() as folder:
             run_pipeline(build, options.beam_args, progress)
-        finally:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
 
     run_stage(
         run,

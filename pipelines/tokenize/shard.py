@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.keyed_random import fold, purpose_key, uniform
-from pipelines.records.ragged import Columns
+from pipelines.records.ragged import Columns, begins_run
 from pipelines.records.shards import shard_name
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.tokenize.config import TokenizeConfig
@@ -141,9 +141,7 @@ def _rank_labels(documents: StoredDocuments) -> NDArray[np.int64]:
 def _count_occurrences(doc_ids: NDArray[np.uint64]) -> NDArray[np.int64]:
     """For ids sorted so that equal ones are neighbours: 0 for the first of its kind, 1, 2, …"""
     positions = np.arange(len(doc_ids))
-    first = np.ones(len(doc_ids), bool)
-    first[1:] = doc_ids[1:] != doc_ids[:-1]
-    return positions - np.maximum.accumulate(np.where(first, positions, 0))
+    return positions - np.maximum.accumulate(np.where(begins_run(doc_ids), positions, 0))
 
 
 def _cut_in_chunks(lengths: NDArray[np.int64]) -> list[slice]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.records.ragged import Ragged
+from pipelines.records.ragged import Ragged, begins_run
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.signatures import hash_runs
 
@@ -35,8 +35,7 @@ def share_of_repeated_runs(tokens: Ragged) -> NDArray[np.float64]:
     runs = hash_runs(tokens.take(kept))
     order = np.lexsort((runs.values, np.repeat(np.arange(len(runs)), runs.lengths)))
     ordered = runs.values[order]
-    repeats = np.zeros(len(ordered), bool)
-    repeats[1:] = ordered[1:] == ordered[:-1]
+    repeats = ~begins_run(ordered)
     repeats[runs.offsets[:-1]] = False
     shares = np.zeros(len(tokens))
     shares[kept] = _per_document(runs, repeats)

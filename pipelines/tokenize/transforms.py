@@ -19,12 +19,7 @@ from apache_beam.transforms.window import GlobalWindows
 from pipelines.documents.blocks import DocumentBlock
 from pipelines.documents.read_documents import LabelledBlock
 from pipelines.errors import UserError
-from pipelines.records.ragged import (
-    Columns,
-    concatenate,
-    group_rows,
-    take,
-)
+from pipelines.records.ragged import Columns, concatenate, group_rows, take
 from pipelines.records.shards import write_records, write_shard
 from pipelines.records.writer_process import write_records_apart
 from pipelines.stage import Report

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.vocab.piece_tree import PieceTree
 from pipelines.vocab.select_words import nth_highest
-from pipelines.vocab.split_by_pieces import count_word_stops
+from pipelines.vocab.splits import count_word_stops
 
 
 @dataclass(frozen=True)

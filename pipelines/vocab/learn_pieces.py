@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.learn import (
-    LearnedVocabulary,
-    check_room,
-    learn_extension,
-    learn_wordpiece,
-)
+from pipelines.vocab.learn import LearnedVocabulary, check_room, learn_extension, learn_wordpiece
 from pipelines.vocab.learn_tf_text import learn_tf_text
 from pipelines.vocab.select_words import select_words
 

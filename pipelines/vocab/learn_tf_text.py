@@ -19,7 +19,7 @@ from pipelines.vocab.find_pieces import find_pieces, find_tokens, plain_beginnin
 from pipelines.vocab.learn import LearnedVocabulary
 from pipelines.vocab.piece_tree import PieceTree, Remainders, build_tree, find_remainders
 from pipelines.vocab.select_words import SelectedWords
-from pipelines.vocab.split_by_pieces import count_word_stops
+from pipelines.vocab.splits import count_word_stops
 
 
 def learn_tf_text(

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.records.ragged import begins_run
 from pipelines.vocab.select_words import SelectedWords
 
 
@@ -108,11 +109,7 @@ class PieceTree:
 def _group(keys: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """An order that sorts the keys, and where in that order each distinct key begins."""
     order = np.argsort(keys)
-    keys = keys[order]
-    is_first = np.empty(len(keys), np.bool_)
-    is_first[:1] = True
-    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
-    return order, np.flatnonzero(is_first)
+    return order, np.flatnonzero(begins_run(keys[order]))
 
 
 def find_remainders(words: SelectedWords) -> Remainders:

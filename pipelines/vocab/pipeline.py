@@ -19,13 +19,14 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.beam_runner import Finish, run_pipeline
+from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions, say
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input, sample_texts
 from pipelines.documents.text_size import advise_on_whole_files
 from pipelines.errors import UserError
-from pipelines.heartbeat import Phase, reading
+from pipelines.heartbeat import reading
 from pipelines.plan import Plan
 from pipelines.records.manifest import Manifest
 from pipelines.records.versions import deciding_versions
@@ -36,11 +37,10 @@ from pipelines.text.preset_vocabulary import load_preset_vocabulary
 from pipelines.text.unknown_words import count_words, list_words
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
+from pipelines.vocab.advice import describe_lost_accents, describe_shortcomings
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.count_words import CountWords, count_partitions, gather_counts
-from pipelines.vocab.lost_accents import describe_lost_accents
 from pipelines.vocab.publish import learn_and_publish, publish_preset
-from pipelines.vocab.shortcomings import describe_shortcomings
 from pipelines.vocab.word_counter import COUNTED_BYTES, WordCounter
 from pipelines.vocab.word_counts import (
     WordCounts,
@@ -86,14 +86,11 @@ def learn_vocabulary(config: VocabConfig, options: RunOptions = RunOptions()) ->
         count = CountWords(config, count_partitions(inputs))
         _ = pipeline | documents | count | Finish(finish)
 
-    def advise() -> None:
-        if config.strip_accents and not (chosen or old):
-            _advise_on_accents(inputs, config)
-
     def plan() -> Plan:
         if counted or not inputs:
             return _plan([], config, 0)
-        advise()
+        if config.strip_accents and not (chosen or old):
+            _advise_on_accents(inputs, config)
         advise_on_whole_files("vocab", inputs, documents.ranges)
         return _plan(inputs, config, len(documents.ranges))
 

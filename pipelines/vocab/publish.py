@@ -6,18 +6,15 @@ from them.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.stage import StageRun
 from pipelines.step_times import timed
-from pipelines.storage import files
 from pipelines.text.unknown_words import find_unknown, most_frequent
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.vocabulary_source import VOCABULARY_FILE
+from pipelines.text.vocabulary_source import save_vocabulary
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.judge import judging
 from pipelines.vocab.learn_pieces import learn_pieces
@@ -26,11 +23,11 @@ from pipelines.vocab.word_counts import WordCounts
 
 def publish_preset(old: Vocabulary, run: StageRun) -> None:
     """Publishes the vocabulary of a preset as it is."""
-    _write(old.tokens, run)
-    run.publish({}, _facts(old.tokens, run.config, old))
+    save_vocabulary(run.config.output, old)
+    run.publish({}, _facts(old, run.config, old))
 
 
-def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None = None) -> None:
+def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None) -> None:
     """Learns from counted words, judges and publishes the vocabulary; with ``old``, pieces for it."""
     config: VocabConfig = run.config
     selected = counted.select(config.max_input_tokens, config.min_count)
@@ -48,9 +45,10 @@ def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None
         raise UserError(
             f"--extend {config.extend}: {learned.reason_smaller}; give at most that, or more --input"
         )
-    _write(learned.tokens, run)
+    vocabulary = Vocabulary(tuple(learned.tokens), config.suffix_indicator)
+    save_vocabulary(config.output, vocabulary)
     facts = {
-        **_facts(learned.tokens, config, old),
+        **_facts(vocabulary, config, old),
         "asked_size": config.vocab_size,
         "threshold": learned.threshold,
         "alphabet": len(learned.words.alphabet),
@@ -58,31 +56,20 @@ def learn_and_publish(counted: WordCounts, run: StageRun, old: Vocabulary | None
         "distinct_words_cut": learned.words.words_cut,
         "words_cut": learned.words.occurrences_cut,
         "reason_smaller": learned.reason_smaller,
-        "unknown": _find_unknown(learned.tokens, config, counted),
+        "unknown": _find_unknown(vocabulary, counted),
         **judged,
     }
     megabytes = totals["bytes_in"] / 1e6
     run.publish(totals, facts, rates={"megabytes_per_second": megabytes})
 
 
-def _write(tokens: Sequence[str], run: StageRun) -> None:
-    files.publish_bytes(files.join(run.config.output, VOCABULARY_FILE), _content(tokens))
-
-
-def _content(tokens: Sequence[str]) -> bytes:
-    return "\n".join([*tokens, ""]).encode()
-
-
-def _facts(tokens: Sequence[str], config: VocabConfig, old: Vocabulary | None) -> dict[str, Any]:
+def _facts(vocabulary: Vocabulary, config: VocabConfig, old: Vocabulary | None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "lowercase": config.lowercase,
         "strip_accents": config.strip_accents,
         "suffix_indicator": config.suffix_indicator,
-        "size": len(tokens),
-        "vocabulary": {
-            "fingerprint": hashlib.sha256(_content(tokens)).hexdigest(),
-            "size": len(tokens),
-        },
+        "size": vocabulary.size,
+        "vocabulary": {"fingerprint": vocabulary.fingerprint, "size": vocabulary.size},
     }
     if old:
         facts["preset"] = {"size": old.size, "fingerprint": old.fingerprint}
@@ -90,11 +77,8 @@ def _facts(tokens: Sequence[str], config: VocabConfig, old: Vocabulary | None) -
     return facts
 
 
-def _find_unknown(
-    tokens: Sequence[str], config: VocabConfig, counted: WordCounts
-) -> dict[str, Any]:
+def _find_unknown(vocabulary: Vocabulary, counted: WordCounts) -> dict[str, Any]:
     """The words of all documents that the vocabulary does not know, and the commonest of them."""
-    vocabulary = Vocabulary(tuple(tokens), config.suffix_indicator)
     unknown = find_unknown(
         dict(zip(counted.words, counted.counts.tolist(), strict=True)), vocabulary
     )

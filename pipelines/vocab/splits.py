@@ -1,20 +1,52 @@
-"""How words are split by a set of pieces that only shrinks, kept up as pieces go.
+"""How words are split by pieces, longest kept piece first, as the tokenizer will.
 
-A word begins with its longest kept piece, as the tokenizer will have it, and what is left is a
-remainder, which begins with a piece in its turn. When pieces go, only the words and remainders that
-began with them are looked at again: everything else is a few sums over all of them. S counts the n words
-and then the R remainders; K the kept pieces, in the order of the tree.
+A word begins with its longest kept piece, and what is left is a remainder, which begins with a piece in
+its turn. Counts flow over the distinct remainders, from long ones to shorter ones, so the work depends
+neither on how many words share one nor on how often they occur. ``Splits`` is for pieces that only
+become fewer: then only the words and remainders that began with those gone are looked at again, and
+everything else is a few sums over all of them. S counts the n words and then the R remainders; K the
+kept pieces, in the order of the tree.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.vocab.piece_tree import PieceTree
-from pipelines.vocab.split_by_pieces import longest_kept
+
+
+def longest_kept(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """For each piece its longest prefix (itself included) that is kept, int32[N].
+
+    Single characters count as kept: learners always have all of them.
+    """
+    longest = np.arange(len(is_kept), dtype=np.int32)
+    for level in reversed(tree.levels_from_longest):
+        longest[level] = np.where(is_kept[level], longest[level], longest[tree.parent[level]])
+    return longest
+
+
+def count_word_stops(tree: PieceTree, is_kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How often a word is split just before each remainder by these pieces, int64[R]."""
+    remainders, words = tree.remainders, tree.remainders.words
+    longest = longest_kept(tree, is_kept)
+    stops = np.zeros(len(remainders.counts), np.int64)
+
+    def split(starts: NDArray[Any], leaves: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+        """Counts what is left where the longest kept piece is taken at each of these places."""
+        rest = remainders.at_position[starts + tree.length[longest[leaves]]]
+        something = np.flatnonzero(rest >= 0)
+        np.add.at(stops, rest[something], counts[something])
+
+    split(words.starts, tree.word_leaf, words.counts)
+    for begin, end in reversed(list(pairwise(remainders.first.tolist()))[2:]):
+        reached = begin + np.flatnonzero(stops[begin:end])
+        split(remainders.position[reached], tree.remainder_leaf[reached], stops[reached])
+    return stops
 
 
 class Splits:

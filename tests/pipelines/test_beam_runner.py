@@ -16,9 +16,9 @@ from apache_beam.runners.worker import data_plane
 
 from pipelines import beam_runner
 from pipelines.beam_runner import run_pipeline
+from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
-from pipelines.heartbeat import Phase
 from pipelines.mask.config import MaskStageConfig
 from pipelines.plan import Plan
 from pipelines.stage import StageRun, run_stage

@@ -11,7 +11,8 @@ import apache_beam as beam
 from pipelines import heartbeat
 from pipelines.beam_options import pipeline_options
 from pipelines.beam_runner import run_pipeline
-from pipelines.heartbeat import Phase, reading
+from pipelines.command.progress import Phase
+from pipelines.heartbeat import reading
 from pipelines.tally import read_tally, start_tally, tally
 
 

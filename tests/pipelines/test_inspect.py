@@ -90,8 +90,10 @@ def test_records_of_another_kind_are_not_shown():
     ids = Ragged(np.array([5, 9, 1]), np.array([0, 3]))
     for columns in ({}, {"token_ids": ids}, {"token_ids": np.arange(3), "segment_lengths": ids}):
         assert list(describe_rows(columns, vocabulary, 5)) == []
-    whole = {"token_ids": ids, "segment_lengths": Ragged(np.array([2, 1]), np.array([0, 2]))}
-    assert list(describe_rows(whole, vocabulary, 5)) == ["row", "  1: a <9>", "  2: [UNK]"]
+    runs = Ragged(np.array([2, 1]), np.array([0, 2]))
+    whole = {"row_id": np.array([10], np.uint64), "token_ids": ids, "segment_lengths": runs}
+    lines = ["row 000000000000000a", "  1: a <9>", "  2: [UNK]"]
+    assert list(describe_rows(whole, vocabulary, 5)) == lines
 
 
 def test_other_tokenizers_are_shown_where_they_differ(vocab_dir):

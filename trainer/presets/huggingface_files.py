@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.storage.json_file import read_json
 from trainer.presets.fetch import fetch_file, find_file
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.storage.json_file import read_json
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_text_classifier import BertTextClassifier

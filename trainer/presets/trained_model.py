@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.keyed_random import below, fold, purpose_key
 from pipelines.records.checksums import checked_file
 from pipelines.records.manifest import MANIFEST, Manifest

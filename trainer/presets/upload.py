@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.records.checksums import CHECKSUMS, check_folder, read_checksums, write_checksums
 from pipelines.records.manifest import RUN
 from trainer.presets.card import CARD, PLACE

@@ -10,8 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.storage.name_errors import naming
 
 # What a file takes at most, with HDF5's own tables.

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.records.shards import DamagedShardError
 from pipelines.storage import files
 from pipelines.storage.array_file import read_arrays

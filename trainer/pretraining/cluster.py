@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.command.known_errors import describe_error, one_line
-from pipelines.errors import UserError
+from pipelines.command.known_errors import describe_error
+from pipelines.errors import UserError, one_line
 from trainer.pretraining.stop_signals import EXIT_RESTART
 
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pipelines.command.known_errors import one_line
-from pipelines.errors import UserError
+from pipelines.errors import UserError, one_line
 from pipelines.records.checksums import checked_file, sha256_of
 from pipelines.records.manifest import read_manifest
 from pipelines.storage import files

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from pipelines.command import progress
-from pipelines.command.progress import describe_progress, fits_a_bar, track
+from pipelines.command.progress import Phase, describe_progress, fits_a_bar, track
 
 
 @contextmanager
@@ -67,12 +67,12 @@ def test_a_log_gets_a_line_now_and_then(capsys, monkeypatch) -> None:
     ],
 )
 def test_progress_as_a_line(done, total, columns, expected):
-    assert describe_progress("x", done, total, "MB", "7 documents", 10, columns) == expected
+    assert describe_progress(Phase("x", done, total, "MB", "7 documents"), 10, columns) == expected
 
 
 def test_progress_as_a_bar():
-    bar = describe_progress("tokenize: reading", 30, 120, "MB", "7 documents", 10, 90)
+    bar = describe_progress(Phase("tokenize: reading", 30, 120, "MB", "7 documents"), 10, 90)
     assert len(bar) < 90
     assert bar.startswith("tokenize: reading:  25%|")
     assert "| 30/120 MB [00:10<00:30,  3.00 MB/s], 7 documents" in bar
-    assert "100%" in describe_progress("x", 150, 120, "MB", "", 10, 60)
+    assert "100%" in describe_progress(Phase("x", 150, 120, "MB"), 10, 60)

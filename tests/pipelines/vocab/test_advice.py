@@ -1,8 +1,9 @@
-"""What stripping accents takes from a language, and that the stage says it before it counts."""
+"""What the stage says of accents that it would strip, and of a vocabulary that lacks something."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from pipelines.command.run import RunOptions
 from pipelines.text.accents import without_accents
 from pipelines.text.unknown_words import count_words
 from pipelines.text.words import split_words
+from pipelines.vocab.advice import describe_lost_accents, describe_shortcomings
 from pipelines.vocab.config import VocabConfig
-from pipelines.vocab.lost_accents import describe_lost_accents
 from pipelines.vocab.pipeline import learn_vocabulary
 
 GERMAN = "Es war schon schön für die Leute, und schon war es für uns alle vorbei."
@@ -70,3 +71,45 @@ def test_words_are_counted_as_they_are_split(texts):
     counted = count_words(texts, lowercase=True, strip_accents=True)
     split = [split_words(text, lowercase=True, strip_accents=True) for text in texts]
     assert counted == Counter(word for words in split for word in words)
+
+
+GOOD: dict[str, Any] = {
+    "size": 8000,
+    "threshold": 8,
+    "alphabet": 1000,
+    "alphabet_dropped": 50,
+    "unknown": {"words": 5, "rate": 0.0005, "most_frequent": {}},
+    "held_out": {"words": 20_000},
+}
+
+
+def said(facts: dict[str, Any], **options: Any) -> list[str]:
+    config = VocabConfig(input=("a",), output="b", vocab_size=8000, **options)
+    return list(describe_shortcomings({**GOOD, **facts}, config))
+
+
+@pytest.mark.parametrize("facts", [{}, {"held_out": None}, {"unknown": {}, "threshold": 3}])
+def test_nothing_is_said_of_a_good_one(facts):
+    assert said(facts) == []
+
+
+def test_each_shortcoming_has_its_fix():
+    unknown = {"unknown": {"words": 500, "rate": 0.02}}
+    (sentence,) = said(unknown)
+    assert sentence.startswith(
+        "2.00% of all words are [UNK], because the alphabet of 1,000 lacks 50"
+    )
+    assert "raise --vocab_size (now 8,000)" in sentence
+    (sentence,) = said(unknown, max_unique_chars=1000)
+    assert "leave --max_unique_chars 1000 out" in sentence
+    (sentence,) = said({"threshold": 1})
+    assert sentence.startswith("the text is little for 8,000 pieces")
+    (sentence,) = said({"held_out": {"words": 481}})
+    assert sentence.startswith("judged by only 481 held-out words")
+    assert "--held_out_fraction 0.2 " in sentence
+    (sentence,) = said({"held_out": {"words": 2000}})
+    assert "--held_out_fraction 0.05 " in sentence
+
+
+def test_a_small_sample_that_cannot_be_much_larger_is_let_be():
+    assert said({"held_out": {"words": 481}}, held_out_fraction=0.2) == []
