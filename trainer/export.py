@@ -28,7 +28,7 @@ from pipelines.storage.json_file import read_json
 from pipelines.storage.real_paths import is_inside, real_path
 from pipelines.storage.replace_folder import publish_folder, recover_folder
 from trainer.finetuning.task import TASK_FILE
-from trainer.presets.card import CARD, GivenFields, Library, write_card
+from trainer.presets.card import CARD, Library, write_card
 from trainer.presets.kept_step import KeptStep
 from trainer.presets.trained_model import (
     TOLERANCE,
@@ -123,9 +123,10 @@ def export(config: ExportConfig, options: RunOptions = RunOptions()) -> None:
                 "lie in the other"
             )
     destination = Destination.parse(config.upload, folders) if config.upload else None
-    given = GivenFields(config.license, config.language, config.datasets)
+    fields = {name: getattr(config, name) for name in ("license", "language", "datasets")}
+    given = {n: v if isinstance(v, str) else list(v) for n, v in fields.items() if v}
     # What each is made from: an older one without anything given remains the same.
-    inputs = {"run": manifest.fingerprint, **given.as_json()}
+    inputs = {"run": manifest.fingerprint, **given}
     missing = {}
     for flag, folder in folders.items():
         if not options.dry_run and not files.is_remote(folder):
@@ -152,7 +153,7 @@ def _write(
     manifest: Manifest,
     kept: KeptStep | None,
     config: ExportConfig,
-    given: GivenFields,
+    given: dict[str, Any],
     inputs: dict[str, Any],
 ) -> None:
     """Writes the folders that are missing, by their flags."""

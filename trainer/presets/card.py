@@ -7,7 +7,6 @@ no path of the machine that wrote it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,26 +71,12 @@ _UNITS = {
 }
 
 
-@dataclass(frozen=True)
-class GivenFields:
-    """What only the user knows of a model: identifiers of a license, languages and data sets."""
-
-    license: str | None = None
-    language: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Those that are given."""
-        fields = {"license": self.license, "language": self.language, "datasets": self.datasets}
-        return {n: v if isinstance(v, str) else list(v) for n, v in fields.items() if v}
-
-
 def write_card(
     manifest: Manifest,
     run: Mapping[str, Any],
     *,
     library: Library,
-    given: GivenFields,
+    given: Mapping[str, Any],
     parameters: int,
     differences: Mapping[str, float],
 ) -> str:
@@ -100,12 +85,13 @@ def write_card(
     Args:
         manifest, run: of the training run; ``run`` is what its run.json says of it.
         library: that the files are for.
+        given: metadata that only the user knows: license, language, datasets.
         parameters: number of weights of the exported model.
         differences: what was compared after reloading -> greatest difference.
     """
     stage, config = manifest.stage, dict(manifest.config)
     metadata = {
-        **given.as_json(),
+        **given,
         "library_name": library,
         "pipeline_tag": _PIPELINES[stage],
         "tags": ["bert", "bertmill"],
