@@ -6,11 +6,13 @@ A built-in name needs the network only for weights and vocabulary, not for the a
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from pipelines.command.known_errors import one_line
 from pipelines.errors import UserError
 from pipelines.storage.json_file import read_json
+from pipelines.text.huggingface_tokenizer import read_huggingface_tokenizer
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_text_classifier import BertTextClassifier
 from trainer.models.sizes import count_weights
@@ -22,13 +24,13 @@ from trainer.presets.describe import CLASSES, class_and_arguments
 from trainer.presets.fetch import check_preset, fetch_file, find_file
 from trainer.presets.huggingface_config import backbone_arguments, task_arguments
 from trainer.presets.huggingface_files import weights_files
-from trainer.presets.huggingface_tokenizer_loader import load_tokenizer_files
 from trainer.presets.weights import (
     check_vocabulary,
     check_weights_file,
     load_backbone_weights,
     load_task_weights,
 )
+from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
 _VOCABULARY = "assets/tokenizer/vocabulary.txt"
 
@@ -150,7 +152,7 @@ def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
     """A tokenizer of class ``cls`` or a subclass with its vocabulary."""
     check_preset(preset)
     if _is_huggingface(preset):
-        return load_tokenizer_files(preset, **kwargs)
+        return _load_huggingface_tokenizer(preset, **kwargs)
     saved, arguments = _read(cls, preset, "tokenizer.json")
     if preset in BUILTIN_PRESETS or str(preset).startswith("kaggle://keras/bert/"):
         # Google's files say strip_accents=False; the models were trained by BERT's own tokenizer,
@@ -158,6 +160,14 @@ def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
         arguments["strip_accents"] = arguments.get("lowercase", False)
     arguments["vocabulary"] = fetch_file(preset, _VOCABULARY)
     return _build(saved, arguments, kwargs, f"{preset}/tokenizer.json")
+
+
+def _load_huggingface_tokenizer(preset: str, **kwargs: Any) -> BertTokenizer:
+    read = read_huggingface_tokenizer(partial(find_file, preset), preset)
+    arguments: dict[str, Any] = {"lowercase": read.lowercase, "strip_accents": read.strip_accents}
+    if read.added:
+        arguments |= {"special_tokens": list(read.added), "special_tokens_in_strings": True}
+    return BertTokenizer(**{**arguments, **kwargs}, vocabulary=list(read.pieces))
 
 
 def _is_huggingface(preset: str) -> bool:
