@@ -48,7 +48,7 @@ def load_model(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) 
 def _load_backbone(
     cls: Any, preset: str, load_weights: bool, uses_pooler: bool = True, **kwargs: Any
 ) -> Any:
-    from_huggingface = _is_huggingface(preset)
+    from_huggingface = is_huggingface(preset)
     if from_huggingface:
         saved, arguments = BertBackbone, backbone_arguments(preset)
     elif preset in BUILTIN_PRESETS:
@@ -72,7 +72,7 @@ def _load_backbone(
 
 
 def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
-    from_huggingface = _is_huggingface(preset)
+    from_huggingface = is_huggingface(preset)
     saved, arguments = None, dict[str, Any]()
     if from_huggingface:
         arguments = task_arguments(_concrete(cls), preset)
@@ -151,7 +151,7 @@ def load_preprocessor(cls: Any, preset: str, **kwargs: Any) -> Any:
 def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
     """A tokenizer of class ``cls`` or a subclass with its vocabulary."""
     check_preset(preset)
-    if _is_huggingface(preset):
+    if is_huggingface(preset):
         return _load_huggingface_tokenizer(preset, **kwargs)
     saved, arguments = _read(cls, preset, "tokenizer.json")
     if preset in BUILTIN_PRESETS or str(preset).startswith("kaggle://keras/bert/"):
@@ -170,7 +170,7 @@ def _load_huggingface_tokenizer(preset: str, **kwargs: Any) -> BertTokenizer:
     return BertTokenizer(**{**arguments, **kwargs}, vocabulary=list(read.pieces))
 
 
-def _is_huggingface(preset: str) -> bool:
+def is_huggingface(preset: str) -> bool:
     """True if the preset has the configuration that transformers writes."""
     if preset in BUILTIN_PRESETS:
         return False
