@@ -28,7 +28,7 @@ from trainer.presets.weights import (
     check_vocabulary,
     check_weights_file,
     load_backbone_weights,
-    load_task_weights,
+    load_weights_file,
 )
 from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
@@ -108,7 +108,7 @@ def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
         check_size(count, weights, source)
     task = _build(cls, arguments, kwargs, source)
     if weights and not from_huggingface:
-        load_task_weights(task, weights[0])
+        load_weights_file(task, weights[0], task.backbone)
     elif load_weights and not (weights and huggingface.load_head_weights(task, preset)):
         if weights and issubclass(cls, BertTextClassifier):
             raise _no_classifier(preset)
