@@ -20,37 +20,7 @@ CARD = "README.md"
 PLACE = 'place = "path/to/this/folder"'
 Library = Literal["keras-hub", "transformers"]
 
-_TITLES = {
-    "pretrain": "BERT, pretrained with bertmill",
-    "finetune": "BERT, fine-tuned with bertmill",
-}
 _PIPELINES = {"pretrain": "fill-mask", "finetune": "text-classification"}
-_USAGES = {
-    ("keras-hub", "pretrain"): """import keras_hub  # or: import trainer as keras_hub
-
-{place}
-backbone = keras_hub.models.BertBackbone.from_preset(place)
-masked_lm = keras_hub.models.BertMaskedLM.from_preset(place)
-classifier = keras_hub.models.BertTextClassifier.from_preset(place, num_classes=2)  # to be trained""",
-    ("keras-hub", "finetune"): """import keras_hub  # or: import trainer as keras_hub
-
-{place}
-classifier = keras_hub.models.BertTextClassifier.from_preset(place)
-logits = classifier.predict(["a text"])""",
-    ("transformers", "pretrain"): """import transformers
-
-{place}
-fill_mask = transformers.pipeline("fill-mask", model=place)
-model = transformers.AutoModelForMaskedLM.from_pretrained(place)
-encoder = transformers.AutoModel.from_pretrained(place)
-tokenizer = transformers.AutoTokenizer.from_pretrained(place)""",
-    ("transformers", "finetune"): """import transformers
-
-{place}
-classify = transformers.pipeline("text-classification", model=place)
-model = transformers.AutoModelForSequenceClassification.from_pretrained(place)
-tokenizer = transformers.AutoTokenizer.from_pretrained(place)""",
-}
 # By how a figure's name ends; the first that fits.
 _UNITS = {
     "pretrain": {
@@ -111,7 +81,9 @@ def write_card(
     )
     return template.render(
         metadata=_as_yaml(metadata),
-        title=_TITLES[stage],
+        stage=stage,
+        library=library,
+        place=PLACE,
         facts=manifest.facts,
         figures=figures,
         counts=manifest.counts,
@@ -121,7 +93,6 @@ def write_card(
         run=run,
         parameters=parameters,
         differences=differences,
-        usage=_USAGES[library, stage].format(place=PLACE),
     )
 
 
