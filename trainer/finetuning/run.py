@@ -194,7 +194,7 @@ class Finetuning:
         """One pass; returns the mean loss of an example. Raises UserError if it is not finite."""
         model, train, config = self._model, self.train, self.config
         total, size = 0.0, config.batch_size
-        batches = epoch_batches(train.encoded.lengths, size, seed, epoch - 1)
+        batches = epoch_batches(train.encoded.tokens.lengths, size, seed, epoch - 1)
         key = fold(purpose_key(seed, "token dropout"), epoch)
         with track(batches, f"finetune: epoch {epoch}", "steps") as bar:
             for step, rows in enumerate(bar):
