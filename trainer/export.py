@@ -46,22 +46,13 @@ _PORTABLE_HEAD_TOLERANCE = 1e-4
 _PLAIN_HEAD_TOLERANCE = 1e-2
 
 # All that an export may hold: what is none of these was put there by somebody.
-_FILES = (
-    *(
-        CARD,
-        "card.md",  # what the card was once called
-        CHECKSUMS,
-        MANIFEST,
-        RUN,
-        TASK_FILE,
-        "config.json",
-        "metadata.json",
-        "model.weights.h5",
-    ),
-    *("task.json", "task.weights.h5", "preprocessor.json", "tokenizer.json"),
+_FILES = {
+    "card.md",  # what the card was once called
+    *(CARD, CHECKSUMS, MANIFEST, RUN, TASK_FILE, "config.json", "metadata.json"),
+    *("model.weights.h5", "task.json", "task.weights.h5", "preprocessor.json", "tokenizer.json"),
     *("assets/tokenizer/vocabulary.txt", "vocab.txt", "tokenizer_config.json"),
     *("special_tokens_map.json", "model.safetensors"),
-)
+}
 
 _CARD = "what the model's card says, where you say it"
 
@@ -199,7 +190,7 @@ def _is_finished(flag: str, folder: str, inputs: dict[str, Any], *, overwrite: b
         raise UserError(f"--{flag} {folder}: holds files that are no export; choose another folder")
     read_manifest(folder, ("export",), flag=flag)
     if overwrite:
-        if others := sorted(_files_below(folder) - set(_FILES)):
+        if others := sorted(_files_below(folder) - _FILES):
             raise UserError(
                 f"--{flag} {folder}: holds {others[0]}, which no export has; choose another folder or "
                 "move it away"
