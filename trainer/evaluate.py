@@ -22,11 +22,16 @@ from pipelines.records.preset_folder import preset_folder
 from pipelines.stage import StageRun
 from pipelines.storage import files
 from pipelines.summary import print_summary
-from trainer.finetuning.certainty import describe_certainty
 from trainer.finetuning.encoded import describe_truncation, run_model
 from trainer.finetuning.examples import VALIDATION, read_examples
-from trainer.finetuning.figures import name_figure, show_figure
-from trainer.finetuning.scores import describe_classes, score, score_each_class
+from trainer.finetuning.scores import (
+    describe_certainty,
+    describe_classes,
+    name_figure,
+    score,
+    score_each_class,
+    show_figure,
+)
 from trainer.finetuning.source import check_dataset, find_source
 from trainer.finetuning.task import load_finetuned, preset_fingerprint
 from trainer.pretraining.startup import run_trainer_command

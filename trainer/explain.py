@@ -21,9 +21,8 @@ from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.logs.metrics import read_metrics
 from trainer.pretraining.pages.explained_step import ExplainedRow, ExplainedStep
-from trainer.pretraining.pages.links import link_to_report
 from trainer.pretraining.pages.predictions import predict_rows
-from trainer.pretraining.pages.render import render
+from trainer.pretraining.pages.render import link_to_report, render
 from trainer.pretraining.plan import plan_again
 from trainer.pretraining.startup import run_trainer_command
 

@@ -28,7 +28,7 @@ from pipelines.storage.json_file import read_json
 from pipelines.storage.real_paths import is_inside, real_path
 from pipelines.storage.replace_folder import publish_folder, recover_folder
 from trainer.finetuning.task import TASK_FILE
-from trainer.presets.card import CARD, GivenFields, Library, write_card
+from trainer.presets.card import CARD, Library, write_card
 from trainer.presets.kept_step import KeptStep
 from trainer.presets.trained_model import (
     TOLERANCE,
@@ -46,22 +46,13 @@ _PORTABLE_HEAD_TOLERANCE = 1e-4
 _PLAIN_HEAD_TOLERANCE = 1e-2
 
 # All that an export may hold: what is none of these was put there by somebody.
-_FILES = (
-    *(
-        CARD,
-        "card.md",  # what the card was once called
-        CHECKSUMS,
-        MANIFEST,
-        RUN,
-        TASK_FILE,
-        "config.json",
-        "metadata.json",
-        "model.weights.h5",
-    ),
-    *("task.json", "task.weights.h5", "preprocessor.json", "tokenizer.json"),
+_FILES = {
+    "card.md",  # what the card was once called
+    *(CARD, CHECKSUMS, MANIFEST, RUN, TASK_FILE, "config.json", "metadata.json"),
+    *("model.weights.h5", "task.json", "task.weights.h5", "preprocessor.json", "tokenizer.json"),
     *("assets/tokenizer/vocabulary.txt", "vocab.txt", "tokenizer_config.json"),
     *("special_tokens_map.json", "model.safetensors"),
-)
+}
 
 _CARD = "what the model's card says, where you say it"
 
@@ -123,9 +114,10 @@ def export(config: ExportConfig, options: RunOptions = RunOptions()) -> None:
                 "lie in the other"
             )
     destination = Destination.parse(config.upload, folders) if config.upload else None
-    given = GivenFields(config.license, config.language, config.datasets)
+    fields = {name: getattr(config, name) for name in ("license", "language", "datasets")}
+    given = {n: v if isinstance(v, str) else list(v) for n, v in fields.items() if v}
     # What each is made from: an older one without anything given remains the same.
-    inputs = {"run": manifest.fingerprint, **given.as_json()}
+    inputs = {"run": manifest.fingerprint, **given}
     missing = {}
     for flag, folder in folders.items():
         if not options.dry_run and not files.is_remote(folder):
@@ -152,7 +144,7 @@ def _write(
     manifest: Manifest,
     kept: KeptStep | None,
     config: ExportConfig,
-    given: GivenFields,
+    given: dict[str, Any],
     inputs: dict[str, Any],
 ) -> None:
     """Writes the folders that are missing, by their flags."""
@@ -198,7 +190,7 @@ def _is_finished(flag: str, folder: str, inputs: dict[str, Any], *, overwrite: b
         raise UserError(f"--{flag} {folder}: holds files that are no export; choose another folder")
     read_manifest(folder, ("export",), flag=flag)
     if overwrite:
-        if others := sorted(_files_below(folder) - set(_FILES)):
+        if others := sorted(_files_below(folder) - _FILES):
             raise UserError(
                 f"--{flag} {folder}: holds {others[0]}, which no export has; choose another folder or "
                 "move it away"

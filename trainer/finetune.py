@@ -23,10 +23,8 @@ from pipelines.documents.bad_record import BadRecords
 from pipelines.records.preset_folder import PRESET_FOLDER, preset_folder
 from pipelines.stage import StageRun
 from pipelines.storage import files
-from trainer.finetuning.certainty import describe_certainty
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import describe_truncation
-from trainer.finetuning.figures import name_figure, show_figure
 from trainer.finetuning.output import (
     FILES,
     HISTORY,
@@ -42,7 +40,7 @@ from trainer.finetuning.output import (
     write_validation,
 )
 from trainer.finetuning.run import Finetuning, RunResult, load_fresh, restart_seed
-from trainer.finetuning.scores import score_each_class
+from trainer.finetuning.scores import describe_certainty, name_figure, score_each_class, show_figure
 from trainer.finetuning.task import FinetunedTask, preset_fingerprint
 from trainer.finetuning.training_data import describe_data, find_sources, prepare_reading, read_data
 from trainer.pretraining.startup import restart_with_huge_pages, run_trainer_command

@@ -21,9 +21,8 @@ from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.logs.metrics import read_metrics
 from trainer.pretraining.pages.charts import draw_charts
-from trainer.pretraining.pages.links import find_step_pages, step_page
 from trainer.pretraining.pages.predictions import predict_rows
-from trainer.pretraining.pages.render import render
+from trainer.pretraining.pages.render import find_step_pages, render, step_page
 from trainer.pretraining.plan import PretrainPlan, plan_again
 from trainer.pretraining.startup import run_trainer_command
 from trainer.run_folder import REPORT

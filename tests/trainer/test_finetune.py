@@ -261,7 +261,7 @@ def test_results_do_not_depend_on_batches_or_buckets(run: Path) -> None:
     preprocessor.sequence_length = 12
     rows = [review(key)["text"] for key in range(37)]
     encoded = encode_texts(preprocessor, [LabelledText(row, None, None, "") for row in rows])
-    assert encoded.lengths.tolist() == [min(12, len(row.split()) + 2) for row in rows]
+    assert encoded.tokens.lengths.tolist() == [min(12, len(row.split()) + 2) for row in rows]
     assert encoded.truncated == sum(len(row.split()) > 10 for row in rows) > 0
     batched = run_model(model, encoded, 5)
     inputs = encoded.batch(np.arange(37), 37)

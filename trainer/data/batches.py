@@ -117,10 +117,10 @@ class BatchMaker:
 
     def train_batch(self, step: int) -> Batch:
         """The batch of training step ``step`` = 0, 1, …"""
-        epoch, source, row = self._train_order.rows(step, self._host, self._hosts)
+        rows = self._train_order.rows(step, self._host, self._hosts)
         if self._ahead:
-            self._ahead.prepare(step, epoch, source, row)
-        return self._make(TRAIN, step, (epoch, source, row), self._mask)
+            self._ahead.prepare(step, rows)
+        return self._make(TRAIN, step, rows, self._mask)
 
     @property
     def validation_steps(self) -> int:

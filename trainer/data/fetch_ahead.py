@@ -10,11 +10,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from trainer.data.dataset import TRAIN, VALIDATION, Dataset
-from trainer.data.order import RowOrder
+from trainer.data.order import RowOrder, StepRows
 from trainer.data.row_reader import RowReader
 from trainer.data.shard_cache import ShardCache
 
@@ -45,14 +44,9 @@ class FetchAhead:
         self._remote = [i for i, dataset in enumerate(datasets) if dataset.is_remote]
         self._check_room()
 
-    def prepare(
-        self,
-        step: int,
-        epoch: NDArray[np.int64],
-        source: NDArray[np.int64],
-        row: NDArray[np.int64],
-    ) -> None:
+    def prepare(self, step: int, rows: StepRows) -> None:
         """Fetches what ``step`` needs; the shards of the given rows of it before all others."""
+        epoch, source, row = rows
         needed = self._order.shards_needed(step)
         if needed == self._last:
             return

@@ -47,11 +47,6 @@ class EncodedTexts:
         """How many texts were too long."""
         return int(self.cut.sum())
 
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """int64[n], the number of tokens of each."""
-        return self.tokens.lengths
-
     def __len__(self) -> int:
         return len(self.tokens)
 
@@ -105,23 +100,15 @@ def encode_texts(
     to so many tokens in each of at most ``MOST_WINDOWS``."""
     tokenizer, seq_length = preprocessor.tokenizer, preprocessor.sequence_length
     start, end = tokenizer.start_token_id, tokenizer.end_token_id
-    if in_windows:
-        whole = tokenizer.tokenize_texts([example.text for example in data])
-        texts = [[start, *keep_ends(text, seq_length), end] for text in whole]
-        lengths = np.array([len(text) for text in texts])
-        return EncodedTexts(
-            Ragged(np.fromiter(chain.from_iterable(texts), np.int32), offsets_of(lengths)),
-            lengths,
-            lengths < np.array([len(text) + 2 for text in whole]),
-            seq_length,
-            tokenizer.pad_token_id,
-            in_windows=True,
-        )
     segments = [tokenizer.tokenize_texts([example.text for example in data])]
-    if data[0].pair is not None:
+    if not in_windows and data[0].pair is not None:
         segments.append(tokenizer.tokenize_texts([example.pair for example in data]))
-    lengths = np.array([[len(ids) for ids in segment] for segment in segments], np.int64).T
-    kept = trimmed_lengths(lengths, seq_length - 1 - len(segments), preprocessor.truncate)
+    lengths = _segment_lengths(segments)
+    if in_windows:
+        segments = [[keep_ends(text, seq_length) for text in segments[0]]]
+        kept = _segment_lengths(segments)
+    else:
+        kept = trimmed_lengths(lengths, seq_length - 1 - len(segments), preprocessor.truncate)
     ids = (
         chain([start], *((*text[:room], end) for text, room in zip(texts, rooms, strict=True)))
         for texts, rooms in zip(zip(*segments, strict=True), kept.tolist(), strict=True)
@@ -135,7 +122,13 @@ def encode_texts(
         kept.sum(axis=1) < lengths.sum(axis=1),
         seq_length,
         tokenizer.pad_token_id,
+        in_windows,
     )
+
+
+def _segment_lengths(segments: Sequence[Sequence[Sequence[int]]]) -> NDArray[np.int64]:
+    """int64[rows, segments]."""
+    return np.array([[len(ids) for ids in segment] for segment in segments], np.int64).T
 
 
 def batches_by_length(
@@ -157,7 +150,7 @@ def run_model(model: Any, encoded: EncodedTexts, batch_size: int) -> NDArray[np.
     """
     order = np.arange(len(encoded))
     outputs = np.zeros((len(encoded), 0), np.float32)
-    batches = batches_by_length(encoded.lengths, order, batch_size, pool=len(order))
+    batches = batches_by_length(encoded.tokens.lengths, order, batch_size, pool=len(order))
     for rows in track(batches, "predicting", "batches"):
         found = model.predict_on_batch(encoded.batch(rows, batch_size))[: len(rows)]
         if not outputs.size:

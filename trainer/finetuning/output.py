@@ -26,9 +26,8 @@ from pipelines.storage.json_file import parse_json
 from pipelines.storage.name_errors import naming
 from pipelines.storage.replace_folder import publish_folder
 from trainer.finetuning.config import FinetuneConfig
-from trainer.finetuning.figures import name_figure, show_figure
 from trainer.finetuning.run import RunResult
-from trainer.finetuning.scores import mean_and_spread
+from trainer.finetuning.scores import mean_and_spread, name_figure, show_figure
 from trainer.finetuning.task import TASK_FILE, FinetunedTask
 
 METRICS, RUNS, HISTORY = "metrics.json", "runs.json", "history.jsonl"

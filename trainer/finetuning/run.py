@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipelines.command.progress import track
 from pipelines.errors import UserError
-from pipelines.keyed_random import fold, purpose_key
+from pipelines.keyed_random import fold, purpose_key, uniform
 from pipelines.records.preset_folder import preset_folder
 from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.encoded import batches_by_length, run_model
@@ -24,7 +24,6 @@ from trainer.finetuning.examples import Examples
 from trainer.finetuning.label_scale import LabelScale
 from trainer.finetuning.scores import score
 from trainer.finetuning.task import reading_model
-from trainer.finetuning.token_dropout import drop_tokens
 
 # Batches whose rows are sorted by length together: enough for even lengths, few enough to stay
 # mixed.
@@ -195,7 +194,7 @@ class Finetuning:
         """One pass; returns the mean loss of an example. Raises UserError if it is not finite."""
         model, train, config = self._model, self.train, self.config
         total, size = 0.0, config.batch_size
-        batches = epoch_batches(train.encoded.lengths, size, seed, epoch - 1)
+        batches = epoch_batches(train.encoded.tokens.lengths, size, seed, epoch - 1)
         key = fold(purpose_key(seed, "token dropout"), epoch)
         with track(batches, f"finetune: epoch {epoch}", "steps") as bar:
             for step, rows in enumerate(bar):
@@ -218,6 +217,19 @@ class Finetuning:
                 total += loss * size
                 bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         return total / len(train)
+
+
+def drop_tokens(
+    token_ids: NDArray[np.int32], rate: float, key: ArrayLike, tokenizer: Any
+) -> NDArray[np.int32]:
+    """The ids, each replaced by [MASK] with probability ``rate``, but for [CLS], [SEP] and [PAD].
+
+    Which ones follows from ``key`` and the positions in the array alone.
+    """
+    kept = (tokenizer.start_token_id, tokenizer.end_token_id, tokenizer.pad_token_id)
+    hidden = uniform(fold(key, np.arange(token_ids.size))).reshape(token_ids.shape) < rate
+    mask_id = np.int32(tokenizer.mask_token_id)
+    return np.where(hidden & ~np.isin(token_ids, kept), mask_id, token_ids)
 
 
 def epoch_batches(

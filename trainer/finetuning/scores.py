@@ -1,4 +1,4 @@
-"""How good predictions are: the usual figures for classes and for numbers.
+"""How good predictions are: the usual figures for classes and for numbers, and what they are worth.
 
 Where a figure is undefined (constant values, a class that never occurs) it is 0.0, as in the scripts
 of GLUE, so that a report never holds NaN.
@@ -6,6 +6,7 @@ of GLUE, so that a report never holds NaN.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,17 @@ from tabulate import tabulate
 
 # A matrix of so many classes still fits a terminal.
 _MATRIX_CLASSES = 12
+# Of fewer examples the accuracy is known to some points only.
+_FEW = 200
+# Of a normal distribution: 95 %.
+_DEVIATIONS = 1.96
+_NAMES = {
+    "macro_f1": "macro F1",
+    "matthews": "Matthews' coefficient",
+    "pearson": "Pearson's coefficient",
+    "spearman": "Spearman's coefficient",
+    "mean_squared_error": "mean squared error",
+}
 
 
 def score(
@@ -100,6 +112,20 @@ def mean_and_spread(values: ArrayLike) -> tuple[float, float]:
     return float(figures.mean()), float(figures.std(ddof=1)) if len(figures) > 1 else 0.0
 
 
+def name_figure(name: str) -> str:
+    """What people call a figure."""
+    return _NAMES.get(name, name)
+
+
+def show_figure(name: str, value: float) -> str:
+    """Its value: a share in per cent, a count whole."""
+    if name == "examples":
+        return f"{value:,.0f}"
+    if name == "accuracy":
+        return f"{value:.2%}"
+    return f"{value:.4f}"
+
+
 def describe_classes(report: Mapping[str, Any]) -> str:
     """The confusion matrix with every class's F1; of many classes F1 and the commonest confusions.
 
@@ -117,3 +143,42 @@ def describe_classes(report: Mapping[str, Any]) -> str:
     most = [[names[i], names[j], str(wrong[i, j])] for i, j in pairs if wrong[i, j]]
     header = ["label", "most often taken for", "texts"]
     return f"{each}\n\n{tabulate(most, header, disable_numparse=True)}" if most else each
+
+
+def describe_certainty(
+    classes: Sequence[str], labels: NDArray[Any], outputs: NDArray[np.float32]
+) -> list[str]:
+    """Sentences on what figures are worth: beside a guess that reads nothing, and of how many texts;
+    labels and outputs as ``score`` takes them."""
+    count = len(labels)
+    few = [f"{count:,} examples are too few to tell good from bad"] if count < _FEW else []
+    if not classes:
+        spread = float(np.var(labels))
+        return [f"always saying the mean would have a mean squared error of {spread:.4f}", *few]
+    sizes = np.bincount(labels, minlength=len(classes))
+    right = float((outputs.argmax(axis=1) == labels).mean())
+    low, high = _interval(right, count)
+    commonest = int(sizes.argmax())
+    always = sizes[commonest] / count
+    sentences = [
+        f"accuracy {right:.1%}, with 95 % certainty {low:.1%} to {high:.1%} ({count:,} examples); "
+        f"always saying {classes[commonest]!r} would be right in {always:.1%}"
+    ]
+    said = np.unique(outputs.argmax(axis=1))
+    if len(said) == 1:
+        sentences.append(
+            f"every text is said to be {classes[int(said[0])]!r}: nothing has been learned; try more "
+            "epochs, another learning rate or more examples"
+        )
+    elif right <= always:
+        sentences.append("that is no better than not reading the texts")
+    return sentences + few
+
+
+def _interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's interval (1927) of a share of so many, which never leaves 0 to 1."""
+    square = _DEVIATIONS**2
+    middle = share + square / (2 * count)
+    root = _DEVIATIONS * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    whole = 1 + square / count
+    return max(0.0, (middle - root) / whole), min(1.0, (middle + root) / whole)

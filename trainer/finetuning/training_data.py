@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,16 +67,14 @@ def read_data(
     """The training and the validation examples; ``bad`` gets the records that cannot be used. Raises
     UserError for labels of a single class."""
     classes = () if config.task == "regression" else None
-    in_windows = config.long_texts == "windows"
-    train = read_examples(
-        sources[0],
-        fields,
-        preprocessor,
-        classes,
-        drop_empty=True,
+    read = partial(
+        read_examples,
+        fields=fields,
+        preprocessor=preprocessor,
         bad=bad,
-        in_windows=in_windows,
+        in_windows=config.long_texts == "windows",
     )
+    train = read(sources[0], classes=classes, drop_empty=True)
     if len(train.classes) == 1:
         raise UserError(
             f"--train: all {len(train):,} examples have the label {train.classes[0]!r}; two classes "
@@ -85,15 +84,7 @@ def read_data(
         say("finetune", f"{train.dropped:,} examples without text are left out")
     dataset = sources[-1].dataset
     if config.validation or (dataset is not None and dataset.rows(VALIDATION)):
-        return train, read_examples(
-            sources[-1],
-            fields,
-            preprocessor,
-            train.classes,
-            split=VALIDATION,
-            bad=bad,
-            in_windows=in_windows,
-        )
+        return train, read(sources[-1], classes=train.classes, split=VALIDATION)
     return split_off(train, config.validation_fraction, config.seed)
 
 

@@ -82,15 +82,10 @@ class MaskedLMHead(ConstructorArguments, keras.layers.Layer):
                 shape=(features, self.vocabulary_size),
                 initializer=self.kernel_initializer,
             )
-        self._bias = self.add_weight(
+        self.output_bias = self.add_weight(
             name="output_bias", shape=(self.vocabulary_size,), initializer=self.bias_initializer
         )
         self.built = True
-
-    @property
-    def output_bias(self) -> Any:
-        """The bias variable, float[vocabulary_size]."""
-        return self._bias
 
     def transform(self, masked_BSD: Any) -> Any:
         """Everything between encoder and projection: float[B, S, D] -> float[B, S, D]."""
@@ -107,7 +102,7 @@ class MaskedLMHead(ConstructorArguments, keras.layers.Layer):
         else:
             logits_BSV = ops.matmul(x_BSD, ops.cast(self._kernel, self.compute_dtype))
         # Not cast down: in mixed precision the sum and the loss after it stay in float32.
-        outputs = ops.add(ops.cast(logits_BSV, self.compute_dtype), self._bias)
+        outputs = ops.add(ops.cast(logits_BSV, self.compute_dtype), self.output_bias)
         return outputs if self.activation is None else self.activation(outputs)
 
     def compute_output_shape(self, inputs_shape: Any, mask_positions_shape: Any) -> Any:

@@ -19,7 +19,7 @@ from pipelines.lazy_exports import lazy_exports
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Backbone": "trainer.models.backbone",
+        "Backbone": "trainer.models.bert_backbone",
         "BertBackbone": "trainer.models.bert_backbone",
         "BertClassifier": "trainer.models.bert_text_classifier",
         "BertMaskedLM": "trainer.models.bert_masked_lm",

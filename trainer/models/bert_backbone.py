@@ -20,12 +20,21 @@ from trainer.layers.rematerialize import call_rematerialized
 from trainer.layers.reversible_embedding import ReversibleEmbedding
 from trainer.layers.segment_embedding import Embedding as SegmentEmbedding
 from trainer.layers.transformer_encoder import TransformerEncoder
-from trainer.models.backbone import Backbone
+from trainer.models.preset_model import PresetModel
 
 
 def bert_kernel_initializer(stddev: float = 0.02) -> keras.initializers.Initializer:
     """BERT's initial weights: a normal distribution cut at two standard deviations."""
     return keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+class Backbone(PresetModel):
+    """Base class of encoders; ``Backbone.from_preset`` infers the class from the preset."""
+
+    def __init__(self, *args: Any, dtype: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if dtype is not None:
+            self.dtype_policy = keras.dtype_policies.get(dtype)
 
 
 @keras.saving.register_keras_serializable(package="bertmill")

@@ -88,7 +88,7 @@ class Task(PresetModel):
     ) -> Any:
         """``keras.Model.fit`` on raw or preprocessed data."""
         if self.preprocessor is None:
-            self._check_arrays(x)
+            check_arrays(x, self.backbone.id_limits)
             data = {"x": x, "y": y, "sample_weight": sample_weight, "batch_size": batch_size}
             options = {"validation_split": validation_split or 0.0, "shuffle": shuffle}
             return super().fit(**data, validation_data=validation_data, **options, **kwargs)
@@ -115,7 +115,7 @@ class Task(PresetModel):
         """``keras.Model.evaluate`` on raw or preprocessed data."""
         # During fit, Keras passes the validation data on that fit prepared.
         if self.preprocessor is None or kwargs.get("_use_cached_eval_dataset"):
-            self._check_arrays(x)
+            check_arrays(x, self.backbone.id_limits)
             return super().evaluate(
                 x, y, batch_size=batch_size, sample_weight=sample_weight, **kwargs
             )
@@ -124,7 +124,7 @@ class Task(PresetModel):
     def predict(self, x: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
         """``keras.Model.predict`` on raw or preprocessed data."""
         if self.preprocessor is None:
-            self._check_arrays(x)
+            check_arrays(x, self.backbone.id_limits)
             return super().predict(x, batch_size=batch_size, **kwargs)
         return super().predict(self._prepared(x, None, None, batch_size), **kwargs)
 
@@ -144,14 +144,10 @@ class Task(PresetModel):
 
     def _batch(self, x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
         if self.preprocessor is None:
-            self._check_arrays(x)
+            check_arrays(x, self.backbone.id_limits)
             return x, y, sample_weight
         prepared = self.preprocess_samples(x, y, sample_weight)
         return keras.utils.unpack_x_y_sample_weight(prepared)
-
-    def _check_arrays(self, inputs: Any) -> None:
-        """What compiled functions cannot check, see ``trainer.layers.check_ids``."""
-        check_arrays(inputs, self.backbone.id_limits)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments as JSON-able values (not the functional graph)."""

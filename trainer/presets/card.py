@@ -7,7 +7,6 @@ no path of the machine that wrote it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,37 +20,7 @@ CARD = "README.md"
 PLACE = 'place = "path/to/this/folder"'
 Library = Literal["keras-hub", "transformers"]
 
-_TITLES = {
-    "pretrain": "BERT, pretrained with bertmill",
-    "finetune": "BERT, fine-tuned with bertmill",
-}
 _PIPELINES = {"pretrain": "fill-mask", "finetune": "text-classification"}
-_USAGES = {
-    ("keras-hub", "pretrain"): """import keras_hub  # or: import trainer as keras_hub
-
-{place}
-backbone = keras_hub.models.BertBackbone.from_preset(place)
-masked_lm = keras_hub.models.BertMaskedLM.from_preset(place)
-classifier = keras_hub.models.BertTextClassifier.from_preset(place, num_classes=2)  # to be trained""",
-    ("keras-hub", "finetune"): """import keras_hub  # or: import trainer as keras_hub
-
-{place}
-classifier = keras_hub.models.BertTextClassifier.from_preset(place)
-logits = classifier.predict(["a text"])""",
-    ("transformers", "pretrain"): """import transformers
-
-{place}
-fill_mask = transformers.pipeline("fill-mask", model=place)
-model = transformers.AutoModelForMaskedLM.from_pretrained(place)
-encoder = transformers.AutoModel.from_pretrained(place)
-tokenizer = transformers.AutoTokenizer.from_pretrained(place)""",
-    ("transformers", "finetune"): """import transformers
-
-{place}
-classify = transformers.pipeline("text-classification", model=place)
-model = transformers.AutoModelForSequenceClassification.from_pretrained(place)
-tokenizer = transformers.AutoTokenizer.from_pretrained(place)""",
-}
 # By how a figure's name ends; the first that fits.
 _UNITS = {
     "pretrain": {
@@ -72,26 +41,12 @@ _UNITS = {
 }
 
 
-@dataclass(frozen=True)
-class GivenFields:
-    """What only the user knows of a model: identifiers of a license, languages and data sets."""
-
-    license: str | None = None
-    language: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Those that are given."""
-        fields = {"license": self.license, "language": self.language, "datasets": self.datasets}
-        return {n: v if isinstance(v, str) else list(v) for n, v in fields.items() if v}
-
-
 def write_card(
     manifest: Manifest,
     run: Mapping[str, Any],
     *,
     library: Library,
-    given: GivenFields,
+    given: Mapping[str, Any],
     parameters: int,
     differences: Mapping[str, float],
 ) -> str:
@@ -100,12 +55,13 @@ def write_card(
     Args:
         manifest, run: of the training run; ``run`` is what its run.json says of it.
         library: that the files are for.
+        given: metadata that only the user knows: license, language, datasets.
         parameters: number of weights of the exported model.
         differences: what was compared after reloading -> greatest difference.
     """
     stage, config = manifest.stage, dict(manifest.config)
     metadata = {
-        **given.as_json(),
+        **given,
         "library_name": library,
         "pipeline_tag": _PIPELINES[stage],
         "tags": ["bert", "bertmill"],
@@ -125,7 +81,9 @@ def write_card(
     )
     return template.render(
         metadata=_as_yaml(metadata),
-        title=_TITLES[stage],
+        stage=stage,
+        library=library,
+        place=PLACE,
         facts=manifest.facts,
         figures=figures,
         counts=manifest.counts,
@@ -135,7 +93,6 @@ def write_card(
         run=run,
         parameters=parameters,
         differences=differences,
-        usage=_USAGES[library, stage].format(place=PLACE),
     )
 
 

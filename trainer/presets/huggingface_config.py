@@ -68,10 +68,7 @@ transformers_version typical_p unk_token_id use_bfloat16 xla_device
 """
 _KNOWN = _DEFAULTS.keys() | _OF_HEADS | set(_WITHOUT_EFFECT.split())
 _EXACT_GELUS = ("gelu", "gelu_python")
-_TANH_GELUS = (
-    *("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"),
-    "gelu_python_tanh",
-)
+_TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh")
 
 
 def read_config(preset: str) -> dict[str, Any]:

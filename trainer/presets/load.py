@@ -6,10 +6,12 @@ A built-in name needs the network only for weights and vocabulary, not for the a
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from pipelines.errors import UserError, one_line
 from pipelines.storage.json_file import read_json
+from pipelines.text.huggingface_tokenizer import read_huggingface_tokenizer
 from trainer.models.bert_backbone import BertBackbone
 from trainer.models.bert_text_classifier import BertTextClassifier
 from trainer.models.sizes import count_weights
@@ -21,13 +23,13 @@ from trainer.presets.describe import CLASSES, class_and_arguments
 from trainer.presets.fetch import check_preset, fetch_file, find_file
 from trainer.presets.huggingface_config import backbone_arguments, task_arguments
 from trainer.presets.huggingface_files import weights_files
-from trainer.presets.huggingface_tokenizer_loader import load_tokenizer_files
 from trainer.presets.weights import (
     check_vocabulary,
     check_weights_file,
     load_backbone_weights,
-    load_task_weights,
+    load_weights_file,
 )
+from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
 _VOCABULARY = "assets/tokenizer/vocabulary.txt"
 
@@ -45,7 +47,7 @@ def load_model(cls: Any, preset: str, load_weights: bool = True, **kwargs: Any) 
 def _load_backbone(
     cls: Any, preset: str, load_weights: bool, uses_pooler: bool = True, **kwargs: Any
 ) -> Any:
-    from_huggingface = _is_huggingface(preset)
+    from_huggingface = is_huggingface(preset)
     if from_huggingface:
         saved, arguments = BertBackbone, backbone_arguments(preset)
     elif preset in BUILTIN_PRESETS:
@@ -69,7 +71,7 @@ def _load_backbone(
 
 
 def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
-    from_huggingface = _is_huggingface(preset)
+    from_huggingface = is_huggingface(preset)
     saved, arguments = None, dict[str, Any]()
     if from_huggingface:
         arguments = task_arguments(_concrete(cls), preset)
@@ -105,7 +107,7 @@ def _load_task(cls: Any, preset: str, load_weights: bool, **kwargs: Any) -> Any:
         check_size(count, weights, source)
     task = _build(cls, arguments, kwargs, source)
     if weights and not from_huggingface:
-        load_task_weights(task, weights[0])
+        load_weights_file(task, weights[0], task.backbone)
     elif load_weights and not (weights and huggingface.load_head_weights(task, preset)):
         if weights and issubclass(cls, BertTextClassifier):
             raise _no_classifier(preset)
@@ -148,8 +150,8 @@ def load_preprocessor(cls: Any, preset: str, **kwargs: Any) -> Any:
 def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
     """A tokenizer of class ``cls`` or a subclass with its vocabulary."""
     check_preset(preset)
-    if _is_huggingface(preset):
-        return load_tokenizer_files(preset, **kwargs)
+    if is_huggingface(preset):
+        return _load_huggingface_tokenizer(preset, **kwargs)
     saved, arguments = _read(cls, preset, "tokenizer.json")
     if preset in BUILTIN_PRESETS or str(preset).startswith("kaggle://keras/bert/"):
         # Google's files say strip_accents=False; the models were trained by BERT's own tokenizer,
@@ -159,7 +161,15 @@ def load_tokenizer(cls: Any, preset: str, **kwargs: Any) -> Any:
     return _build(saved, arguments, kwargs, f"{preset}/tokenizer.json")
 
 
-def _is_huggingface(preset: str) -> bool:
+def _load_huggingface_tokenizer(preset: str, **kwargs: Any) -> BertTokenizer:
+    read = read_huggingface_tokenizer(partial(find_file, preset), preset)
+    arguments: dict[str, Any] = {"lowercase": read.lowercase, "strip_accents": read.strip_accents}
+    if read.added:
+        arguments |= {"special_tokens": list(read.added), "special_tokens_in_strings": True}
+    return BertTokenizer(**{**arguments, **kwargs}, vocabulary=list(read.pieces))
+
+
+def is_huggingface(preset: str) -> bool:
     """True if the preset has the configuration that transformers writes."""
     if preset in BUILTIN_PRESETS:
         return False

@@ -19,13 +19,13 @@ def load_pretraining_model(run: str, facts: Mapping[str, Any]) -> Any:
 
     Raises UserError for weights that are damaged or of another model, OSError where there are none.
     """
-    from trainer.presets.weights import load_weights
+    from trainer.presets.weights import load_weights_file
 
     with checked_file(run, WEIGHTS) as local:
         source = files.join(run, MANIFEST)
         check_size(count_checked(facts, source), [local], source)
         model = build_pretraining_model(facts)
-        load_weights(model, local)
+        load_weights_file(model, local)
     return model
 
 

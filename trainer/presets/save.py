@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import keras
@@ -19,21 +17,7 @@ from trainer.presets.weights import save_weights
 # Whose format is written, for readers that look at it.
 _KERAS_HUB_VERSION = "0.32.0"
 
-Save = Callable[[Any, str], None]
 
-
-def _and_checksums(save: Save) -> Save:
-    """The function, which then also lists the checksums of what is in the folder."""
-
-    @wraps(save)
-    def save_and_list(saved: Any, preset_dir: str) -> None:
-        save(saved, preset_dir)
-        write_checksums(preset_dir, names_below(preset_dir))
-
-    return save_and_list
-
-
-@_and_checksums
 def save_model(model: Any, preset_dir: str) -> None:
     """Writes a backbone, or a task with its backbone and, if there is one, its preprocessor."""
     backbone = getattr(model, "backbone", model)
@@ -47,25 +31,26 @@ def save_model(model: Any, preset_dir: str) -> None:
     write_json(preset_dir, "config.json", describe(backbone), indent=4)
     write_json(preset_dir, "metadata.json", metadata, indent=4)
     save_weights(backbone, os.path.join(preset_dir, "model.weights.h5"))
-    if model is backbone:
-        return
-    write_json(preset_dir, "task.json", describe(model), indent=4)
-    save_weights(model, os.path.join(preset_dir, "task.weights.h5"), backbone)
-    if model.preprocessor is not None:
-        save_preprocessor(model.preprocessor, preset_dir)
+    if model is not backbone:
+        write_json(preset_dir, "task.json", describe(model), indent=4)
+        save_weights(model, os.path.join(preset_dir, "task.weights.h5"), backbone)
+    preprocessor = getattr(model, "preprocessor", None)
+    if preprocessor is None:
+        write_checksums(preset_dir, names_below(preset_dir))
+    else:
+        save_preprocessor(preprocessor, preset_dir)
 
 
-@_and_checksums
 def save_preprocessor(preprocessor: Any, preset_dir: str) -> None:
     """Writes ``preprocessor.json`` and the tokenizer."""
     write_json(preset_dir, "preprocessor.json", describe(preprocessor), indent=4)
     save_tokenizer(preprocessor.tokenizer, preset_dir)
 
 
-@_and_checksums
 def save_tokenizer(tokenizer: Any, preset_dir: str) -> None:
     """Writes ``tokenizer.json`` and ``assets/tokenizer/vocabulary.txt``."""
     write_json(preset_dir, "tokenizer.json", describe(tokenizer), indent=4)
     assets = os.path.join(preset_dir, "assets", "tokenizer")
     os.makedirs(assets, exist_ok=True)
     tokenizer.save_assets(assets)
+    write_checksums(preset_dir, names_below(preset_dir))

@@ -97,19 +97,14 @@ def load_backbone_weights(backbone: Any, path: str) -> None:
                 f"{path}: the {kind} is {shape} but {argument} and hidden_dim in config.json make "
                 f"it {expected}; the files belong to different presets"
             )
-    _load(backbone, path, [])
+    _load(backbone, path)
 
 
-def load_weights(model: Any, path: str) -> None:
-    """Fills a model; a UserError where the file does not fit it."""
+def load_weights_file(model: Any, path: str, backbone: Any = None) -> None:
+    """Fills a model, or its own layers without its ``backbone``; a UserError where the file does not
+    fit."""
     check_weights_file(path)
-    _load(model, path, [])
-
-
-def load_task_weights(task: Any, path: str) -> None:
-    """Fills a task's own layers, not its backbone; a UserError where the file does not fit it."""
-    check_weights_file(path)
-    _load(task, path, _layers_of(task.backbone))
+    _load(model, path, backbone)
 
 
 def save_weights(model: Any, path: str, backbone: Any = None) -> None:
@@ -122,21 +117,20 @@ def save_weights(model: Any, path: str, backbone: Any = None) -> None:
         with naming(path), open(path, "wb") as file:
             most = weights * _WEIGHT_BYTES + len(model.weights) * _BYTES_A_VARIABLE
             os.posix_fallocate(file.fileno(), 0, most)
-    skipped = _layers_of(backbone) if backbone else None
     import keras
 
-    keras.saving.save_weights(model, path, objects_to_skip=skipped)
+    keras.saving.save_weights(model, path, objects_to_skip=_layers_of(backbone))
 
 
 def _layers_of(backbone: Any) -> list[Any]:
-    return list(backbone._flatten_layers())
+    return list(backbone._flatten_layers()) if backbone else []
 
 
-def _load(model: Any, path: str, skipped: list[Any]) -> None:
+def _load(model: Any, path: str, backbone: Any = None) -> None:
     import keras
 
     try:
-        keras.saving.load_weights(model, path, objects_to_skip=skipped)
+        keras.saving.load_weights(model, path, objects_to_skip=_layers_of(backbone))
     except Exception as error:  # as above, and what Keras makes of other content
         raise UserError(
             f"{path}: does not fit the configuration beside it ({one_line(error)[:240]})"

@@ -14,6 +14,9 @@ from pipelines.records.checksums import sha256_of
 from pipelines.records.manifest import MANIFEST
 from pipelines.storage.json_file import read_json
 from pipelines.text.vocabulary_source import VocabularySource
+from trainer.presets.builtin import BUILTIN_PRESETS
+from trainer.presets.fetch import fetch_file, find_file
+from trainer.presets.huggingface_files import as_float32, read_tensors, weights_files
 from trainer.pretraining.head import PORTABLE_HEAD, head_arguments
 from trainer.pretraining.initial_model import (
     MASKED_LM_HEAD,
@@ -37,10 +40,10 @@ class InitialPreset(InitialModel):
 
     @classmethod
     def open(cls, place: str) -> Self:
-        from trainer.presets.load import load_tokenizer
+        from trainer.presets.load import is_huggingface, load_tokenizer
         from trainer.tokenizers.bert_tokenizer import BertTokenizer
 
-        read = _read_theirs if _is_huggingface(place) else _read_ours
+        read = _read_theirs if is_huggingface(place) else _read_ours
         model, options, missing, paths = read(place)
         tokenizer = load_tokenizer(BertTokenizer, place)
         vocabulary = tokenizer.loaded_vocabulary()
@@ -65,7 +68,6 @@ class InitialPreset(InitialModel):
         from trainer.models.bert_backbone import BertBackbone
         from trainer.models.bert_masked_lm import BertMaskedLM
         from trainer.models.pretraining_model import PretrainingModel
-        from trainer.presets.huggingface_files import as_float32, read_tensors
         from trainer.presets.huggingface_weights import head_tensors
 
         task = None
@@ -89,15 +91,6 @@ class InitialPreset(InitialModel):
         return model
 
 
-def _is_huggingface(place: str) -> bool:
-    from trainer.presets.builtin import BUILTIN_PRESETS
-    from trainer.presets.fetch import fetch_file
-
-    if place in BUILTIN_PRESETS:
-        return False
-    return "model_type" in read_json(fetch_file(place, "config.json"))
-
-
 _Parts = tuple[dict[str, Any], dict[str, Any], tuple[str, ...], list[str]]
 
 
@@ -106,7 +99,6 @@ def _read_theirs(place: str) -> _Parts:
     and the files of the weights."""
     from trainer.models.bert_masked_lm import BertMaskedLM
     from trainer.presets.huggingface_config import backbone_arguments, task_arguments
-    from trainer.presets.huggingface_files import read_tensors, weights_files
 
     paths = weights_files(place)
     names = list(read_tensors(place))
@@ -122,15 +114,14 @@ def _read_theirs(place: str) -> _Parts:
 def _read_ours(place: str) -> _Parts:
     """As ``_read_theirs``, of KerasHub's layout."""
     from trainer.models.bert_masked_lm import BertMaskedLM
-    from trainer.presets.builtin import BUILTIN_PRESETS
     from trainer.presets.describe import class_and_arguments
-    from trainer.presets.fetch import fetch_file, find_file
 
-    paths = [fetch_file(place, "model.weights.h5")]
     missing: tuple[str, ...] = (MASKED_LM_HEAD, NEXT_SENTENCE_HEAD)
     if place in BUILTIN_PRESETS:
-        return dict(BUILTIN_PRESETS[place]["config"]), {}, missing, paths
+        weights = fetch_file(place, "model.weights.h5")
+        return dict(BUILTIN_PRESETS[place]["config"]), {}, missing, [weights]
     config = fetch_file(place, "config.json")
+    paths = [fetch_file(place, "model.weights.h5")]
     _, model = class_and_arguments(read_json(config), config)
     options: dict[str, Any] = {}
     if path := find_file(place, "task.json"):
@@ -144,8 +135,6 @@ def _read_ours(place: str) -> _Parts:
 
 def _holds_portable_head(place: str) -> bool:
     """Whether this is an export of a run with that head, which the preset's own files do not say."""
-    from trainer.presets.fetch import find_file
-
     path = find_file(place, MANIFEST)
     if path is None:
         return False

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, purpose_key
+from trainer.data.epoch import permute
 from trainer.data.mixture import MIXTURE_ROUND, count_shares
 from trainer.data.order import RowOrder
-from trainer.data.permutation import permute
 
 
 def step_rows(step, host=0, hosts=1, **options):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.finetuning.certainty import describe_certainty
+from trainer.finetuning.scores import describe_certainty
 
 
 def outputs_for(predictions: list[int], classes: int) -> np.ndarray:

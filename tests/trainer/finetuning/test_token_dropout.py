@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from trainer.finetuning.token_dropout import drop_tokens
+from trainer.finetuning.run import drop_tokens
 
 _TOKENIZER = SimpleNamespace(start_token_id=2, end_token_id=3, pad_token_id=0, mask_token_id=4)
 

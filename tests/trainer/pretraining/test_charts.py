@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.pages.axes import nice_ticks
-from trainer.pretraining.pages.charts import draw_chart
+from trainer.pretraining.pages.charts import Chart, draw_chart
 
 number = st.floats(-1e9, 1e9)
 
@@ -41,9 +41,11 @@ def places(svg):
 
 
 def test_lines_rise_where_values_rise():
-    rising = [(step, step**2) for step in range(1, 2001)]
-    falling = [(step, -2000 * step) for step in (1, 1000, 2000)]
-    svg = draw_chart('A "title" <b>', {"up <&>": rising, "down": falling}, unit="nats")
+    lines = [{"step": step, "rising": step**2} for step in range(1, 2001)]
+    for number in (0, 999, 1999):
+        lines[number]["falling"] = -2000 * lines[number]["step"]
+    metrics = {"up <&>": "rising", "down": "falling"}
+    svg = draw_chart(Chart('A "title" <b>', "nats", metrics, from_zero=False), lines)
     up, down = places(svg)
     assert len(up) == 200
     assert len(down) == 3
@@ -60,7 +62,8 @@ def test_lines_rise_where_values_rise():
 
 
 def test_shares_are_in_per_cent_and_every_place_tells_its_values():
-    svg = draw_chart("right", {"": [(1, 0.05), (2, 0.1), (4, 0.123)]}, percent=True, from_zero=True)
+    lines = [{"step": step, "right": value} for step, value in ((1, 0.05), (2, 0.1), (4, 0.123))]
+    svg = draw_chart(Chart("right", "", {"": "right"}, percent=True), lines)
     texts = ["".join(text.itertext()) for text in ET.fromstring(svg).iter("text")]
     assert {"0%", "5%", "15%", "step 1: 5%", "step 4: 12.3%"} <= set(texts)
     bands = sorted(
@@ -72,6 +75,9 @@ def test_shares_are_in_per_cent_and_every_place_tells_its_values():
 
 
 def test_nothing_to_draw():
-    assert draw_chart("t", {}) == ""
-    assert draw_chart("t", {"a": [], "b": [(1, math.nan)]}) == ""
-    assert places(draw_chart("t", {"a": [(5, 2.0)]})) == [[pytest.approx((357, 150), abs=5)]]
+    chart = Chart("t", "", {"a": "a", "b": "b"}, from_zero=False)
+    assert draw_chart(chart, []) == ""
+    assert draw_chart(chart, [{"step": 1, "b": math.nan}]) == ""
+    assert places(draw_chart(chart, [{"step": 5, "a": 2.0}])) == [
+        [pytest.approx((357, 150), abs=5)]
+    ]

@@ -5,9 +5,9 @@ A template writes them as inline SVG; here are their scales, and where everythin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,12 @@ Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """A chart that a run may have: ``metrics`` by their names in the legend."""
+class Chart:
+    """A line chart that a run may have: ``metrics`` by their names in the legend, in ``unit``.
+
+    ``from_zero``: the vertical axis begins at 0 instead of near the smallest value; ``percent``: values
+    are shares.
+    """
 
     title: str
     unit: str
@@ -34,7 +38,7 @@ class _Kind:
 
 
 _CHARTS = (
-    _Kind(
+    Chart(
         "Loss",
         "nats a masked token",
         {
@@ -44,24 +48,24 @@ _CHARTS = (
         },
         from_zero=False,
     ),
-    _Kind(
+    Chart(
         "Masked tokens right",
         "",
         {"training": "mean_accuracy", "validation": "validation_accuracy"},
         percent=True,
     ),
-    _Kind("Learning rate", "", {"": "learning_rate"}),
-    _Kind("Speed", "tokens a second, without padding", {"": "tokens_per_second"}),
-    _Kind("Time spent waiting for data", "", {"": "data_wait"}, percent=True),
-    _Kind("Share of the devices' peak arithmetic", "MFU", {"": "mfu"}, percent=True),
-    _Kind("Arithmetic", "TFLOP/s", {"": "tflops"}),
-    _Kind("Gradient norm", "", {"": "gradient_norm"}),
-    _Kind(
+    Chart("Learning rate", "", {"": "learning_rate"}),
+    Chart("Speed", "tokens a second, without padding", {"": "tokens_per_second"}),
+    Chart("Time spent waiting for data", "", {"": "data_wait"}, percent=True),
+    Chart("Share of the devices' peak arithmetic", "MFU", {"": "mfu"}, percent=True),
+    Chart("Arithmetic", "TFLOP/s", {"": "tflops"}),
+    Chart("Gradient norm", "", {"": "gradient_norm"}),
+    Chart(
         "Size of a step",
         "length of the kernels' update / length of the kernels",
         {"": "update_ratio"},
     ),
-    _Kind(
+    Chart(
         "Next sentences right",
         "",
         {
@@ -77,51 +81,26 @@ _CHARTS = (
 def draw_charts(lines: Sequence[Mapping[str, Any]]) -> list[Markup]:
     """A chart of each kind of metric; empty for those without any values."""
     logged = {name for line in lines for name in line}
-    charts = []
-    for kind in _CHARTS:
-        if "tflops" in kind.metrics.values() and "mfu" in logged:
-            continue  # The same curve in another unit.
-        series = {
-            label: [(line["step"], line[name]) for line in lines if name in line]
-            for label, name in kind.metrics.items()
-        }
-        charts.append(
-            draw_chart(
-                kind.title,
-                series,
-                unit=kind.unit,
-                from_zero=kind.from_zero,
-                percent=kind.percent,
-            )
-        )
-    return charts
+    # MFU is the same curve in another unit.
+    left_out = "tflops" if "mfu" in logged else None
+    return [draw_chart(chart, lines) for chart in _CHARTS if left_out not in chart.metrics.values()]
 
 
-def draw_chart(
-    title: str,
-    series: Mapping[str, Points],
-    *,
-    unit: str = "",
-    from_zero: bool = False,
-    percent: bool = False,
-) -> Markup:
-    """A line chart as an ``<svg>`` element.
+def draw_chart(chart: Chart, lines: Sequence[Mapping[str, Any]]) -> Markup:
+    """The chart as an ``<svg>`` element; empty without finite values.
 
-    The legend tells the last value of each line, and pointing at a step tells those of that step.
-
-    Args:
-        title: what the vertical axis shows, in ``unit``.
-        series: points by their name in the legend; those without finite values are left out; if all
-            are, the result is empty.
-        from_zero: the vertical axis begins at 0 instead of near the smallest value.
-        percent: values are shares.
+    The legend tells the last value of each metric, and pointing at a step tells those of that step.
     """
-    lines = {name: thinned for name, points in series.items() if (thinned := _thin_out(points))}
-    if not lines:
+    every = {
+        label: [(line["step"], line[name]) for line in lines if isfinite(line.get(name, nan))]
+        for label, name in chart.metrics.items()
+    }
+    series = {label: _thin_out(points) for label, points in every.items() if points}
+    if not series:
         return Markup("")
-    steps, values = zip(*(point for points in lines.values() for point in points), strict=True)
+    steps, values = zip(*(point for points in series.values() for point in points), strict=True)
     first, last = min(steps), max(steps)
-    ticks = nice_ticks(0.0 if from_zero else min(values), max(values))
+    ticks = nice_ticks(0.0 if chart.from_zero else min(values), max(values))
 
     def across(step: float) -> float:
         share = (step - first) / (last - first) if last > first else 0.5
@@ -133,25 +112,25 @@ def draw_chart(
 
     return render(
         "chart.svg.j2",
-        title=title,
-        unit=unit,
+        title=chart.title,
+        unit=chart.unit,
         frame=FRAME,
-        legend={name: _describe(_finite(series[name])[-1][1], percent) for name in lines},
-        lines=[[(across(step), down(value)) for step, value in p] for p in lines.values()],
-        values=[(down(value), tick_label(value, percent)) for value in ticks],
+        legend={label: _describe(every[label][-1][1], chart.percent) for label in series},
+        lines=[[(across(step), down(value)) for step, value in p] for p in series.values()],
+        values=[(down(value), tick_label(value, chart.percent)) for value in ticks],
         steps=[(across(x), tick_label(x)) for x in nice_ticks(first, last) if first <= x <= last],
-        bands=_bands(lines, across, percent),
+        bands=_bands(series, across, chart.percent),
     )
 
 
 def _bands(
-    lines: Mapping[str, Points], across: Callable[[float], float], percent: bool
+    series: Mapping[str, Points], across: Callable[[float], float], percent: bool
 ) -> list[tuple[float, str, float, float]]:
     """For each step where it stands, what is told of it, and from where to where pointing means it."""
     told: dict[float, list[str]] = {}
-    for name, points in lines.items():
+    for label, points in series.items():
         for step, value in points:
-            told.setdefault(step, []).append(f"{name} {_describe(value, percent)}".strip())
+            told.setdefault(step, []).append(f"{label} {_describe(value, percent)}".strip())
     places = [(across(step), f"step {step:,.0f}: {', '.join(told[step])}") for step in sorted(told)]
     middles = [round((a + b) / 2, 1) for (a, _), (b, _) in zip(places, places[1:], strict=False)]
     edges = zip([LEFT, *middles], [*middles, RIGHT], strict=True)
@@ -167,10 +146,5 @@ def _describe(value: float, percent: bool) -> str:
 
 def _thin_out(points: Points) -> list[tuple[float, float]]:
     """The last step and the mean value of at most _MOST_POINTS stretches of equal length."""
-    finite = _finite(points)
-    stretches = np.array_split(np.array(finite), min(_MOST_POINTS, len(finite)) or 1)
-    return [(float(s[-1, 0]), float(s[:, 1].mean())) for s in stretches if len(s)]
-
-
-def _finite(points: Points) -> list[tuple[float, float]]:
-    return [point for point in points if math.isfinite(point[1])]
+    stretches = np.array_split(np.array(points), min(_MOST_POINTS, len(points)))
+    return [(float(s[-1, 0]), float(s[:, 1].mean())) for s in stretches]
