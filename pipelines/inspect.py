@@ -27,7 +27,8 @@ from pipelines.show_tokenizer import describe_texts, load_tokenizer, measure_wor
 from pipelines.stage import row_ratios
 from pipelines.storage import files
 from pipelines.summary import print_summary
-from pipelines.text.vocabulary_source import VOCABULARY_FILE, read_vocabulary
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.verify_output import (
     damaged_manifest,
     damaged_shards,
@@ -181,7 +182,7 @@ def _inspect_output(folder: str, config: InspectConfig) -> None:
     first: list[Columns] = []
     damaged = dict(damaged_shards(folder, manifest, first))
     if first and not problems:
-        vocabulary = read_vocabulary(files.join(folder, VOCABULARY_FILE))
+        vocabulary = Vocabulary.load(files.join(folder, VOCABULARY_FILE))
         for line in describe_rows(first[0], vocabulary, config.rows):
             show(line)
     if config.repair and damaged and not problems:

@@ -8,7 +8,8 @@ from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest, read_split
 from pipelines.records.ragged import Ragged, offsets_of
 from pipelines.storage import files
-from pipelines.text.vocabulary_source import VOCABULARY_FILE, read_vocabulary
+from pipelines.text.vocabulary import Vocabulary
+from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.encode import Encoder
 from pipelines.tokenize.evaluation_texts import read_evaluation
 
@@ -24,7 +25,7 @@ def describe_leaks(
         raise UserError(
             f"--leaks: {folder} was written by stage {manifest.stage}; name rows of tokenize"
         )
-    vocabulary = read_vocabulary(files.join(folder, VOCABULARY_FILE))
+    vocabulary = Vocabulary.load(files.join(folder, VOCABULARY_FILE))
     lowercase, strip_accents = (bool(manifest.facts[n]) for n in ("lowercase", "strip_accents"))
     encoder = Encoder(vocabulary, lowercase, strip_accents)
     paths = [info.path for info in files.match(patterns, "leaks")]

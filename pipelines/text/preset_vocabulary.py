@@ -20,7 +20,6 @@ from pipelines.text.vocabulary_source import (
     VOCABULARY_FILE,
     VocabularySource,
     load_vocabulary,
-    read_vocabulary,
 )
 
 _KERAS_HUB_FILE = "assets/tokenizer/vocabulary.txt"
@@ -48,7 +47,7 @@ def load_preset_vocabulary(folder: str) -> VocabularySource:
     check_files(folder, _READ)
     tokenizer = _read(folder, "tokenizer.json")
     if "class_name" in tokenizer:
-        vocabulary = read_vocabulary(files.join(folder, *_KERAS_HUB_FILE.split("/")))
+        vocabulary = Vocabulary.load(files.join(folder, *_KERAS_HUB_FILE.split("/")))
         return _with_settings(vocabulary, tokenizer.get("config"), folder)
     path = files.join(folder, VOCABULARY_FILE)
     if files.exists(path) and files.exists(files.join(folder, MANIFEST)):

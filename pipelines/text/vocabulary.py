@@ -66,7 +66,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> Vocabulary:
-        """Reads a vocab.txt from a local path; ``options`` as for ``parse``.
+        """Reads a vocab.txt, local or remote; ``options`` as for ``parse``.
 
         Raises:
           UserError: the file is missing or cannot be read, or as ``parse`` does.
@@ -79,7 +79,7 @@ class Vocabulary:
             ) from None
         except OSError as error:
             raise UserError(
-                f"{path}: cannot be read ({error.strerror}); give a vocab.txt"
+                f"{path}: cannot be read ({error.strerror or error}); give a vocab.txt"
             ) from None
         return cls.parse(content, source=str(path), **options)
 

@@ -38,7 +38,7 @@ def load_vocabulary(
     if folder == path:
         read_manifest(folder, flag="vocab")
         path = files.join(folder, VOCABULARY_FILE)
-    vocabulary = read_vocabulary(path)
+    vocabulary = Vocabulary.load(path)
     if folder and files.exists(files.join(folder, MANIFEST)):
         manifest = read_manifest(folder, flag="vocab")
         if os.path.basename(path) == VOCABULARY_FILE:
@@ -70,13 +70,6 @@ def load_vocabulary(
         strip_accents = lowercase and accented is None
         note = f": the piece {accented!r} would be lost" if accented else ""
     return VocabularySource(vocabulary, lowercase, strip_accents, note)
-
-
-def read_vocabulary(path: str) -> Vocabulary:
-    """The vocabulary in a vocab.txt, local or remote. Raises UserError as ``Vocabulary.load``."""
-    if files.is_remote(path):
-        return Vocabulary.parse(files.read_bytes(path), source=path)
-    return Vocabulary.load(path)
 
 
 def is_vocabulary_file(path: str) -> bool:

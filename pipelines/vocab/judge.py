@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
 import numpy as np
@@ -43,7 +43,7 @@ def judging(
     def judged() -> dict[str, Any]:
         try:
             outcome = pickle.load(answers)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):
             raise RuntimeError(
                 f"the process that judges the vocabulary ended with status {child.wait()}"
             ) from None
@@ -53,8 +53,9 @@ def judging(
 
     with child:
         try:
-            pickle.dump((counted, config, old), questions, protocol=5)
-            questions.flush()
+            # A child that has ended is noticed where its answer is read.
+            with suppress(BrokenPipeError), questions:
+                pickle.dump((counted, config, old), questions, protocol=5)
             yield judged
         finally:
             child.kill()

@@ -15,7 +15,7 @@ from pipelines.records.manifest import Manifest, read_manifest
 from pipelines.records.shards import ShardInfo
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
-from pipelines.text.vocabulary_source import VOCABULARY_FILE, check_vocabulary, read_vocabulary
+from pipelines.text.vocabulary_source import VOCABULARY_FILE, check_vocabulary
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -87,7 +87,7 @@ def open_dataset(folder: str) -> Dataset:
     Raises UserError if it is not finished, or its vocab.txt is not the one its rows were made with.
     """
     manifest = read_manifest(folder, ("tokenize", "mask"), flag="data")
-    vocabulary = read_vocabulary(files.join(folder, VOCABULARY_FILE))
+    vocabulary = Vocabulary.load(files.join(folder, VOCABULARY_FILE))
     check_vocabulary(folder, vocabulary, manifest)
     return Dataset(folder, manifest, vocabulary)
 

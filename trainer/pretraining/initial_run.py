@@ -13,11 +13,11 @@ from pipelines.errors import UserError, one_line
 from pipelines.records.checksums import checked_file, sha256_of
 from pipelines.records.manifest import read_manifest
 from pipelines.storage import files
+from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import (
     VOCABULARY_FILE,
     VocabularySource,
     check_vocabulary,
-    read_vocabulary,
 )
 from trainer.pretraining.initial_model import NEXT_SENTENCE_HEAD, InitialModel
 from trainer.run_folder import WEIGHTS
@@ -32,7 +32,7 @@ class InitialRun(InitialModel):
     def open(cls, place: str) -> Self:
         manifest = read_manifest(place, ("pretrain",), flag=cls.flag)
         facts = manifest.facts
-        vocabulary = read_vocabulary(files.join(place, VOCABULARY_FILE))
+        vocabulary = Vocabulary.load(files.join(place, VOCABULARY_FILE))
         check_vocabulary(place, vocabulary, manifest)
         try:
             with checked_file(place, WEIGHTS) as local:

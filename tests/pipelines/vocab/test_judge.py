@@ -8,6 +8,7 @@ from subprocess import Popen
 import numpy as np
 import pytest
 
+from pipelines.child_process import start_child
 from pipelines.vocab import judge
 from pipelines.vocab.config import VocabConfig
 from pipelines.vocab.word_counts import WordCounts
@@ -53,3 +54,13 @@ def test_process_ends_when_learning_fails(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(KeyError), judge.judging(_COUNTED, _CONFIG, None):
         raise KeyError
     assert children[0].returncode is not None
+
+
+def test_a_process_that_dies_is_a_fault_and_no_broken_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = replace(_COUNTED, words=[word * 3000 for word in _WORDS])  # more than a pipe holds
+    monkeypatch.setattr(judge, "start_child", lambda _: start_child("keyword"))
+    with (
+        pytest.raises(RuntimeError, match="judges the vocabulary ended with status 0"),
+        judge.judging(many, _CONFIG, None) as judged,
+    ):
+        judged()
