@@ -21,6 +21,7 @@ from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from trainer.data.prefetch import Prefetcher
 from trainer.data.shard_check import ShardCheck
+from trainer.pretraining.budget import settle_budget
 from trainer.pretraining.check_config import check_config, check_devices
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.cluster import all_needed, describe_devices, device_kind, join_cluster
@@ -48,6 +49,7 @@ from trainer.run_folder import FILES, check_same_run, claim_folder, holds_run
 def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None:
     """Runs the stage. Raises UserError for what the user can fix."""
     started = time.time()
+    config = settle_budget(config, options, started)
     check_config(config)
 
     # ---------------------------------------------------------------------------------- Data

@@ -54,6 +54,10 @@ class PretrainConfig(MaskConfig):
     epochs: float | None = _indirect(None, CHOOSE)
     """Passes over all rows, instead of --steps; default: 1. Every pass has fresh masks."""
 
+    budget: str | None = _indirect(None, CHOOSE, "TIME")
+    """The time to take, such as 2h or 90m, instead of --steps: some steps are timed, then size, rate,
+    batch and steps are chosen and told as flags. What you give yourself stays as you say."""
+
     batch_size: int = option(32, group=CHOOSE)
     """Rows in a step, over all devices. BERT used 256; give what fits in memory, and for larger
     batches add --grad_accumulation."""
