@@ -135,7 +135,7 @@ def _next(made: Mapping[str, Path]) -> list[tuple[str, str]]:
     if folder := made.get("export for Transformers"):
         load = "transformers.AutoModel.from_pretrained"
         lines.append(("the encoder in Transformers", f'{load}("{folder}")'))
-    changes = "more text, --vocab_size 16000 or 30522, --model bert_small, --epochs 3 and more"
+    changes = "more text, --vocab_size 16000 or 30522, pretraining with --budget 2h or longer"
     lines.append(("make a real model", f"{changes}: docs/domain-corpus.md"))
     return lines
 

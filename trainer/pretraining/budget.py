@@ -11,13 +11,14 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pipelines.command.run import RunOptions, say
 from pipelines.errors import UserError
 from trainer.data.dataset import Dataset, open_datasets
 from trainer.pretraining.config import PretrainConfig
+from trainer.pretraining.speed import measure_speed
 from trainer.run_folder import holds_run, read_identity
 
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
@@ -86,7 +87,11 @@ def settle_budget(config: PretrainConfig, options: RunOptions, started: float) -
     """
     if config.budget is None:
         return config
-    seconds, given = parse_time(config.budget), options.given
+    seconds = parse_time(config.budget)
+    changed = {
+        field.name for field in fields(config) if getattr(config, field.name) != field.default
+    }
+    given = options.given | changed  # from Python nothing else says what was given
     _refuse(config, given)
     if not options.overwrite and holds_run(config.output):
         before = read_identity(config.output)["config"]
@@ -97,8 +102,6 @@ def settle_budget(config: PretrainConfig, options: RunOptions, started: float) -
                 "again, choose another folder, or start over with --overwrite"
             )
         return replace(config, **{n: before[n] for n in _CHOSEN if n in before and n not in given})
-    from trainer.pretraining.speed import measure_speed
-
     folders, _ = config.folders()
     (dataset, *_) = open_datasets(folders)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pickle
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -13,8 +14,11 @@ import numpy as np
 
 from pipelines.child_process import leave_interrupts_to_parent, start_child
 from pipelines.errors import UserError
+from trainer.pretraining.cluster import device_kind, join_cluster
 from trainer.pretraining.config import PretrainConfig
+from trainer.pretraining.plan import plan_run
 from trainer.pretraining.startup import without_tensorflow
+from trainer.pretraining.step_groups import default_group_size
 
 _SECONDS, _FEWEST = 5.0, 3
 
@@ -23,27 +27,23 @@ def measure_speed(config: PretrainConfig, chooses_dtype: bool) -> tuple[float, s
     """Seconds of a step, and the dtype of its arithmetic: the config's, or where that is left to us
     bfloat16 if this machine is fast at it. Raises UserError for what the config cannot do here."""
     with start_child(__name__) as child:
-        with cast(IO[bytes], child.stdin) as questions:
-            pickle.dump((config, chooses_dtype), questions)
         try:
+            with cast(IO[bytes], child.stdin) as questions:
+                pickle.dump((config, chooses_dtype), questions)
             answer = pickle.load(cast(IO[bytes], child.stdout))
         except (EOFError, pickle.UnpicklingError):
             raise UserError(
                 f"--budget {config.budget}: a step could not be timed (status {child.wait()}); give "
                 "less with --model, or --steps instead"
             ) from None
+        finally:
+            child.kill()
     if isinstance(answer, BaseException):
         raise answer
     return cast(tuple[float, str], answer)
 
 
 def _measure(config: PretrainConfig, chooses_dtype: bool) -> tuple[float, str]:
-    from dataclasses import replace
-
-    from trainer.pretraining.cluster import device_kind, join_cluster
-    from trainer.pretraining.plan import plan_run
-    from trainer.pretraining.step_groups import default_group_size
-
     cluster = join_cluster(config.model_parallel, distributed=False, seed=config.seed)
     if chooses_dtype:
         is_fast = device_kind() != "cpu" or "amx_bf16" in Path("/proc/cpuinfo").read_text()

@@ -6,17 +6,20 @@ import json
 import os
 import re
 import shlex
+import time
 from dataclasses import replace
 
 import pytest
 
+from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from tests.command_process import TINY
 from trainer.data.dataset import open_datasets
-from trainer.pretraining import speed
-from trainer.pretraining.budget import SIZES, choose, parse_time
+from trainer.pretraining import budget
+from trainer.pretraining.budget import SIZES, choose, parse_time, settle_budget
 from trainer.pretraining.checkpoints import Checkpoints
 from trainer.pretraining.config import PretrainConfig
+from trainer.pretraining.speed import measure_speed
 
 _LEFT = 3600.0
 
@@ -92,18 +95,18 @@ def test_what_a_budget_cannot_be_given_with(pretrain_here, make_rows, tmp_path, 
 def test_a_step_is_timed_in_a_process_of_its_own(make_rows, tmp_path):
     options = {name: value for name, value in TINY.items() if name != "batch_size"}
     config = PretrainConfig(data=(str(make_rows()),), output=str(tmp_path / "run"), **options)
-    seconds, dtype = speed.measure_speed(replace(config, batch_size=8), False)
+    seconds, dtype = measure_speed(replace(config, batch_size=8), False)
     assert 1e-5 < seconds < 1
     assert dtype == "float32"
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="nowhere does not exist"):
-        speed.measure_speed(replace(config, data=("nowhere",)), False)
+        measure_speed(replace(config, data=("nowhere",)), False)
 
 
 def test_a_resumed_run_keeps_what_was_chosen_and_the_flags_give_it_again(
     pretrain_here, make_rows, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(speed, "measure_speed", lambda config, _: (0.5, "float32"))
+    monkeypatch.setattr(budget, "measure_speed", lambda config, _: (0.5, "float32"))
     shape = {name: TINY[name] for name in ("num_layers", "num_heads", "hidden_dim")}
     common = {**shape, "intermediate_dim": 32, "data": make_rows(), "checkpoint_every": 10}
     first, again = tmp_path / "first", tmp_path / "again"
@@ -116,7 +119,7 @@ def test_a_resumed_run_keeps_what_was_chosen_and_the_flags_give_it_again(
     assert 60 <= steps <= 73
 
     # Elsewhere, or later, another speed is measured; the run stays what it was.
-    monkeypatch.setattr(speed, "measure_speed", lambda config, _: (0.1, "mixed_bfloat16"))
+    monkeypatch.setattr(budget, "measure_speed", lambda config, _: (0.1, "mixed_bfloat16"))
     os.remove(first / "manifest.json")
     newest = Checkpoints(str(first)).newest()
     os.remove(Checkpoints(str(first)).path(newest))
@@ -126,5 +129,10 @@ def test_a_resumed_run_keeps_what_was_chosen_and_the_flags_give_it_again(
 
     named = {flag[2:]: value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
     pretrain_here(output=again, **common, **named)
+    # From Python there is no command line that says what was given.
+    config = PretrainConfig(data=(str(common["data"]),), output="x", budget="1m", hidden_dim=32)
+    settled = settle_budget(config, RunOptions(), time.time())
+    assert (settled.hidden_dim, settled.num_layers, settled.optimizer) == (32, None, "muon")
+
     manifests = [(run / "manifest.json").read_text() for run in (first, again)]
     assert manifests[0] == manifests[1]
