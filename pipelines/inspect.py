@@ -14,27 +14,27 @@ from pipelines.command.run import RunOptions, run_command, show
 from pipelines.documents.config import InputFormat
 from pipelines.documents.sample import sample_texts
 from pipelines.errors import UserError
-from pipelines.peer_tokenizers import ask_peers
+from pipelines.inspection.peer_tokenizers import ask_peers
+from pipelines.inspection.show_leaks import describe_leaks
+from pipelines.inspection.show_rows import describe_rows
+from pipelines.inspection.show_tokenizer import describe_texts, load_tokenizer, measure_words
+from pipelines.inspection.verify_output import (
+    damaged_manifest,
+    damaged_shards,
+    damaged_vocabulary,
+    unchecked_vocabulary,
+)
 from pipelines.records.checksums import CHECKSUMS, find_damage
 from pipelines.records.codec import record_layout
 from pipelines.records.manifest import MANIFEST, RUN, Manifest, read_manifest
 from pipelines.records.ragged import Columns
 from pipelines.records.tf_example import parsing_schema
 from pipelines.repair import repair_shards
-from pipelines.show_leaks import describe_leaks
-from pipelines.show_rows import describe_rows
-from pipelines.show_tokenizer import describe_texts, load_tokenizer, measure_words
 from pipelines.stage import row_ratios
 from pipelines.storage import files
 from pipelines.summary import print_summary
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
-from pipelines.verify_output import (
-    damaged_manifest,
-    damaged_shards,
-    damaged_vocabulary,
-    unchecked_vocabulary,
-)
 
 _LEAKS = "to find evaluation texts in rows"
 _REPAIR = "to make damaged shards again"

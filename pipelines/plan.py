@@ -63,7 +63,7 @@ def expect(plan: Plan, options: RunOptions) -> dict[str, float]:
     """
     if plan.core_seconds is None:
         return {}
-    from pipelines.beam_options import count_workers
+    from pipelines.beam.options import count_workers
 
     workers = count_workers(options.beam_args)
     working = min(workers, plan.pieces)
@@ -84,6 +84,6 @@ def expect(plan: Plan, options: RunOptions) -> dict[str, float]:
 
 def works_here(options: RunOptions) -> bool:
     """True if the work is done by this process and its children."""
-    from pipelines.beam_options import runs_here
+    from pipelines.beam.options import runs_here
 
     return runs_here(options.beam_args)

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from pipelines.beam_import import import_beam
+from pipelines.beam.lean_import import import_beam
 from pipelines.errors import UserError
 from pipelines.records.manifest import Manifest
 from pipelines.records.shards import ShardInfo, file_sha256

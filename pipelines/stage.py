@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from pipelines.beam.step_times import take_times
 from pipelines.command.options import deciding_fields
 from pipelines.command.run import RunOptions, say
 from pipelines.errors import UserError
@@ -25,7 +26,6 @@ from pipelines.records.output_folder import finish_output, prepare_output, read_
 from pipelines.records.shards import ShardInfo
 from pipelines.records.versions import check_versions
 from pipelines.resources import peak_memory, processor_seconds
-from pipelines.step_times import take_times
 from pipelines.storage import files
 from pipelines.summary import print_summary
 

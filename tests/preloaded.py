@@ -9,7 +9,7 @@ import gc
 import importlib
 import os
 
-from pipelines.beam_import import import_beam
+from pipelines.beam.lean_import import import_beam
 
 os.environ["KERAS_BACKEND"] = "jax"
 import_beam([])

@@ -13,11 +13,11 @@ _ROOT = Path(__file__).resolve().parent.parent
 _HEAVY = ("tensorflow", "tensorflow_text", "keras", "apache_beam", "jax", "torch")
 # Glue, and what exists to import something heavy.
 _BEAM_GLUE = {
-    "pipelines.beam_import",
-    "pipelines.beam_options",
-    "pipelines.beam_runner",
-    "pipelines.heartbeat",
-    "pipelines.tally",
+    "pipelines.beam.lean_import",
+    "pipelines.beam.options",
+    "pipelines.beam.runner",
+    "pipelines.beam.heartbeat",
+    "pipelines.beam.tally",
     "pipelines.documents.read_documents",
     "pipelines.vocab.count_words",
     "pipelines.vocab.pipeline",
@@ -29,7 +29,7 @@ _BEAM_GLUE = {
     "pipelines.tokenize.transforms",
     "pipelines.mask.pipeline",
     "pipelines.mask.rebuild",
-    "pipelines.worker_step",
+    "pipelines.beam.worker_step",
 }
 
 
@@ -64,7 +64,9 @@ def test_pipelines_never_import_the_trainer_or_another_stage(module):
     for name in imports(module):
         assert name.split(".")[0] != "trainer", f"{module} imports {name}"
         is_peer = name.split(".")[0] in ("keras_hub", "transformers", "tokenizers", "torch")
-        assert not is_peer or module == "pipelines.peer_tokenizers", f"{module} imports {name}"
+        assert not is_peer or module == "pipelines.inspection.peer_tokenizers", (
+            f"{module} imports {name}"
+        )
         if own in stages:
             other = ".".join(name.split(".")[:2])
             assert other not in stages - {own}, f"{module} imports {name}"

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from pipelines.beam_import import import_beam
+from pipelines.beam.lean_import import import_beam
 from pipelines.command.config_file import section_as_flags
 from pipelines.command.field_flags import add_fields
 from pipelines.command.options import PATHS
@@ -183,7 +183,7 @@ def _check_rest(rest: list[str], names: list[str], beam: bool) -> None:
                 warnings.simplefilter("ignore")
                 known, unknown = parser.parse_known_args(rest)
                 if unknown and known.job_endpoint:
-                    from pipelines.beam_options import add_server_options
+                    from pipelines.beam.options import add_server_options
 
                     add_server_options(parser, known.job_endpoint)
                     _, unknown = parser.parse_known_args(rest)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pipelines.beam_import import import_beam
+from pipelines.beam.lean_import import import_beam
 from pipelines.command.config_file import dump_config
 from pipelines.command.known_errors import describe_error
 from pipelines.command.parse import RunOptions, parse_command
@@ -51,7 +51,7 @@ def run_command(
         if beam:
             # Takes seconds, and is not needed for --help or a misspelt flag.
             import_beam(options.beam_args)
-            from pipelines.beam_options import check_options, reach_workers, runs_here
+            from pipelines.beam.options import check_options, reach_workers, runs_here
 
             check_options(options.beam_args)
             config = reach_workers(config, options.beam_args)

@@ -10,6 +10,8 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipelines.beam.step_times import time_each
+from pipelines.beam.tally import tally
 from pipelines.documents.blocks import (
     BLOCK_BYTES,
     DocumentBlock,
@@ -22,9 +24,7 @@ from pipelines.documents.labelled import Fields, LabelledText, read_file
 from pipelines.documents.line_ranges import FileRange
 from pipelines.documents.sent_module import SentModule, find_module
 from pipelines.records.manifest import check_balance
-from pipelines.step_times import time_each
 from pipelines.storage.files import FileInfo
-from pipelines.tally import tally
 
 RANGES_READ, BLOCKS_SENT, BLOCKS_ARRIVED = "ranges_read", "blocks_sent", "blocks_arrived"
 

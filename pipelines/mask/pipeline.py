@@ -16,7 +16,10 @@ from functools import partial
 import apache_beam as beam
 import numpy as np
 
-from pipelines.beam_runner import Finish, run_pipeline
+from pipelines.beam.runner import Finish, run_pipeline
+from pipelines.beam.step_times import time_each, timed
+from pipelines.beam.tally import tally
+from pipelines.beam.worker_step import WorkerStep
 from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions
 from pipelines.mask.config import MaskStageConfig
@@ -28,12 +31,9 @@ from pipelines.records.ragged import Columns, Ragged, offsets_of
 from pipelines.records.shards import ShardInfo, shard_name, write_shard
 from pipelines.records.versions import deciding_versions
 from pipelines.stage import Report, StageRun, add_counts, count_written, run_stage
-from pipelines.step_times import time_each, timed
 from pipelines.storage import files
-from pipelines.tally import tally
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE, load_vocabulary, save_vocabulary
-from pipelines.worker_step import WorkerStep
 
 # Rows masked at a time: bounds a worker's memory, and changes nothing else.
 _BLOCK_ROWS = 8192

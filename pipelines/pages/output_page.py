@@ -13,6 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from pipelines.inspection.verify_output import damaged_manifest, damaged_vocabulary
 from pipelines.pages.bars import count_doublings, count_shares, count_up_to, draw_bars
 from pipelines.pages.compare_texts import compare_words
 from pipelines.pages.input_figures import InputFigures, look_at_input
@@ -24,7 +25,6 @@ from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
 from pipelines.tokenize.encode import Encoder
-from pipelines.verify_output import damaged_manifest, damaged_vocabulary
 
 _STAGES = ("vocab", "tokenize", "mask")
 # Of what is listed, the first so many.

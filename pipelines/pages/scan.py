@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipelines.documents.sample import choose_evenly
+from pipelines.inspection.show_rows import ShownRow, decode_row
 from pipelines.pages.row_figures import PieceFigures, RowFigures
 from pipelines.records.manifest import Manifest, open_shard
 from pipelines.records.shards import ShardInfo
-from pipelines.show_rows import ShownRow, decode_row
 from pipelines.text.vocabulary import Vocabulary
 
 # Enough for any figure of rows; some seconds of work.

@@ -20,10 +20,10 @@ import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 from numpy.typing import NDArray
 
+from pipelines.beam.step_times import time_each
 from pipelines.records.manifest import check_balance
 from pipelines.records.ragged import Columns, concatenate, group_rows, take
 from pipelines.stage import Report
-from pipelines.step_times import time_each
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.near_duplicates import (
     ROUNDS,

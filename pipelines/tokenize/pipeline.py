@@ -21,15 +21,15 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from pipelines.beam_options import runs_here
-from pipelines.beam_runner import Finish, run_pipeline
+from pipelines.beam.heartbeat import reading
+from pipelines.beam.options import runs_here
+from pipelines.beam.runner import Finish, run_pipeline
 from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions
 from pipelines.documents.config import describe_inputs, paths_read
 from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input
 from pipelines.documents.text_size import advise_on_whole_files, text_bytes
-from pipelines.heartbeat import reading
 from pipelines.plan import Plan
 from pipelines.records.codec import token_dtype
 from pipelines.records.ragged import Columns

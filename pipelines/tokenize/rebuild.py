@@ -8,7 +8,7 @@ from functools import partial
 
 import apache_beam as beam
 
-from pipelines.beam_runner import Finish, run_pipeline
+from pipelines.beam.runner import Finish, run_pipeline
 from pipelines.command.parse import config_again
 from pipelines.command.progress import Phase
 from pipelines.documents.read_documents import ReadDocuments, check_reading

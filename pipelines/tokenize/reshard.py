@@ -14,8 +14,8 @@ import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.beam_options import runs_here
-from pipelines.beam_runner import Finish, run_pipeline
+from pipelines.beam.options import runs_here
+from pipelines.beam.runner import Finish, run_pipeline
 from pipelines.command.parse import config_again
 from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions

@@ -16,6 +16,8 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
+from pipelines.beam.step_times import time_each, timed
+from pipelines.beam.worker_step import WorkerStep
 from pipelines.documents.blocks import DocumentBlock
 from pipelines.documents.read_documents import LabelledBlock
 from pipelines.errors import UserError
@@ -23,7 +25,6 @@ from pipelines.records.ragged import Columns, concatenate, group_rows, take
 from pipelines.records.shards import write_records, write_shard
 from pipelines.records.writer_process import write_records_apart
 from pipelines.stage import Report
-from pipelines.step_times import time_each, timed
 from pipelines.storage import files
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
@@ -35,7 +36,6 @@ from pipelines.tokenize.shard import assign_shards, build_shard, plan_shards
 from pipelines.tokenize.shown_clusters import ClusterPart, begin_texts
 from pipelines.tokenize.stored_blocks import BlockFile, StoredBlock, StoredDocuments, store_tables
 from pipelines.tokenize.token_tables import encode_documents, encode_examples, labels_of
-from pipelines.worker_step import WorkerStep
 
 # Tokens that a worker gathers before it cuts them by shard: so many for each shard, since a piece of one
 # document costs as much as one of many, but at least 4 or 8 MB and at most 128 or 256.

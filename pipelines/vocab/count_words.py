@@ -19,6 +19,8 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
+from pipelines.beam.step_times import time_each, timed
+from pipelines.beam.worker_step import WorkerStep
 from pipelines.documents.blocks import DocumentBlock
 from pipelines.documents.read_documents import check_reading
 from pipelines.documents.text_size import text_bytes
@@ -26,7 +28,6 @@ from pipelines.keyed_random import bernoulli, fold, purpose_key
 from pipelines.records.manifest import check_balance
 from pipelines.records.ragged import offsets_of
 from pipelines.stage import Report, add_counts
-from pipelines.step_times import time_each, timed
 from pipelines.storage.files import FileInfo
 from pipelines.text.words import MAX_WORD_CHARACTERS
 from pipelines.vocab.config import VocabConfig
@@ -40,7 +41,6 @@ from pipelines.vocab.word_tables import (
     pack,
     unpack,
 )
-from pipelines.worker_step import WorkerStep
 
 _STEP = "counting words"
 # A worker hands its counts on when it holds this many distinct words.

@@ -18,7 +18,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.beam_runner import Finish, run_pipeline
+from pipelines.beam.heartbeat import reading
+from pipelines.beam.runner import Finish, run_pipeline
 from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions, say
 from pipelines.documents.config import describe_inputs, paths_read
@@ -26,7 +27,6 @@ from pipelines.documents.read_documents import ReadDocuments
 from pipelines.documents.sample import sample_input, sample_texts
 from pipelines.documents.text_size import advise_on_whole_files
 from pipelines.errors import UserError
-from pipelines.heartbeat import reading
 from pipelines.plan import Plan
 from pipelines.records.manifest import Manifest
 from pipelines.records.versions import deciding_versions

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from pipelines.beam.step_times import timed
 from pipelines.errors import UserError
 from pipelines.stage import StageRun
-from pipelines.step_times import timed
 from pipelines.text.unknown_words import find_unknown, most_frequent
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.vocabulary_source import save_vocabulary

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.beam.step_times import take_times
 from pipelines.errors import UserError
-from pipelines.step_times import take_times
 from pipelines.storage import files
 from pipelines.storage.json_file import parse_json
 

@@ -14,16 +14,16 @@ import pytest
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from pipelines.inspect import InspectConfig, describe_records, inspect
+from pipelines.inspection.peer_tokenizers import Peer, ask_peers
+from pipelines.inspection.show_rows import describe_rows
+from pipelines.inspection.show_tokenizer import describe_texts
 from pipelines.mask.config import MaskStageConfig
 from pipelines.mask.pipeline import mask
-from pipelines.peer_tokenizers import Peer, ask_peers
 from pipelines.records.checksums import names_below, write_checksums
 from pipelines.records.manifest import Manifest, read_manifest, read_split
 from pipelines.records.output_folder import finish_output
 from pipelines.records.ragged import Ragged
 from pipelines.records.shards import ShardReader
-from pipelines.show_rows import describe_rows
-from pipelines.show_tokenizer import describe_texts
 from pipelines.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines.text.vocabulary_source import load_vocabulary
 from pipelines.tokenize.config import TokenizeConfig

@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 
+from pipelines.beam.step_times import take_times
 from pipelines.documents.blocks import FileRange, read_blocks
 from pipelines.documents.config import InputFormat
 from pipelines.documents.read_documents import _Read, check_reading
-from pipelines.step_times import take_times
 
 
 def counts_of(blocks) -> Counter[str]:

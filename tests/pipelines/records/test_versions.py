@@ -7,10 +7,10 @@ import json
 import pytest
 from apache_beam.internal import pickler
 
+from pipelines.beam.worker_step import WorkerStep
 from pipelines.errors import UserError
 from pipelines.records import versions
 from pipelines.records.versions import check_versions, deciding_versions
-from pipelines.worker_step import WorkerStep
 
 
 def test_a_finished_stage_names_them(rows_dir):

@@ -9,7 +9,7 @@ import pytest
 
 _PROGRAM = """
 import sys
-from pipelines.beam_import import import_beam
+from pipelines.beam.lean_import import import_beam
 import_beam({arguments})
 print(*[name in sys.modules for name in ("apache_beam", "pandas", "pymongo", "apitools")])
 import pandas

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines.beam.tally import read_tally, start_tally
 from pipelines.command.progress import Phase, describe_progress, fits_a_bar
-from pipelines.tally import read_tally, start_tally
 
 _SECONDS_BETWEEN_LINES = 15.0
 

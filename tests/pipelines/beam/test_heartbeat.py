@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import apache_beam as beam
 
-from pipelines import heartbeat
-from pipelines.beam_options import pipeline_options
-from pipelines.beam_runner import run_pipeline
+from pipelines.beam import heartbeat
+from pipelines.beam.heartbeat import reading
+from pipelines.beam.options import pipeline_options
+from pipelines.beam.runner import run_pipeline
+from pipelines.beam.tally import read_tally, start_tally, tally
 from pipelines.command.progress import Phase
-from pipelines.heartbeat import reading
-from pipelines.tally import read_tally, start_tally, tally
 
 
 class _Work(beam.DoFn):

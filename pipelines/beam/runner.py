@@ -2,7 +2,7 @@
 
 Keeps the local runner from losing data, shows a heartbeat, and turns an error raised in a worker,
 which Beam and the engines wrap in pages of traceback, back into its one line. Importing this imports
-Beam: see ``pipelines.beam_import``.
+Beam: see ``pipelines.beam.lean_import``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.beam_options import pipeline_options, runs_here
+from pipelines.beam.heartbeat import Progress, heartbeat
+from pipelines.beam.options import pipeline_options, runs_here
 from pipelines.command.known_errors import describe_error, describe_traceback
 from pipelines.errors import UserError
-from pipelines.heartbeat import Progress, heartbeat
 
 # How Beam says that an engine gave a job up.
 _ENDED = re.compile(r"failed in state (?P<state>[A-Z]+)(?:: (?P<reason>.*))?", re.DOTALL)

@@ -14,8 +14,8 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.prism_runner import PrismRunner
 from apache_beam.runners.worker import data_plane
 
-from pipelines import beam_runner
-from pipelines.beam_runner import run_pipeline
+from pipelines.beam import runner
+from pipelines.beam.runner import run_pipeline
 from pipelines.command.progress import Phase
 from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
@@ -133,7 +133,7 @@ def test_a_job_whose_workers_wrote_elsewhere_says_so(tmp_path, rows_dir):
 
 
 def test_after_an_error_only_the_command_itself_speaks(capsys):
-    screen = beam_runner._OfThisThread(sys.stderr)
+    screen = runner._OfThisThread(sys.stderr)
     other = threading.Thread(target=print, args=["a worker's end"], kwargs={"file": screen})
     other.start()
     other.join()

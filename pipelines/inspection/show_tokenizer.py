@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pipelines.peer_tokenizers import Peer
+from pipelines.inspection.peer_tokenizers import Peer
 from pipelines.text.preset_vocabulary import load_preset_vocabulary
 from pipelines.text.unknown_words import count_words, find_unknown, most_frequent
 from pipelines.text.vocabulary import Vocabulary

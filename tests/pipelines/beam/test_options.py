@@ -9,7 +9,7 @@ import grpc
 import pytest
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
-from pipelines.beam_options import check_options, count_workers, reach_workers
+from pipelines.beam.options import check_options, count_workers, reach_workers
 from pipelines.command.parse import parse_command
 from pipelines.errors import UserError
 from pipelines.mask.config import MaskStageConfig
@@ -62,7 +62,7 @@ def test_options_that_the_job_server_does_not_know_are_refused(endpoint):
 
 
 def test_a_job_server_that_does_not_answer_is_named(monkeypatch):
-    monkeypatch.setattr("pipelines.beam_options._SERVER_SECONDS", 0.2)
+    monkeypatch.setattr("pipelines.beam.options._SERVER_SECONDS", 0.2)
     with pytest.raises(UserError, match="--job_endpoint 127.0.0.1:1: no job server"):
         parse("--job_endpoint=127.0.0.1:1", "--object_reuse")
 

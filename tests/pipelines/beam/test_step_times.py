@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from pipelines.step_times import take_times, time_each, timed
+from pipelines.beam.step_times import take_times, time_each, timed
 
 
 def test_each_step_has_its_own_time():

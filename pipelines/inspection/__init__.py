@@ -1,0 +1,1 @@
+"""What outputs hold, shown to people, and what of them is damaged."""
