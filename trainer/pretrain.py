@@ -19,6 +19,7 @@ from pipelines.records.manifest import MANIFEST
 from pipelines.records.output_folder import prepare_output
 from pipelines.storage import files
 from pipelines.text.vocabulary_source import VOCABULARY_FILE
+from trainer.data.dataset import repeated_share
 from trainer.data.prefetch import Prefetcher
 from trainer.data.shard_check import ShardCheck
 from trainer.pretraining.budget import settle_budget
@@ -131,7 +132,7 @@ def pretrain(config: PretrainConfig, options: RunOptions = RunOptions()) -> None
     log = MetricsLog(config.output, done, seconds_before, logged) if cluster.is_first else None
     progress = Progress(steps, done) if cluster.is_first else None
     guessing = frequency_loss(maker, config.eval_steps) if log else None
-    repeated = max(dataset.repeated_share for dataset in plan.datasets)
+    repeated = repeated_share(plan.datasets)
     logged_before = log.resumed if log else ()
     plateau = Plateau(guessing, steps, plan.warmup_steps, logged_before, repeated=repeated)
     stop = StopSignals()

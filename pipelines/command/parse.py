@@ -25,15 +25,13 @@ Config = TypeVar("Config", bound=Any)
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """How a command runs; nothing here changes what it makes. ``given``: the names of the options that
-    the command line or the file of ``--config`` gives."""
+    """How a command runs; nothing here changes what it makes."""
 
     overwrite: bool = False
     dry_run: bool = False
     price: float | None = None
     beam_args: tuple[str, ...] = ()
     print_config: bool = False
-    given: frozenset[str] = frozenset()
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,9 +85,7 @@ def parse_command(
     parsed, rest = parser.parse_known_args([*from_file, *arguments])
     names = [name for action in parser._actions for name in action.option_strings]
     _check_rest(rest, names, beam)
-    flags = (argument for argument in (*from_file, *arguments) if argument.startswith("--"))
-    named = frozenset(flag[2:].partition("=")[0] for flag in flags)
-    options = RunOptions(**given, beam_args=tuple(rest), given=named)
+    options = RunOptions(**given, beam_args=tuple(rest))
     if options.price is not None and not options.dry_run:
         raise UserError("--price is for an estimate: add --dry_run")
     values = {}

@@ -88,6 +88,7 @@ def _count(documents: Columns, pieces: Pieces, dropped: Counter[str]) -> Counter
     """Counts what is in the pieces, apart from how they were made, and what was dropped."""
     lengths = documents["token_ids"].lengths
     absent = np.bincount(pieces.document, minlength=len(lengths)) == 0
+    repeated = int((~absent & (documents["occurrence"] > 0)).sum())
     dropped["documents_dropped_empty"] = int((absent & (lengths == 0)).sum())
     dropped["documents_dropped_too_short_for_a_pair"] = int((absent & (lengths > 0)).sum())
     counts = Counter(
@@ -97,4 +98,5 @@ def _count(documents: Columns, pieces: Pieces, dropped: Counter[str]) -> Counter
         segments=len(pieces),
     )
     counts.update(+dropped)
+    counts.update(+Counter(documents_repeated=repeated))
     return counts

@@ -98,7 +98,7 @@ def _order_documents(
     documents: StoredDocuments, config: TokenizeConfig, near: NDArray[np.uint64] | tuple[()]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Counter[str]]:
     """Indices of the documents in the order to pack them in, the occurrence of each, and the counts
-    of the duplicates and near-duplicates that are left out, or of the duplicates that are not.
+    of the duplicates and near-duplicates that are left out.
 
     The order is keyed and random; that of labelled documents is already that of their rows.
     """
@@ -119,8 +119,6 @@ def _order_documents(
             duplicates[f"tokens_dropped_{reason}"] = int(lengths[order[chosen]].sum())
         stays = ~np.logical_or.reduce([*goes.values()])
         order, occurrence = order[stays], occurrence[stays]
-    elif repeated := int((occurrence > 0).sum()):
-        duplicates["documents_repeated"] = repeated
     if config.packing == "examples":
         by_row = order_rows(name_examples(doc_ids[order], occurrence), config.seed)
         order, occurrence = order[by_row], occurrence[by_row]

@@ -7,15 +7,13 @@ and on that sample.
 
 from __future__ import annotations
 
-import pickle
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, Any, cast
+from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 
-from pipelines.child_process import leave_interrupts_to_parent, start_child
+from pipelines.child_process import answer_question, ask, read_answer, start_child
 from pipelines.text.vocabulary import Vocabulary
 from pipelines.text.wordpiece import WordIds
 from pipelines.vocab.config import VocabConfig
@@ -38,24 +36,18 @@ def judging(
         yield lambda: judge(counted, config, old)
         return
     child = start_child(__name__)
-    questions, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
 
     def judged() -> dict[str, Any]:
         try:
-            outcome = pickle.load(answers)
-        except (EOFError, pickle.UnpicklingError):
+            return cast(dict[str, Any], read_answer(child))
+        except EOFError:
             raise RuntimeError(
                 f"the process that judges the vocabulary ended with status {child.wait()}"
             ) from None
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return cast(dict[str, Any], outcome)
 
     with child:
         try:
-            # A child that has ended is noticed where its answer is read.
-            with suppress(BrokenPipeError), questions:
-                pickle.dump((counted, config, old), questions, protocol=5)
+            ask(child, counted, config, old)
             yield judged
         finally:
             child.kill()
@@ -94,15 +86,5 @@ def _measure(vocabulary: Vocabulary, counted: WordCounts) -> dict[str, Any]:
     }
 
 
-def _answer() -> None:
-    outcome: dict[str, Any] | Exception
-    try:
-        outcome = judge(*pickle.load(sys.stdin.buffer))
-    except Exception as error:
-        outcome = error
-    pickle.dump(outcome, sys.stdout.buffer)
-
-
 if __name__ == "__main__":
-    leave_interrupts_to_parent()
-    _answer()
+    answer_question(judge)

@@ -53,12 +53,6 @@ class Dataset:
         """True if every row says whether its second segment follows its first."""
         return self.manifest.facts["packing"] == "pairs"
 
-    @property
-    def repeated_share(self) -> float:
-        """The share of its documents that repeat another one, as far as its manifest tells."""
-        counts = self.manifest.counts
-        return counts.get("documents_repeated", 0) / max(1, counts.get("documents_out", 0))
-
     def copies(self, split: str) -> int:
         """How many maskings of each row there are on disk."""
         return int(self.manifest.facts["copies"]) if self.is_masked and split == TRAIN else 1
@@ -79,6 +73,16 @@ class Dataset:
     def path(self, shard: ShardInfo) -> str:
         """Where a shard is."""
         return files.join(self.folder, shard.name)
+
+
+def repeated_share(datasets: Sequence[Dataset]) -> float:
+    """The share of their documents that repeat another one, as far as their manifests tell."""
+    counts = [dataset.manifest.counts for dataset in datasets]
+    repeated, documents = (
+        sum(each.get(name, 0) for each in counts)
+        for name in ("documents_repeated", "documents_out")
+    )
+    return repeated / max(1, documents)
 
 
 def open_dataset(folder: str) -> Dataset:

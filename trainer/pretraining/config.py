@@ -55,8 +55,9 @@ class PretrainConfig(MaskConfig):
     """Passes over all rows, instead of --steps; default: 1. Every pass has fresh masks."""
 
     budget: str | None = _indirect(None, CHOOSE, "TIME")
-    """The time to take, such as 2h or 90m, instead of --steps: some steps are timed, then size, rate,
-    batch and steps are chosen and told as flags. What you give yourself stays as you say."""
+    """The time to take, such as 2h or 90m, instead of --steps: some steps are timed, then the model's
+    size and the whole recipe (optimizer, rate, batch, masks, dtype, steps) are chosen and printed as
+    flags. What you set to other than its default stays."""
 
     batch_size: int = option(32, group=CHOOSE)
     """Rows in a step, over all devices. BERT used 256; give what fits in memory, and for larger

@@ -3,74 +3,90 @@ then gives its memory and its devices back."""
 
 from __future__ import annotations
 
-import pickle
-import sys
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
-from pipelines.child_process import leave_interrupts_to_parent, start_child
+from pipelines.child_process import answer_question, ask, read_answer, start_child
 from pipelines.errors import UserError
-from trainer.pretraining.cluster import device_kind, join_cluster
+from trainer.pretraining.check_config import check_config, check_devices
+from trainer.pretraining.cluster import Cluster, device_kind, join_cluster
 from trainer.pretraining.config import PretrainConfig
 from trainer.pretraining.plan import plan_run
 from trainer.pretraining.startup import without_tensorflow
 from trainer.pretraining.step_groups import default_group_size
 
-_SECONDS, _FEWEST = 5.0, 3
+# So many calls are timed, for about so many seconds; two before them compile and warm up.
+_FEWEST, _SECONDS, _UNTIMED = 3, 5.0, 2
+_WITHOUT_BFLOAT16 = ("V100", "T4", "P100")
 
 
-def measure_speed(config: PretrainConfig, chooses_dtype: bool) -> tuple[float, str]:
-    """Seconds of a step, and the dtype of its arithmetic: the config's, or where that is left to us
-    bfloat16 if this machine is fast at it. Raises UserError for what the config cannot do here."""
+def measure_speed(
+    config: PretrainConfig, free: Collection[str], longest: float
+) -> tuple[float, dict[str, Any]]:
+    """Seconds of a step, and the options among ``free`` that were fitted to this machine's devices.
+
+    dtype: bfloat16 if they are fast at it; batch_size: rounded up to what they can share. Takes little
+    more than ``longest`` seconds. Raises UserError for what the config cannot do here.
+    """
     with start_child(__name__) as child:
         try:
-            with cast(IO[bytes], child.stdin) as questions:
-                pickle.dump((config, chooses_dtype), questions)
-            answer = pickle.load(cast(IO[bytes], child.stdout))
-        except (EOFError, pickle.UnpicklingError):
+            ask(child, config, free, longest)
+            return cast(tuple[float, dict[str, Any]], read_answer(child))
+        except EOFError:
             raise UserError(
-                f"--budget {config.budget}: a step could not be timed (status {child.wait()}); give "
-                "less with --model, or --steps instead"
+                f"--budget {config.budget}: timing a step ended with status {child.wait()}, perhaps for "
+                "want of memory; choose a smaller --model, or give --steps instead"
             ) from None
         finally:
             child.kill()
-    if isinstance(answer, BaseException):
-        raise answer
-    return cast(tuple[float, str], answer)
 
 
-def _measure(config: PretrainConfig, chooses_dtype: bool) -> tuple[float, str]:
+@without_tensorflow
+def _measure(
+    config: PretrainConfig, free: Collection[str], longest: float
+) -> tuple[float, dict[str, Any]]:
+    began = time.perf_counter()
+    check_config(config)
     cluster = join_cluster(config.model_parallel, distributed=False, seed=config.seed)
-    if chooses_dtype:
-        is_fast = device_kind() != "cpu" or "amx_bf16" in Path("/proc/cpuinfo").read_text()
-        config = replace(config, dtype="mixed_bfloat16" if is_fast else "float32")
+    fitted = {name: value for name, value in _fit(config, cluster).items() if name in free}
+    config = replace(config, **fitted)
     plan = plan_run(config)
+    check_devices(config, plan.dimensions, cluster.devices)
     maker = plan.batch_maker(cluster)
     _, step, _ = plan.build(cluster)
     group = config.steps_per_execution or default_group_size(device_kind())
+    reading = time.perf_counter()
     batches = [maker.train_batch(i).arrays for i in range(group)]
+    # In a run batches are made while the device computes: the slower of the two counts.
+    slowest = time.perf_counter() - reading
     times: list[float] = []
-    # The first call compiles, the second is slower too.
-    while len(times) < 2 + _FEWEST or sum(times[2:]) < _SECONDS:
-        began = time.perf_counter()
+    while len(times) < _UNTIMED + _FEWEST or sum(times[_UNTIMED:]) < _SECONDS:
+        called = time.perf_counter()
         np.asarray(step.run_group(len(times) * group, batches)[-1])
-        times.append(time.perf_counter() - began)
-    return float(np.mean(times[2:])) / group, config.dtype
+        times.append(time.perf_counter() - called)
+        if len(times) > 1 and time.perf_counter() - began > longest:
+            break
+    timed = times[_UNTIMED:] or times[1:]
+    return max(float(np.mean(timed)), slowest) / group, fitted
 
 
-def _answer() -> None:
-    answer: Any
-    try:
-        answer = without_tensorflow(_measure)(*pickle.load(sys.stdin.buffer))
-    except Exception as error:
-        answer = error
-    pickle.dump(answer, sys.stdout.buffer)
+def _fit(config: PretrainConfig, cluster: Cluster) -> dict[str, Any]:
+    kind, cpu = device_kind(), Path("/proc/cpuinfo")
+    if kind in ("", "cpu"):
+        is_fast = cpu.exists() and "amx_bf16" in cpu.read_text()
+    else:
+        is_fast = not any(name in kind for name in _WITHOUT_BFLOAT16)
+    shares = cluster.devices * config.grad_accumulation
+    return {
+        "dtype": "mixed_bfloat16" if is_fast else "float32",
+        "batch_size": -(-config.batch_size // shares) * shares,
+    }
 
 
 if __name__ == "__main__":
-    leave_interrupts_to_parent()
-    _answer()
+    answer_question(_measure)

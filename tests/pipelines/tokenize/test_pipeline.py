@@ -289,6 +289,17 @@ def test_repeats_that_stay_are_counted(rows_dir, texts):
     assert counts["documents_repeated"] == len(texts) - len(set(texts)) >= 20
 
 
+def test_repeats_that_make_no_row_are_not_counted(tmp_path, vocab_dir):
+    whole = "The first sentence says something. The second one says something else. And a third."
+    texts = ["deleted"] * 30 + [f"{whole} Number {i}." for i in range(8)] + [f"{whole} Number 1."]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    config = make_config(tmp_path / "texts.txt", vocab_dir, tmp_path / "rows", packing="pairs")
+    run(config)
+    counts = read_manifest(config.output).counts
+    assert counts["documents_dropped_too_short_for_a_pair"] == 30
+    assert (counts["documents_out"], counts["documents_repeated"]) == (9, 1)
+
+
 def test_the_users_filter_is_counted_by_reason(tmp_path, corpus, vocab_dir, texts, monkeypatch):
     (tmp_path / "short_enough.py").write_text(
         "def judge(text):\n    return len(text) < 300 or 'too long'\n"

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.keyed_random import fold, purpose_key, uniform
 from tests.command_process import TINY
-from trainer.data.dataset import open_datasets
+from trainer.data.dataset import open_datasets, repeated_share
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.logs.plateau import Plateau
 from trainer.pretraining.plan import plan_again
@@ -79,8 +79,8 @@ def test_a_run_that_stands_still_is_told_once_what_helped() -> None:
 def test_a_stuck_run_is_told_of_documents_that_repeat_others(make_rows) -> None:
     (dataset,) = open_datasets([str(make_rows())])
     counts = {"documents_out": 50, "documents_repeated": 20}
-    share = replace(dataset, manifest=replace(dataset.manifest, counts=counts)).repeated_share
-    shares = (dataset.repeated_share, share)
+    other = replace(dataset, manifest=replace(dataset.manifest, counts=counts))
+    shares = (repeated_share([dataset]), repeated_share([dataset, other]))
     few, many = (Plateau(6.7, 5000, 500, repeated=share) for share in shares)
     line = {"step": 4000, "mean_loss": 6.7}
     assert "repeat" not in few.see(line)
