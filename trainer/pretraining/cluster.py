@@ -5,7 +5,7 @@ order of float sums, however many processes and devices share it. Every process 
 of each batch; only the first one writes. On one device, arrays are left where they are.
 
 Processes find each other through ``keras.distribution.initialize``: on TPU VMs by themselves,
-elsewhere by KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUMPROCESSES and …_PROCESS_ID.
+elsewhere by KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipelines.command.known_errors import describe_error
 from pipelines.errors import UserError, one_line
 from trainer.pretraining.stop_signals import EXIT_RESTART
 
-PROCESSES = "KERAS_DISTRIBUTION_NUMPROCESSES"
+PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 # Processes ask each other whether to stop after every so many steps.
 _STEPS_BETWEEN_QUESTIONS = 8
 # How BERT's weights are shared by ``model_parallel`` devices, each working on some attention heads
@@ -202,7 +202,7 @@ def describe_devices() -> str:
 def join_cluster(model_parallel: int = 1, *, distributed: bool = False, seed: int = 0) -> Cluster:
     """Joins the other processes, if there are any, and finds the devices.
 
-    ``distributed``: there are others (implied by KERAS_DISTRIBUTION_NUMPROCESSES). Call it before
+    ``distributed``: there are others (implied by KERAS_DISTRIBUTION_NUM_PROCESSES). Call it before
     anything touches a device. Raises UserError for backends other than JAX with more than one
     process or device, and for ``model_parallel`` that does not divide the devices of a process.
     """
@@ -223,7 +223,7 @@ def join_cluster(model_parallel: int = 1, *, distributed: bool = False, seed: in
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"the processes did not find each other ({' '.join(str(error).split())}); check "
-                "KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUMPROCESSES and …_PROCESS_ID"
+                "KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS_ID"
             ) from None
     if jax.device_count() == 1 and model_parallel == 1:
         return Cluster()

@@ -136,6 +136,14 @@ def test_what_a_budget_cannot_choose_for(pretrain_here, make_rows, tmp_path, opt
     assert not (tmp_path / "run").exists()
 
 
+def test_one_of_several_processes_is_known_by_its_environment(
+    pretrain_here, make_rows, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    said = pretrain_here(2, data=make_rows(), output=tmp_path / "run", budget="1h")
+    assert "each process of a distributed run would choose for itself" in said
+
+
 def test_a_step_is_timed_in_a_process_of_its_own(make_rows, tmp_path):
     options = {**TINY, "batch_size": 7, "grad_accumulation": 1}
     config = PretrainConfig(data=(str(make_rows()),), output=str(tmp_path / "run"), **options)
