@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any, cast
 
-from pipelines.errors import UserError
+from pipelines.command.known_errors import describe_error
 
 
 def start_child(module: str) -> subprocess.Popen[bytes]:
@@ -64,7 +64,7 @@ def read_answer(child: subprocess.Popen[bytes]) -> Any:
 def answer_question(answer: Callable[..., Any]) -> None:
     """For the child: answers the question on standard input, or ends when the parent does.
 
-    What else is printed goes to standard error, and so does the traceback of what is no UserError.
+    What else is printed goes to standard error, and so does the traceback of a fault of ours.
     """
     leave_interrupts_to_parent()
     with os.fdopen(os.dup(1), "wb") as answers:
@@ -75,7 +75,7 @@ def answer_question(answer: Callable[..., Any]) -> None:
             outcome = answer(*question)
         except Exception as error:
             outcome = error
-            if not isinstance(error, UserError):
+            if describe_error(error) is None:
                 traceback.print_exc()
         pickle.dump(outcome, answers)
 

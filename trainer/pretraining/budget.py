@@ -42,16 +42,14 @@ _RECIPE: dict[str, Any] = {
 }
 _SHAPE = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 _CHOSEN = (
-    *(
-        *_SHAPE,
-        *_RECIPE,
-        "learning_rate",
-        "dtype",
-        "batch_size",
-        "steps",
-        "warmup_steps",
-        "dropout",
-    ),
+    *_SHAPE,
+    *_RECIPE,
+    "learning_rate",
+    "batch_size",
+    "dropout",
+    "dtype",
+    "steps",
+    "warmup_steps",
 )
 # Bits a byte are ``floor`` + _FALL / sqrt(million tokens).
 _FALL = 1.12
