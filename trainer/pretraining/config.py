@@ -107,7 +107,8 @@ class PretrainConfig(MaskConfig):
 
     initial_positions: Literal["normal", "sinusoidal"] = _indirect("normal", _MODEL)
     """Initial position embeddings: random as all other weights (BERT), or sinusoidal, from which a
-    small model may learn to find neighbours sooner (docs/imdb.md); use 1,000 --warmup_steps."""
+    small model may learn to find neighbours sooner (docs/imdb.md); AdamW then wants 1,000
+    --warmup_steps, Muon 500."""
 
     num_layers: int | None = _indirect(None, _MODEL)
     """Transformer layers; default: those of the size in --model."""
