@@ -32,6 +32,7 @@ def track(items: Sequence[Item], description: str, unit: str) -> tqdm[Item]:
         return tqdm(items, dynamic_ncols=True, **options)
     pause = _SECONDS_BETWEEN_LINES
     options |= {"file": _Lines(), "bar_format": _LINE, "mininterval": pause, "delay": pause}
+    options["miniters"] = 1  # Else tqdm's monitor repeats lines that it finds too old.
     return tqdm(items, **options)
 
 

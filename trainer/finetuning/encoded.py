@@ -151,7 +151,9 @@ def run_model(model: Any, encoded: EncodedTexts, batch_size: int) -> NDArray[np.
     order = np.arange(len(encoded))
     outputs = np.zeros((len(encoded), 0), np.float32)
     batches = batches_by_length(encoded.tokens.lengths, order, batch_size, pool=len(order))
-    for rows in track(batches, "predicting", "batches"):
+    # Short and long ones mixed, so that the time left is not that of the short ones.
+    mixed = [batches[i] for i in np.random.default_rng(0).permutation(len(batches))]
+    for rows in track(mixed, "predicting", "batches"):
         found = model.predict_on_batch(encoded.batch(rows, batch_size))[: len(rows)]
         if not outputs.size:
             outputs = np.zeros((len(encoded), found.shape[1]), np.float32)
