@@ -54,14 +54,20 @@ def linear_scores(
 
 def score_finetuning(config: FinetuneConfig) -> dict[str, dict[str, float]]:
     """The same on what a run of ``trainer.finetune`` learns from and is judged by, if it has classes."""
+    train, validation = read_finetuning(config)
+    return linear_scores(texts_of(train), train.labels, texts_of(validation), validation.labels)
+
+
+def read_finetuning(config: FinetuneConfig) -> tuple[Examples, Examples]:
+    """What ``trainer.finetune`` learns from, and what it is judged by."""
     sources = find_sources(config)
     preprocessor, fields = prepare_reading(config, sources)
     bad = BadRecords(drop=config.on_bad_record == "drop")
-    train, validation = read_data(config, sources, fields, preprocessor, bad)
-    return linear_scores(_texts(train), train.labels, _texts(validation), validation.labels)
+    return read_data(config, sources, fields, preprocessor, bad)
 
 
-def _texts(examples: Examples) -> list[str]:
+def texts_of(examples: Examples) -> list[str]:
+    """Each example's text, and its second text in a line of its own."""
     assert examples.texts is not None, "raw texts are needed"
     return [f"{example.text}\n{example.pair or ''}" for example in examples.texts]
 

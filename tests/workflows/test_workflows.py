@@ -124,6 +124,31 @@ def test_glue_from_a_preset_and_from_random_weights(
     assert pretrained["config"]["from_scratch"] is False
 
 
+def test_few_labels_are_the_same_for_all_models(
+    preset: str, data_dir: Path, tmp_path: Path
+) -> None:
+    reviews = str(data_dir / "imdb" / "train-00000-of-00008.jsonl.gz")
+    arguments = ["tests.workflows.few_labels", "--labels", "50", "--samples", "1"]
+    arguments += ["--preset", preset, "--train", reviews, "--output", str(tmp_path)]
+    arguments += ["--epochs", "1", "--seq_length", "8"]
+    shown = run(*arguments)
+    lines, held_out = (
+        (tmp_path / f"{name}.jsonl").read_text().split("\n")[:-1]  # texts hold other ends of lines
+        for name in ("texts_50_0", "validation")
+    )
+    assert (len(lines), len(set(lines))) == (6400, 50)
+    assert not {*lines} & {*held_out}
+    for start, from_scratch in (("pretrained", False), ("random", True)):
+        made = tmp_path / f"{start}_50_0"
+        manifest = json.loads((made / "manifest.json").read_text())
+        assert manifest["config"]["from_scratch"] is from_scratch
+        figures = json.loads((made / "metrics.json").read_text())
+        assert figures["examples"] == len(held_out)
+        assert f"{100 * figures['accuracy']:.4g}" in shown
+    assert "NB-SVM" in shown
+    assert run(*arguments) == shown
+
+
 def test_linear_models_learn_what_words_tell() -> None:
     nouns = ["film", "plot", "cast", "end"]
     texts = [f"a {word} {noun}" for word in ("good", "bad", "odd") for noun in nouns]
