@@ -17,6 +17,7 @@ jnp = pytest.importorskip("jax.numpy")
 
 from trainer.layers import attention, self_attention  # noqa: E402
 from trainer.layers.attention import attend_explicitly, dense_mask  # noqa: E402
+from trainer.layers.attention_by_heads import attend_by_heads  # noqa: E402
 from trainer.layers.splash_attention import attend_by_splash  # noqa: E402
 from trainer.layers.transformer_encoder import TransformerEncoder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
@@ -38,6 +39,19 @@ _KINDS = {
 _splash = functools.partial(attend_by_splash, interpret=True)
 
 
+def _dense(form, query, key, value, key_ids, query_ids, scale):
+    return form(query, key, value, dense_mask(None, key_ids, query_ids), scale)
+
+
+_FORMS = {
+    "splash": _splash,
+    "by heads": functools.partial(_dense, attend_by_heads),
+    "explicit": functools.partial(_dense, attend_explicitly),
+}
+_CLOSE = {"float32": 2e-5, "bfloat16": 4e-2}
+_FAST = [("splash", "float32"), ("splash", "bfloat16"), ("by heads", "bfloat16")]
+
+
 def arrays_of(kind: str) -> list[np.ndarray]:
     """Queries, keys, values, and weights of the outputs."""
     rng = np.random.default_rng(0)
@@ -47,44 +61,40 @@ def arrays_of(kind: str) -> list[np.ndarray]:
 
 
 @functools.cache
-def _step(kind: str, fused: bool):
+def _step(kind: str, form: str):
     ids = _KINDS[kind]
 
     def weighted(query, key, value, weights):
-        if fused:
-            out = _splash(query, key, value, ids["key_ids"], ids["query_ids"], _SCALE)
-        else:
-            mask = dense_mask(None, ids["key_ids"], ids["query_ids"])
-            out = attend_explicitly(query, key, value, mask, _SCALE)
+        out = _FORMS[form](query, key, value, ids["key_ids"], ids["query_ids"], _SCALE)
         return (out.astype("float32") * weights).sum(), out
 
     return jax.jit(jax.value_and_grad(weighted, argnums=(0, 1, 2), has_aux=True))
 
 
-def outputs_and_gradients(kind: str, fused: bool, dtype: str, arrays=None) -> list[np.ndarray]:
+def outputs_and_gradients(kind: str, form: str, dtype: str, arrays=None) -> list[np.ndarray]:
     arrays = arrays_of(kind) if arrays is None else arrays
-    (_, out), gradients = _step(kind, fused)(*(jnp.asarray(a, dtype) for a in arrays))
+    (_, out), gradients = _step(kind, form)(*(jnp.asarray(a, dtype) for a in arrays))
     return [np.asarray(x, "float32") for x in (out, *gradients)]
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [("float32", 2e-5), ("bfloat16", 4e-2)])
+@pytest.mark.parametrize(("form", "dtype"), _FAST)
 @pytest.mark.parametrize("kind", _KINDS)
-def test_splash_is_explicit_attention(kind: str, dtype: str, atol: float) -> None:
-    fused = outputs_and_gradients(kind, True, dtype)
+def test_fast_forms_are_explicit_attention(kind: str, form: str, dtype: str) -> None:
+    fast = outputs_and_gradients(kind, form, dtype)
     rounded = [np.asarray(jnp.asarray(a, dtype), "float32") for a in arrays_of(kind)]
-    exact = outputs_and_gradients(kind, False, "float32", rounded)
-    for one, other in zip(fused, exact, strict=True):
+    exact = outputs_and_gradients(kind, "explicit", "float32", rounded)
+    for one, other in zip(fast, exact, strict=True):
         assert one.shape == other.shape
-        np.testing.assert_allclose(one, other, atol=atol)
+        np.testing.assert_allclose(one, other, atol=_CLOSE[dtype])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_changed_document_changes_nothing_in_its_neighbours(dtype: str) -> None:
+@pytest.mark.parametrize(("form", "dtype"), _FAST)
+def test_a_changed_document_changes_nothing_in_its_neighbours(form: str, dtype: str) -> None:
     changed = _PACKED == 2
     arrays = arrays_of("packed")
     others = [np.where(changed[:, :, None, None], -3 * array, array) for array in arrays]
-    before = outputs_and_gradients("packed", True, dtype, arrays)
-    after = outputs_and_gradients("packed", True, dtype, others)
+    before = outputs_and_gradients("packed", form, dtype, arrays)
+    after = outputs_and_gradients("packed", form, dtype, others)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one[~changed], other[~changed])
         assert np.abs(one[changed] - other[changed]).max() > 0.1
@@ -101,6 +111,16 @@ def test_with_a_mesh_every_device_attends_on_its_own_rows() -> None:
 
         assert "shard_map" in str(jax.make_jaxpr(program)(*arrays))
         np.testing.assert_array_equal(jax.jit(program)(*arrays), expected)
+
+
+def test_long_rows_of_bfloat16_on_a_cpu_go_head_by_head() -> None:
+    def program(length, dtype):
+        query = jnp.zeros((2, length, 2, 16), dtype)
+        return str(jax.make_jaxpr(lambda x: attention.attend(x, x, x, scale=1.0))(query))
+
+    assert "scan" in program(512, "bfloat16")
+    assert "scan" not in program(256, "bfloat16")
+    assert "scan" not in program(512, "float32")
 
 
 def test_a_layer_called_eagerly_takes_the_mask_of_each_row(monkeypatch) -> None:
