@@ -66,9 +66,9 @@ def attend(
         return attend_by_splash(query, key, value, key_ids, query_ids, scale)
     mask = dense_mask(mask, key_ids, query_ids)
     if is_jax_on_cpu():
-        by_heads = heads_one_by_one_are_faster(query, key)
-        form_on_cpu = attend_by_heads if by_heads else attend_explicitly
-        return form_on_cpu(query, key, value, mask, scale)
+        if heads_one_by_one_are_faster(query, key):
+            return attend_by_heads(query, key, value, mask, scale)
+        return attend_explicitly(query, key, value, mask, scale)
     if on_jax:
         form: Literal["xla", "cudnn"] = "cudnn" if _cudnn_takes_it(query) else "xla"
         return attend_by_jax(query, key, value, mask, scale, form)

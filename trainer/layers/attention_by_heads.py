@@ -3,15 +3,17 @@
 XLA's CPU kernels compute products of batches of bfloat16 in float32. Plain products of two matrices
 they give to the tile instructions (AMX), so here each row and head is by itself; and its [Q, K]
 probabilities stay in the cache, as they are computed again for the gradient. With 4 heads of 64 and
-rows of 512 it takes 3/5 of the time of explicit products, forwards and backwards, and a whole step of 4
-x 256 is 1.13 times as fast; with rows of 256 no step was (docs/benchmarks.md, "Pretraining"). Shapes: as
-in ``attention``.
+rows of 512 it takes 3/5 of the time of explicit products, forwards and backwards, and a whole step of
+4 layers is 1.13 times as fast; with rows of 256 a step was no faster (docs/benchmarks.md,
+"Pretraining"). Shapes: as in ``attention``.
 """
 
 from __future__ import annotations
 
 import functools
 from typing import Any
+
+from trainer.layers.products import with_gradients
 
 # So many pairs of a query and a key repay a loop over the heads.
 _LEAST_PAIRS = 1 << 18
@@ -51,27 +53,11 @@ def attend_by_heads(query: Any, key: Any, value: Any, mask: Any, scale: float) -
 @functools.cache
 def _product() -> Any:
     """Builds the JAX function ``(equation, left, right) -> float32 product`` of two matrices rounded
-    to bfloat16, whose gradients are such products too."""
-    import jax
+    to bfloat16, with its gradients."""
     import jax.numpy as jnp
 
     def multiply(equation: str, *factors: Any) -> Any:
         rounded = (factor.astype(jnp.bfloat16) for factor in factors)
         return jnp.einsum(equation, *rounded, preferred_element_type=jnp.float32)
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-    def product(equation: str, left: Any, right: Any) -> Any:
-        return multiply(equation, left, right)
-
-    def forward(equation: str, left: Any, right: Any) -> tuple[Any, Any]:
-        return multiply(equation, left, right), (left, right)
-
-    def backward(equation: str, kept: Any, gradient: Any) -> tuple[Any, Any]:
-        left, right = kept
-        first, second, output = equation.replace("->", ",").split(",")
-        of_left = multiply(f"{output},{second}->{first}", gradient, right)
-        of_right = multiply(f"{output},{first}->{second}", gradient, left)
-        return of_left.astype(left.dtype), of_right.astype(right.dtype)
-
-    product.defvjp(forward, backward)
-    return product
+    return with_gradients(multiply)

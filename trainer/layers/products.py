@@ -102,6 +102,13 @@ def _product() -> Any:
             result = result.transpose([order.index(i) for i in output])
         return result.astype(left.dtype)
 
+    return with_gradients(multiply)
+
+
+def with_gradients(multiply: Any) -> Any:
+    """The JAX function ``multiply(equation, left, right)``; its gradients are such products too."""
+    import jax
+
     @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
     def product(equation: str, left: Any, right: Any) -> Any:
         return multiply(equation, left, right)
@@ -111,11 +118,10 @@ def _product() -> Any:
 
     def backward(equation: str, kept: Any, gradient: Any) -> tuple[Any, Any]:
         left, right = kept
-        inputs, output = equation.split("->")
-        first, second = inputs.split(",")
+        first, second, output = equation.replace("->", ",").split(",")
         return (
-            multiply(f"{output},{second}->{first}", gradient, right),
-            multiply(f"{output},{first}->{second}", gradient, left),
+            multiply(f"{output},{second}->{first}", gradient, right).astype(left.dtype),
+            multiply(f"{output},{first}->{second}", gradient, left).astype(right.dtype),
         )
 
     product.defvjp(forward, backward)
