@@ -2,8 +2,8 @@
 
 ``python -m tests.workflows.few_labels --labels 1000 --preset PRESET --train FILES --output FOLDER``
 takes all options and configuration files of ``trainer.finetune`` and judges on the examples that it
-would hold out. Of the rest each sample takes the first so many in an order of its own. Few texts stand
-in the file as often as it takes for as many steps as more would get. What is finished is not run again.
+would hold out. Every sample is drawn from the rest, and repeated in its file where it is so small that
+a run would take too few steps to learn. What is finished is not run again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trainer.finetuning.config import FinetuneConfig
 from trainer.finetuning.examples import Examples
 from trainer.finetuning.output import write_validation
 
-# So many texts are seen in a run, or each ``--epochs`` times, whichever is more.
+# A run sees at least so many texts, counting repetitions.
 _LEAST_SEEN = 6400
 
 
@@ -44,9 +44,9 @@ class FewLabelsConfig(FinetuneConfig):
     """
 
     labels: int = option(1000)
-    """How many labelled texts."""
+    """How many labelled texts to learn from."""
     samples: int = option(3)
-    """Samples of so many, with one fine-tuning each."""
+    """How often to draw them anew; each sample is fine-tuned once."""
 
 
 def main(config: FewLabelsConfig, _options: RunOptions) -> None:
