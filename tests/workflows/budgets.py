@@ -33,16 +33,15 @@ _SHARED = {
     "tokenize": "pipelines.tokenize",
 }
 # Each and its rows.
-_PHASES = {"pretrain_128": "tokenize_128", "pretrain": "tokenize"}
+PHASES = {"pretrain_128": "tokenize_128", "pretrain": "tokenize"}
 
 
-def settings_of(run: str, seed: int, options: argparse.Namespace) -> Settings:
-    """The config of one run; only its vocabulary and rows are shared with others."""
+def settings_of(run: str, home: Path, seed: int, options: argparse.Namespace) -> Settings:
+    """The config of one run, whose outputs are in ``home``; its vocabulary and rows are shared."""
     size, optimizer, millions = run.split(":")
     layers, width = map(int, size.split("x"))
     os.environ["BERTMILL_DATA"] = str(Path(options.data).parent)
     settings: Settings = yaml.safe_load(os.path.expandvars(Path(CONFIG).read_text()))
-    home = Path(options.output, run.replace(":", "_"), f"seed_{seed}")
     for stage, values in settings.items():
         folder = Path(options.output) if stage in _SHARED else home
         for name in ("output", "vocab", "run", "preset", "initial_run"):
@@ -56,7 +55,7 @@ def settings_of(run: str, seed: int, options: argparse.Namespace) -> Settings:
         "intermediate_dim": 4 * width,
     }
     for (stage, rows), steps in zip(
-        _PHASES.items(), phase_steps(settings, float(millions)), strict=True
+        PHASES.items(), phase_steps(settings, float(millions)), strict=True
     ):
         phase = settings[stage]
         phase |= {
@@ -79,23 +78,34 @@ def phase_steps(settings: Settings, millions: float) -> list[int]:
     """Of both phases, at least 10. The first sees three tenths of the tokens, at most the config's."""
     short, long = (
         settings[phase]["batch_size"] * settings[rows]["seq_length"]
-        for phase, rows in _PHASES.items()
+        for phase, rows in PHASES.items()
     )
     first = round(_SHORT_ROWS_SHARE * 1e6 * millions / short)
     first = min(first, settings["pretrain_128"]["steps"])
     return [max(10, first), max(10, round((1e6 * millions - first * short) / long))]
 
 
+def home_of(name: str, seed: int, options: argparse.Namespace) -> Path:
+    """The folder of one run."""
+    return Path(options.output, name.replace(":", "_"), f"seed_{seed}")
+
+
+def make_rows(settings: Settings) -> None:
+    """The vocabulary and the rows that all runs share."""
+    for stage, module in _SHARED.items():
+        run_command(module, stage, settings[stage])
+
+
 def run_one(run: str, seed: int, options: argparse.Namespace) -> dict[str, list[float]]:
     """Takes one run through all stages; returns its figures."""
-    settings = settings_of(run, seed, options)
-    for stage in (*_PHASES, "export", "finetune"):
+    settings = settings_of(run, home_of(run, seed, options), seed, options)
+    for stage in (*PHASES, "export", "finetune"):
         run_command(f"trainer.{stage.split('_')[0]}", stage, settings[stage])
     runs = json.loads(Path(settings["finetune"]["output"], "runs.json").read_text())
     accuracies = [tuned["accuracy"] for tuned in runs["runs"]]
     if not float(run.split(":")[2]):  # whose few steps fine-tuning does not begin with
         return {"seconds": [], "bits": [], "masked": [], "accuracy": accuracies}
-    lines = [last_line(Path(settings[phase]["output"])) for phase in _PHASES]
+    lines = [last_line(Path(settings[phase]["output"])) for phase in PHASES]
     return {
         "seconds": [sum(line["seconds"] for line in lines)],
         "bits": [lines[-1]["validation_bits_per_byte"]],
@@ -115,9 +125,7 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=3, help="fine-tunings of each preset")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     options = parser.parse_args()
-    first = settings_of(options.runs[0], 0, options)
-    for stage, module in _SHARED.items():
-        run_command(module, stage, first[stage])
+    make_rows(settings_of(options.runs[0], Path(options.output), 0, options))
     rows = []
     with runs_at_once(options.jobs) as pool:
         found = {

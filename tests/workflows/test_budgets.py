@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from tests.workflows.budgets import Settings, settings_of
 
 
 def settings(millions: str) -> Settings:
     options = argparse.Namespace(data="data/imdb", output="runs", restarts=3)
-    return settings_of(f"2x256:muon:{millions}", 1, options)
+    return settings_of(f"2x256:muon:{millions}", Path("runs/one"), 1, options)
 
 
 def test_the_whole_budget_is_the_config_itself() -> None:

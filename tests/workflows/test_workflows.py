@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.tokenize.config import TokenizeConfig
 from tests.workflows.__main__ import GUIDE
-from tests.workflows.choices import CHOICES, settings_of
+from tests.workflows.choices import CHOICES, choice_settings
 from tests.workflows.linear import linear_scores
 from tests.workflows.reviews import Options
 from trainer.pretraining.check_config import check_config
@@ -163,29 +162,28 @@ def test_linear_models_learn_what_words_tell() -> None:
     assert all(scores["accuracy"] == 0.5 for scores in found.values())
 
 
-def test_choices_share_the_rows_that_are_the_same(tmp_path: Path) -> None:
-    options = argparse.Namespace(data="data", output=str(tmp_path), tokens=1e6, few=False)
-    base = settings_of("base", 0, options)
+def test_choices_change_what_they_name_and_are_judged_alike(tmp_path: Path) -> None:
+    options = argparse.Namespace(data="data/imdb", output=str(tmp_path), millions=1.0, restarts=1)
+    base = choice_settings("base", 0, options)
     for choice, changes in CHOICES.items():
-        settings = settings_of(choice, 0, options)
-        check_config(PretrainConfig(**settings["pretrain"]))
-        TokenizeConfig(**settings["tokenize"]).check()
-        rows = settings["tokenize"]["seq_length"] * settings["pretrain"]["batch_size"]
-        assert settings["pretrain"]["steps"] == round(1e6 / rows)
-        same_rows = settings["tokenize"]["output"] == base["tokenize"]["output"]
-        assert same_rows == (changes.keys() <= {"pretrain"})
-        assert settings["finetune"]["output"] != base["finetune"]["output"] or choice == "base"
+        settings = choice_settings(choice, 0, options)
+        own = {"output", "initial_run"}
+        for phase in ("pretrain_128", "pretrain", "judge"):
+            check_config(PretrainConfig(**settings[phase]))
+            differing = {k for k, v in settings[phase].items() if base[phase].get(k, 0) != v}
+            assert differing - own == changes.get(phase, {}).keys()
+        assert settings["judge"]["initial_run"] == settings["pretrain"]["output"]
 
 
 @pytest.mark.long
 def test_choices_are_compared_over_seeds(data_dir: Path, tmp_path: Path) -> None:
-    arguments = ["--data", str(data_dir / "imdb"), "--output", str(tmp_path), "--few"]
-    arguments += ["--tokens", "100000", "--seeds", "2", "--choices", "base", "mask_30"]
+    arguments = ["--data", str(data_dir / "imdb"), "--output", str(tmp_path), "--millions", "0.1"]
+    arguments += ["--seeds", "2", "--choices", "base", "mask_30"]
     shown = run("tests.workflows.choices", *arguments)
-    assert "mask_30" in shown
-    tuned = json.loads((tmp_path / "mask_30" / "seed_1" / "finetune" / "metrics.json").read_text())
-    assert tuned["accuracy"] > 0.5
-    assert run("tests.workflows.choices", *arguments) == shown
+    table = [line.split() for line in shown.splitlines()[-2:]]
+    assert [line[0] for line in table] == ["base", "mask_30"]
+    assert all(2 < float(line[4]) < 6 for line in table)  # bits a byte
+    assert run("tests.workflows.choices", *arguments).endswith(shown.split("\n\n")[-1])
 
 
 @pytest.mark.long
