@@ -128,11 +128,11 @@ class Finetuning:
         in_windows = train.encoded.in_windows
         shifted = config.adversarial > 0
         self._model = reading_model(classifier, in_windows=in_windows, shifted=shifted)
-        if shifted:
-            from trainer.finetuning.adversarial import AdversarialModel
+        if keras.config.backend() == "jax":
+            from trainer.finetuning.training_model import TrainingModel
 
             width = classifier.backbone.hidden_dim
-            self._model = AdversarialModel(self._model, width, config.adversarial)
+            self._model = TrainingModel(self._model, width, config.adversarial)
         self._evaluated_model = reading_model(evaluated, in_windows=in_windows)
         steps = config.epochs * math.ceil(len(train) / config.batch_size)
         warmup = int(steps * config.warmup_fraction)

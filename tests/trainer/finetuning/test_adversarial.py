@@ -14,8 +14,8 @@ from pipelines.command.run import RunOptions
 from pipelines.errors import UserError
 from tests.trainer.finetuning.word_preset import WIDTH, a_classifier, texts_of
 from trainer.finetune import finetune
-from trainer.finetuning.adversarial import AdversarialModel
 from trainer.finetuning.task import reading_model
+from trainer.finetuning.training_model import TrainingModel
 from trainer.finetuning.windows import lay_out
 
 _LENGTH = 8
@@ -23,9 +23,7 @@ _LABELS = np.array([0, 1, 1])
 
 
 def a_model(classifier: Any, length: float) -> Any:
-    model = AdversarialModel(
-        reading_model(classifier, in_windows=True, shifted=True), WIDTH, length
-    )
+    model = TrainingModel(reading_model(classifier, in_windows=True, shifted=True), WIDTH, length)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer="sgd", loss=loss)
     return model
