@@ -11,22 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# Steps of 2 and 4 layers x 256 on windows took two thirds of the time with it; half and twice as many
-# tokens were slower, by a hundredth and a tenth.
-_TOKENS = 3072
-
-
-def number_of_parts(rows: int, tokens: int) -> int:
-    """A power of two that divides the rows: the smallest whose parts have few of the batch's tokens.
-
-    >>> number_of_parts(32, 32 * 64), number_of_parts(32, 32 * 256), number_of_parts(6, 6 * 2048)
-    (1, 4, 2)
-    """
-    parts = 1
-    while tokens > _TOKENS * parts and rows % (2 * parts) == 0:
-        parts *= 2
-    return parts
-
 
 def loss_in_parts(
     loss_of: Callable[..., Any], weights: Sequence[Any], state: Any, batch: Any, parts: int

@@ -3,16 +3,33 @@
 Keras draws dropout masks on JAX with Threefry, which on a CPU takes a fifth of a BERT-tiny training
 step, and keeps the mask for the backward pass. Here a mask bit is a hash of (the layer's seed, the
 element's index): XLA fuses it into the multiplication, the backward pass computes it again, and it
-does not depend on how the array is sharded over devices. Other backends use their own dropout.
-The class name and the state (``seed_generator``) are Keras', so saved weights fit both.
+does not depend on how the array is sharded over devices, nor on the parts that a batch is learned from
+in (``rows_of_part``). Other backends use their own dropout. The class name and the state
+(``seed_generator``) are Keras', so saved weights fit both.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
+
+_PART: ContextVar[tuple[Any, int]] = ContextVar("part", default=(0, 1))
+
+
+@contextmanager
+def rows_of_part(part: Any, parts: int) -> Iterator[None]:
+    """What is traced within drops what it would of a whole batch: row i here is its row
+    i * ``parts`` + ``part``, an int or an integer array of JAX."""
+    before = _PART.set((part, parts))
+    try:
+        yield
+    finally:
+        _PART.reset(before)
 
 
 @keras.saving.register_keras_serializable(package="bertmill")
@@ -25,12 +42,20 @@ class Dropout(keras.layers.Dropout):
             return super().call(inputs, training=training)
         if keras.config.backend() != "jax" or self.noise_shape is not None:
             return super().call(inputs, training=training)
-        return drop_on_jax()(inputs, self.seed_generator.next(), float(self.rate))
+        return drop_on_jax(inputs, self.seed_generator.next(), float(self.rate))
+
+
+def drop_on_jax(inputs: Any, seed: Any, rate: float) -> Any:
+    """The inputs [rows, …], an element 0 with probability ``rate``; ``seed`` is uint32[2]."""
+    import jax.numpy as jnp
+
+    part, parts = _PART.get()
+    return _dropped()(inputs, seed, jnp.asarray(part, jnp.uint32), parts, rate)
 
 
 @functools.cache
-def drop_on_jax() -> Any:
-    """Builds the JAX function ``(inputs, seed uint32[2], rate) -> dropped inputs``."""
+def _dropped() -> Any:
+    """Builds the JAX function ``(inputs, seed uint32[2], part, parts, rate) -> dropped inputs``."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -39,7 +64,7 @@ def drop_on_jax() -> Any:
         bits = bits ^ (bits >> np.uint32(shift))
         return bits * np.uint32(multiplier)
 
-    def kept(seed: Any, shape: tuple[int, ...], rate: float) -> Any:
+    def kept(seed: Any, part: Any, parts: int, shape: tuple[int, ...], rate: float) -> Any:
         # Murmur3's 32-bit finaliser over the element's index, keyed before, between and after.
         seed = seed.astype(jnp.uint32)
         first = mixed(mixed(seed[0] + np.uint32(0x9E3779B9), 0x85EBCA6B, 16), 0xC2B2AE35, 13)
@@ -48,6 +73,8 @@ def drop_on_jax() -> Any:
         stride = 1
         for axis in reversed(range(len(shape))):
             along = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+            if axis == 0:
+                along = along * np.uint32(parts) + part
             index = index + along * np.uint32(stride & 0xFFFFFFFF)
             stride *= shape[axis]
         bits = mixed((index * np.uint32(0x9E3779B1)) ^ first, 0x85EBCA6B, 16)
@@ -56,21 +83,21 @@ def drop_on_jax() -> Any:
         return bits >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
 
     # Traced and lowered once for all layers of one shape: these are most of a model's operations.
-    @functools.partial(jax.jit, static_argnums=2)
-    def scaled(values: Any, seed: Any, rate: float) -> Any:
+    @functools.partial(jax.jit, static_argnums=(3, 4))
+    def scaled(values: Any, seed: Any, part: Any, parts: int, rate: float) -> Any:
         zero = jnp.zeros((), values.dtype)
         scale = jnp.asarray(1.0 / (1.0 - rate), values.dtype)
-        return jnp.where(kept(seed, values.shape, rate), values * scale, zero)
+        return jnp.where(kept(seed, part, parts, values.shape, rate), values * scale, zero)
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-    def dropped(values: Any, seed: Any, rate: float) -> Any:
-        return scaled(values, seed, rate)
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+    def dropped(values: Any, seed: Any, part: Any, parts: int, rate: float) -> Any:
+        return scaled(values, seed, part, parts, rate)
 
-    def forward(values: Any, seed: Any, rate: float) -> tuple[Any, Any]:
-        return scaled(values, seed, rate), seed
+    def forward(values: Any, seed: Any, part: Any, parts: int, rate: float) -> tuple[Any, Any]:
+        return scaled(values, seed, part, parts, rate), (seed, part)
 
-    def backward(rate: float, seed: Any, gradient: Any) -> tuple[Any, None]:
-        return scaled(gradient, seed, rate), None
+    def backward(parts: int, rate: float, drawn_by: Any, gradient: Any) -> tuple[Any, None, None]:
+        return scaled(gradient, *drawn_by, parts, rate), None, None
 
     dropped.defvjp(forward, backward)
     return dropped

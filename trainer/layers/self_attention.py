@@ -78,7 +78,7 @@ class SelfAttention(keras.layers.MultiHeadAttention):
                 value,
                 mask,
                 self._inverse_sqrt_key_dim,
-                lambda probabilities: drop_on_jax()(probabilities, seed, rate),
+                lambda probabilities: drop_on_jax(probabilities, seed, rate),
             )
 
         return attend_again(query, key, value)

@@ -67,7 +67,7 @@ def check_config(config: PretrainConfig) -> None:
             f"--initial_positions {config.initial_positions}: --{initial[0]} brings its own; give "
             "one of them"
         )
-    if config.batch_size % config.grad_accumulation:
+    if config.batch_size % (config.grad_accumulation or 1):
         raise UserError(
             f"--grad_accumulation {config.grad_accumulation}: cannot split a batch of "
             f"{config.batch_size} rows evenly"
@@ -94,11 +94,10 @@ def check_backend(config: PretrainConfig, backend: str) -> None:
 
 def check_devices(config: PretrainConfig, dimensions: Mapping[str, Any], devices: int) -> None:
     """Raises UserError where so many devices cannot share the rows of a batch or the model."""
-    parts = devices * config.grad_accumulation
+    accumulation = config.grad_accumulation or 1
+    parts = devices * accumulation
     if config.batch_size % parts:
-        accumulated = (
-            f" in {config.grad_accumulation} parts" if config.grad_accumulation > 1 else ""
-        )
+        accumulated = f" in {accumulation} parts" if accumulation > 1 else ""
         raise UserError(
             f"--batch_size {config.batch_size}: cannot be shared evenly by {devices} devices"
             f"{accumulated}; give a multiple of {parts}"

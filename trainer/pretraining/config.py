@@ -161,8 +161,9 @@ class PretrainConfig(MaskConfig):
     only). 0: skip none, and stop where the loss is no number. Give 10 if single batches throw a long
     run back; metrics.jsonl counts them (skipped_steps)."""
 
-    grad_accumulation: int = option(1, group=_DEVICES)
-    """Parts that each batch is processed in, to save memory (JAX only)."""
+    grad_accumulation: int | None = option(None, group=_DEVICES)
+    """Parts that each batch is processed in, to save memory (JAX only); dropout is that of the whole.
+    Default: 1 on accelerators, on CPUs as many as make its tokens few enough for the caches."""
 
     remat: bool = option(False, group=_DEVICES)
     """Recompute activations inside layers in the backward pass: less memory, about a third more

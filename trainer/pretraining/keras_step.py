@@ -24,7 +24,7 @@ class KerasTrainStep:
 
     def run(self, step: int, batch: Mapping[str, Any]) -> Any:
         """Trains on the batch of ``step``; returns STEP_VALUES … as float32[V]."""
-        states = dropout_states(self._seed, step, 1, len(self._dropout))[0]
+        states = dropout_states(self._seed, step, len(self._dropout))
         for variable, state in zip(self._dropout, states, strict=True):
             variable.assign(state)
         self._model.reset_metrics()

@@ -89,6 +89,7 @@ class PretrainPlan:
             "head": self.head,
             "steps": self.steps,
             "warmup_steps": self.warmup_steps,
+            "grad_accumulation": config.grad_accumulation or 1,
             "mask": None if self.datasets[0].is_masked else masking,
             "backend": os.environ["KERAS_BACKEND"],
             "data": [
@@ -96,12 +97,11 @@ class PretrainPlan:
                 for dataset, weight in zip(self.datasets, shares, strict=True)
             ],
         }
-        positions = config.initial_positions
         added_later = {
             "next_sentence": self.next_sentence or None,
             "temperature": config.temperature,
             "shard_window": config.shard_window,
-            "initial_positions": None if positions == "normal" else positions,
+            "initial_positions": None if config.initial_positions == "normal" else "sinusoidal",
             "skip_norm": config.skip_norm or None,
             "skip_rows": None if self.skipped is None else fingerprint_rows(self.skipped),
             "initial_weights": self.initial and self.initial.fingerprint,

@@ -81,7 +81,7 @@ def _fit(config: PretrainConfig, cluster: Cluster) -> dict[str, Any]:
         is_fast = cpu.exists() and "amx_bf16" in cpu.read_text()
     else:
         is_fast = not any(name in kind for name in _WITHOUT_BFLOAT16)
-    shares = cluster.devices * config.grad_accumulation
+    shares = cluster.devices * (config.grad_accumulation or 1)
     return {
         "dtype": "mixed_bfloat16" if is_fast else "float32",
         "batch_size": -(-config.batch_size // shares) * shares,

@@ -19,20 +19,21 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, halves, purpose_key
+from trainer.layers.dropout import rows_of_part
+from trainer.pretraining.batch_parts import parts_for_speed
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.exploded_steps import skip_exploded
 
+# Of a part, on CPUs: BERT-mini on 32 rows of 512 saw 1.37 times as many tokens a second with it.
+_PART_TOKENS = 4096
 # Sums that an evaluation gives, and those that come after them with the head.
 _SUMS = ("loss_sum", "correct_sum", "weight_sum")
 _NEXT_SENTENCE_SUMS = tuple(f"next_sentence_{name}" for name in _SUMS)
 
 
-def dropout_states(seed: int, step: int, parts: int, generators: int) -> NDArray[np.uint32]:
-    """uint32[P, G, 2]: the state of every dropout layer in each part of a step."""
-    keys = fold(
-        purpose_key(seed, "dropout"), step, np.arange(parts)[:, None], np.arange(generators)
-    )
-    return halves(keys[:, :, None])
+def dropout_states(seed: int, step: int, generators: int) -> NDArray[np.uint32]:
+    """uint32[G, 2]: the state of every dropout layer in a step."""
+    return halves(fold(purpose_key(seed, "dropout"), step, 0, np.arange(generators))[:, None])
 
 
 def sum_names(model: Any) -> tuple[str, ...]:
@@ -72,8 +73,9 @@ class JaxTrainStep:
     The loss is the mean over all masks; with a next-sentence head, plus the mean over all rows.
     With ``skip_norm`` (the optimizer has ``add_counters``) the last of a step's values is how many were
     skipped so far; a skipped one has the weight 0, and 0 for what is no number.
-    With ``grad_accumulation`` > 1 the batch is worked through in that many parts and the gradient
-    is that of the whole batch: the sums over all masks, divided once by the number of masks.
+    With ``grad_accumulation`` > 1 the batch is worked through in that many parts, by default in as many
+    as are fast, and the gradient is that of the whole batch: its dropout, and the sums over all masks,
+    divided once by the number of masks.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class JaxTrainStep:
         optimizer: Any,
         *,
         seed: int,
-        grad_accumulation: int = 1,
+        grad_accumulation: int | None = None,
         skip_norm: float = 0.0,
         cluster: Cluster | None = None,
     ):
@@ -123,12 +125,16 @@ class JaxTrainStep:
         weights, optimizer_state = arrays[: self._split], arrays[self._split :]
         gradient_of = jax.value_and_grad(self._loss_sum, has_aux=True)
         masks_per_row = batch["mask_weights"].sum() / len(batch["mask_weights"])
-        if self._parts == 1:
-            (_, sums), gradients = gradient_of(weights, states[0], batch, masks_per_row)
+        tokens = batch["token_ids"].size // self._cluster.devices
+        rows = batch["token_ids"].shape[0] // self._cluster.devices
+        number = self._parts or parts_for_speed(rows, tokens, _PART_TOKENS)
+        if number == 1:
+            (_, sums), gradients = gradient_of(weights, states, batch, masks_per_row)
         else:
 
             def add_part(total: Any, part: Any) -> tuple[Any, None]:
-                (_, sums), gradients = gradient_of(weights, *part, masks_per_row)
+                with rows_of_part(part[0], number):
+                    (_, sums), gradients = gradient_of(weights, states, part[1], masks_per_row)
                 return jax.tree.map(jnp.add, total, (sums, gradients)), None
 
             zero = jnp.zeros((), jnp.float32)
@@ -136,10 +142,10 @@ class JaxTrainStep:
             # [B, …] -> [P, B / P, …]. Part i takes every P-th row, so rows sharded over devices stay
             # where they are.
             parts = {
-                name: values.reshape(-1, self._parts, *values.shape[1:]).swapaxes(0, 1)
+                name: values.reshape(-1, number, *values.shape[1:]).swapaxes(0, 1)
                 for name, values in batch.items()
             }
-            (sums, gradients), _ = jax.lax.scan(add_part, start, (states, parts))
+            (sums, gradients), _ = jax.lax.scan(add_part, start, (jnp.arange(number), parts))
         loss, correct, weight, *next_sentence = sums
         divisor = jnp.maximum(weight, 1e-6)
         gradients = [gradient / divisor for gradient in gradients]
@@ -201,7 +207,7 @@ class JaxTrainStep:
     def run_group(self, step: int, batches: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Trains on the batches of ``step``, ``step`` + 1, … in one call; returns as ``run``."""
         numbers = range(step, step + len(batches))
-        states = [dropout_states(self._seed, k, self._parts, self._generators) for k in numbers]
+        states = [dropout_states(self._seed, k, self._generators) for k in numbers]
         placed = [self._cluster.place_batch(batch) for batch in batches]
         with self._cluster.mesh():
             if len(batches) == 1:
@@ -212,7 +218,7 @@ class JaxTrainStep:
 
     def evaluate(self, batch: Mapping[str, Any]) -> NDArray[np.float32]:
         """[loss_sum, correct_sum, weight_sum, …] of the batch, without dropout."""
-        states = dropout_states(self._seed, 0, 1, self._generators)[0]
+        states = dropout_states(self._seed, 0, self._generators)
         placed = self._cluster.place_batch(batch)
         with self._cluster.mesh():
             return np.asarray(self._evaluate(self._arrays[: self._split], states, placed))

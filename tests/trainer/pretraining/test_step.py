@@ -22,6 +22,7 @@ from trainer.data.dataset import open_datasets  # noqa: E402
 from trainer.data.order import RowOrder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
+from trainer.pretraining import step as step_module  # noqa: E402
 from trainer.pretraining.initial_weights import initialize_weights  # noqa: E402
 from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer  # noqa: E402
 from trainer.pretraining.step import JaxTrainStep, dropout_states  # noqa: E402
@@ -90,12 +91,29 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(batches):
     batch = dict(batches[0])
     batch["mask_weights"] = batch["mask_weights"].copy()
     batch["mask_weights"][::2, 1:] = 0
-    whole, parts = make_step(), make_step(grad_accumulation=4)
+    whole = make_step(dropout=0.3, grad_accumulation=1)
+    parts = make_step(dropout=0.3, grad_accumulation=4)
     first, second = np.asarray(whole.run(0, batch)), np.asarray(parts.run(0, batch))
     np.testing.assert_allclose(first, second, rtol=1e-5)
     for name, values in whole.state().items():
         if name.startswith("optimizer") and "momentum" in name:
             np.testing.assert_allclose(values, parts.state()[name], rtol=1e-3, atol=1e-7)
+
+
+def test_large_batches_go_in_parts_on_cpus(batches, monkeypatch):
+    whole = build_step(dropout=0.3)
+    monkeypatch.setattr(step_module, "_PART_TOKENS", 64)
+    parts = build_step(dropout=0.3)
+    states = dropout_states(5, 0, whole._generators)
+    memory = []
+    for step in (parts, whole):
+        compiled = step._step.lower(step._arrays, states, batches[0]).compile()
+        memory.append(compiled.memory_analysis().temp_size_in_bytes)
+        step._step = compiled
+        monkeypatch.undo()
+    assert memory[0] < 0.6 * memory[1]
+    found, expected = (np.asarray(step.run(0, batches[0])) for step in (parts, whole))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_dropout_depends_on_seed_and_step_alone(batches):
@@ -108,10 +126,10 @@ def test_dropout_depends_on_seed_and_step_alone(batches):
     assert np.asarray(first.run(1, batches[0]))[0] != again[0][0]
     first.load(start)
     np.testing.assert_array_equal(np.asarray(first.run(0, batches[0])), again[0])
-    states = dropout_states(5, 0, 2, 9)
-    assert states.shape == (2, 9, 2)
-    assert len(np.unique(states)) == 36
-    assert not np.intersect1d(states, dropout_states(5, 1, 2, 9)).size
+    states = dropout_states(5, 0, 9)
+    assert states.shape == (9, 2)
+    assert len(np.unique(states)) == 18
+    assert not np.intersect1d(states, dropout_states(5, 1, 9)).size
 
 
 def test_state_put_back_goes_on_bit_for_bit(batches):
@@ -134,7 +152,7 @@ def test_steps_in_one_call_give_the_same_bits(batches):
     one, many = build_step(dropout=0.3), build_step(dropout=0.3)
     # Code of XLA's older emitters is rounded otherwise within a loop.
     newer = {"xla_cpu_use_fusion_emitters": True}
-    states = np.stack([dropout_states(5, k, 1, one._generators) for k in range(1, 5)])
+    states = np.stack([dropout_states(5, k, one._generators) for k in range(1, 5)])
     for step in (one, many):
         step._step = step._step.lower(step._arrays, states[0], batches[0]).compile(newer)
     many._steps = many._steps.lower(many._arrays, states, batches[1:5]).compile(newer)
@@ -151,7 +169,7 @@ def test_steps_in_one_call_give_the_same_bits(batches):
 def test_rematerialized_layers_give_the_same_in_less_memory(batches, parts, dtype, layers):
     options = {"dropout": 0.3, "layers": layers, "dtype": dtype, "grad_accumulation": parts}
     kept, again = build_step(**options), build_step(**options, remat=True)
-    states = dropout_states(5, 0, parts, kept._generators)
+    states = dropout_states(5, 0, kept._generators)
     for step in (kept, again):
         step._step = step._step.lower(step._arrays, states, batches[0]).compile()
     for k in range(2):
