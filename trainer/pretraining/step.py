@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.keyed_random import fold, halves, purpose_key
-from trainer.layers.dropout import rows_of_part
 from trainer.pretraining.batch_parts import parts_for_speed
 from trainer.pretraining.cluster import Cluster
 from trainer.pretraining.exploded_steps import skip_exploded
@@ -121,6 +120,8 @@ class JaxTrainStep:
     def _train(self, arrays: Any, states: Any, batch: Any) -> Any:
         import jax
         import jax.numpy as jnp
+
+        from trainer.layers.dropout import rows_of_part
 
         weights, optimizer_state = arrays[: self._split], arrays[self._split :]
         gradient_of = jax.value_and_grad(self._loss_sum, has_aux=True)
