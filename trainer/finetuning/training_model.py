@@ -11,16 +11,12 @@ from trainer.finetuning.adversarial import adversarial_loss
 from trainer.finetuning.in_parts import loss_in_parts
 from trainer.pretraining.batch_parts import parts_for_speed
 
-# Of a part, on CPUs. Steps of 2 and 4 layers x 256 on windows took two thirds of the time with it; half
-# and twice as many were slower, by a hundredth and a tenth.
-_PART_TOKENS = 3072
-
 
 class TrainingModel(keras.Model):
     """``model``, a ``reading_model``, with the loss of a step of its own.
 
-    With ``shift_length`` the model takes ``shift`` too, of width ``hidden_dim``, and the loss is that of
-    ``adversarial_loss``; what is reported is the loss without a shift.
+    ``hidden_dim`` is the model's width. With ``shift_length`` it takes ``shift`` too, and the loss is
+    that of ``adversarial_loss``; what is reported is the loss without a shift.
     """
 
     def __init__(self, model: Any, hidden_dim: int, shift_length: float) -> None:
@@ -68,7 +64,7 @@ class TrainingModel(keras.Model):
             )
 
         ids = x["token_ids"]
-        parts = parts_for_speed(ids.shape[0], ids.size, _PART_TOKENS)
+        parts = parts_for_speed(ids.shape[0], ids.size, self._hidden_dim)
         arguments = trainable_variables, non_trainable_variables, (x, y, sample_weight)
         if parts > 1:
             loss, rest = loss_in_parts(loss_of, *arguments, parts)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests.trainer.finetuning.word_preset import WIDTH, a_classifier, texts_of
-from trainer.finetuning import training_model
 from trainer.finetuning.task import reading_model
 from trainer.finetuning.training_model import TrainingModel
 from trainer.finetuning.windows import lay_out
+from trainer.pretraining import batch_parts
 from trainer.pretraining.batch_parts import parts_for_speed
 
 _LENGTH = 8
@@ -56,13 +56,18 @@ def step_of(model: Any, batch: Any, **options: Any) -> Any:
     return jax.value_and_grad(step, has_aux=True), trainable
 
 
+def small_parts(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
+    monkeypatch.setattr(batch_parts, "_NUMBERS", tokens * WIDTH)
+    monkeypatch.setattr(batch_parts, "_FEWEST_TOKENS", 1)
+
+
 @pytest.mark.parametrize("length", [0, 0.05])
 def test_loss_outputs_and_gradients_are_those_of_the_whole(length, monkeypatch):
     model, batch = a_model(length), a_batch()
     step, weights = step_of(model, batch)
     (whole, (reported, outputs, *_)), gradients = step(weights)
-    monkeypatch.setattr(training_model, "_PART_TOKENS", 2 * _LENGTH)
-    assert parts_for_speed(8, batch["token_ids"].size, 2 * _LENGTH) == 4
+    small_parts(monkeypatch, 2 * _LENGTH)
+    assert parts_for_speed(8, batch["token_ids"].size, WIDTH) == 4
     (loss, (told, found, *_)), ours = step(weights)
     np.testing.assert_allclose([loss, told], [whole, reported], rtol=1e-6)
     np.testing.assert_allclose(found, outputs, rtol=1e-5, atol=1e-6)
@@ -72,7 +77,7 @@ def test_loss_outputs_and_gradients_are_those_of_the_whole(length, monkeypatch):
 
 
 def test_each_part_draws_its_own_dropout(monkeypatch):
-    monkeypatch.setattr(training_model, "_PART_TOKENS", _LENGTH)
+    small_parts(monkeypatch, _LENGTH)
     model, text = a_model(), lay_out(texts_of(3), 1, _LENGTH, pad_id=0)
     batch = {name: np.repeat(values, 8, axis=0) for name, values in text.items()}
     step, weights = step_of(model, batch, training=True)
@@ -88,13 +93,15 @@ def test_it_takes_less_memory(monkeypatch):
         return int(jax.jit(step).lower(weights).compile().memory_analysis().temp_size_in_bytes)
 
     whole = memory()
-    monkeypatch.setattr(training_model, "_PART_TOKENS", _LENGTH)
+    small_parts(monkeypatch, _LENGTH)
     assert memory() < whole / 2
 
 
 def test_parts_divide_the_rows():
-    assert parts_for_speed(32, 32 * 64, 3072) == 1
-    assert parts_for_speed(32, 32 * 3 * 256, 3072) == 8
-    assert parts_for_speed(12, 12 * 2048, 3072) == 4
-    assert parts_for_speed(1, 8 * 512, 3072) == 1
-    assert parts_for_speed(7, 7 * 2048, 3072) == 1
+    assert parts_for_speed(32, 32 * 64, 256) == 1
+    assert parts_for_speed(32, 32 * 128, 128) == 1
+    assert parts_for_speed(32, 32 * 128, 256) == 2
+    assert parts_for_speed(32, 32 * 3 * 256, 768) == 16
+    assert parts_for_speed(12, 12 * 2048, 256) == 4
+    assert parts_for_speed(1, 8 * 512, 256) == 1
+    assert parts_for_speed(7, 7 * 2048, 256) == 1

@@ -22,7 +22,7 @@ from trainer.data.dataset import open_datasets  # noqa: E402
 from trainer.data.order import RowOrder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
-from trainer.pretraining import step as step_module  # noqa: E402
+from trainer.pretraining import batch_parts  # noqa: E402
 from trainer.pretraining.initial_weights import initialize_weights  # noqa: E402
 from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer  # noqa: E402
 from trainer.pretraining.step import JaxTrainStep, dropout_states  # noqa: E402
@@ -102,7 +102,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(batches):
 
 def test_large_batches_go_in_parts_on_cpus(batches, monkeypatch):
     whole = build_step(dropout=0.3)
-    monkeypatch.setattr(step_module, "_PART_TOKENS", 64)
+    monkeypatch.setattr(batch_parts, "_NUMBERS", 64 * whole._model.backbone.hidden_dim)
+    monkeypatch.setattr(batch_parts, "_FEWEST_TOKENS", 1)
     parts = build_step(dropout=0.3)
     states = dropout_states(5, 0, whole._generators)
     memory = []
