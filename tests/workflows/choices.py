@@ -42,11 +42,11 @@ _JUDGED = "pretrain"
 
 
 def choice_settings(choice: str, seed: int, options: argparse.Namespace) -> Settings:
-    """The config of one run, and in section ``judge`` that of a run which learns nothing from there."""
+    """The config of one run, and in ``pretrain_judge`` that of a run which learns nothing from there."""
     run = f"2x256:muon:{options.millions}"
     settings = settings_of(run, home_of(choice, seed, options), seed, options)
     last = settings[_JUDGED]
-    settings["judge"] = last | {
+    settings["pretrain_judge"] = last | {
         "initial_run": last["output"],
         "output": str(Path(last["output"]).with_name("judge")),
         "steps": 10,
@@ -62,9 +62,9 @@ def choice_settings(choice: str, seed: int, options: argparse.Namespace) -> Sett
 def run(choice: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Takes one run through its phases and judges it; returns its figures."""
     settings = choice_settings(choice, seed, options)
-    for stage in (*PHASES, "judge"):
+    for stage in (*PHASES, "pretrain_judge"):
         run_command("trainer.pretrain", stage, settings[stage])
-    judged = last_line(Path(settings["judge"]["output"]))
+    judged = last_line(Path(settings["pretrain_judge"]["output"]))
     return {
         "seconds": sum(last_line(Path(settings[phase]["output"]))["seconds"] for phase in PHASES),
         "bits": judged["validation_bits_per_byte"],

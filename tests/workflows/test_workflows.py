@@ -168,11 +168,11 @@ def test_choices_change_what_they_name_and_are_judged_alike(tmp_path: Path) -> N
     for choice, changes in CHOICES.items():
         settings = choice_settings(choice, 0, options)
         own = {"output", "initial_run"}
-        for phase in ("pretrain_128", "pretrain", "judge"):
+        for phase in ("pretrain_128", "pretrain", "pretrain_judge"):
             check_config(PretrainConfig(**settings[phase]))
             differing = {k for k, v in settings[phase].items() if base[phase].get(k, 0) != v}
             assert differing - own == changes.get(phase, {}).keys()
-        assert settings["judge"]["initial_run"] == settings["pretrain"]["output"]
+        assert settings["pretrain_judge"]["initial_run"] == settings["pretrain"]["output"]
 
 
 @pytest.mark.long
