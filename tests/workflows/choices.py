@@ -38,14 +38,13 @@ CHOICES: dict[str, Settings] = {
     "decay_10": _both(weight_decay=0.1),
     "normal_positions": {"pretrain_128": {"initial_positions": "normal"}},
 }
-_JUDGED = "pretrain"
 
 
 def choice_settings(choice: str, seed: int, options: argparse.Namespace) -> Settings:
     """The config of one run, and in ``pretrain_judge`` that of a run which learns nothing from there."""
     run = f"2x256:muon:{options.millions}"
     settings = settings_of(run, home_of(choice, seed, options), seed, options)
-    last = settings[_JUDGED]
+    last = settings["pretrain"]
     settings["pretrain_judge"] = last | {
         "initial_run": last["output"],
         "output": str(Path(last["output"]).with_name("judge")),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainer.finetuning.in_parts import with_gradients
+from trainer.finetuning.in_parts import with_known_gradients
 
 
 def adversarial_loss(
@@ -33,4 +33,4 @@ def adversarial_loss(
     squares = jnp.sum(jnp.square(by_shift), tuple(range(1, by_shift.ndim)), keepdims=True)
     # Texts that fill a batch up have no gradient.
     shift = length * by_shift * jax.lax.rsqrt(jnp.maximum(squares, 1e-30))
-    return with_gradients(loss, by_weights, weights) + loss_at(weights, shift)[0], rest
+    return with_known_gradients(loss, by_weights, weights) + loss_at(weights, shift)[0], rest

@@ -37,10 +37,10 @@ def loss_in_parts(
     (sums, state), outputs = jax.lax.scan(add_part, (start, state), split)
     loss, reported, gradients = jax.tree.map(lambda values: values / parts, sums)
     outputs = outputs.reshape(-1, *outputs.shape[2:])
-    return with_gradients(loss, gradients, weights), (reported, outputs, state)
+    return with_known_gradients(loss, gradients, weights), (reported, outputs, state)
 
 
-def with_gradients(value: Any, gradients: Sequence[Any], weights: Sequence[Any]) -> Any:
+def with_known_gradients(value: Any, gradients: Sequence[Any], weights: Sequence[Any]) -> Any:
     """``value`` with these gradients by ``weights``, which are not computed again."""
     import jax
     import jax.numpy as jnp

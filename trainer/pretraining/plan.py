@@ -81,7 +81,7 @@ class PretrainPlan:
         config = self.config
         shares = self.weights or repeat(None, len(self.datasets))
         masking = config.masking()
-        deciding = deciding_fields(config)
+        deciding = deciding_fields(config) | {"grad_accumulation": config.grad_accumulation or 1}
         for name in masking.keys() - {"seed"}:
             del deciding[name]
         deciding |= {
@@ -89,7 +89,6 @@ class PretrainPlan:
             "head": self.head,
             "steps": self.steps,
             "warmup_steps": self.warmup_steps,
-            "grad_accumulation": config.grad_accumulation or 1,
             "mask": None if self.datasets[0].is_masked else masking,
             "backend": os.environ["KERAS_BACKEND"],
             "data": [
@@ -97,11 +96,12 @@ class PretrainPlan:
                 for dataset, weight in zip(self.datasets, shares, strict=True)
             ],
         }
+        positions = config.initial_positions
         added_later = {
             "next_sentence": self.next_sentence or None,
             "temperature": config.temperature,
             "shard_window": config.shard_window,
-            "initial_positions": None if config.initial_positions == "normal" else "sinusoidal",
+            "initial_positions": None if positions == "normal" else positions,
             "skip_norm": config.skip_norm or None,
             "skip_rows": None if self.skipped is None else fingerprint_rows(self.skipped),
             "initial_weights": self.initial and self.initial.fingerprint,
