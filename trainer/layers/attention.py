@@ -5,8 +5,7 @@ own document. Kernels that take ids never hold a [B, H, Q, K] tensor:
 
 - TPU: JAX's splash attention, with the ids as its segments, see ``splash_attention``.
 - GPU: cuDNN's flash attention for 16-bit floats, with a mask that all heads share.
-- JAX on a CPU: one head after the other for long bfloat16 rows, see ``attention_by_heads``, else
-  explicit products, see ``products``.
+- JAX on a CPU: explicit probabilities with a gradient of their own, see ``attention_on_cpu``.
 - Elsewhere, and for what the kernels do not take: the backend's own attention.
 
 Shapes: B rows, Q queries, K keys, H heads, D dimensions of a head.
@@ -20,7 +19,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from trainer.layers.attention_by_heads import attend_by_heads, heads_one_by_one_are_faster
+from trainer.layers.attention_on_cpu import attend_on_cpu
 from trainer.layers.products import einsum, is_jax_on_cpu
 from trainer.layers.splash_attention import attend_by_splash, pad_rows, splash_takes_it
 
@@ -66,9 +65,7 @@ def attend(
         return attend_by_splash(query, key, value, key_ids, query_ids, scale)
     mask = dense_mask(mask, key_ids, query_ids)
     if is_jax_on_cpu():
-        if heads_one_by_one_are_faster(query, key):
-            return attend_by_heads(query, key, value, mask, scale)
-        return attend_explicitly(query, key, value, mask, scale)
+        return attend_on_cpu(query, key, value, mask, scale)
     if on_jax:
         form: Literal["xla", "cudnn"] = "cudnn" if _cudnn_takes_it(query) else "xla"
         return attend_by_jax(query, key, value, mask, scale, form)

@@ -51,13 +51,36 @@ def is_jax_on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def product_of_batches(left: Any, right: Any, batch_axes: int = 1, summed_axes: int = 1) -> Any:
+    """float32[batch, rows, columns], on JAX, of [batch, rows, sums] and [batch, sums, columns].
+
+    Each stands for any number of axes. XLA gets one of each: it would turn bfloat16 with more than one
+    batch axis, or transposed in the product, into float32 before.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    shape = left.shape[:-summed_axes] + right.shape[batch_axes + summed_axes :]
+    size, sums = (math.prod(axes) for axes in (left.shape[:batch_axes], left.shape[-summed_axes:]))
+    left, right = jax.lax.optimization_barrier(
+        (left.reshape(size, -1, sums), right.reshape(size, sums, -1))
+    )
+    product = jax.lax.dot_general(
+        left,
+        right,
+        (([2], [1]), ([0], [0])),
+        preferred_element_type=jnp.float32,
+    )
+    return product.reshape(shape)
+
+
 @functools.cache
 def _product() -> Any:
     """Builds the JAX function ``(equation, left, right) -> product``, with its gradients."""
     import jax
     import jax.numpy as jnp
 
-    def arranged(tensor: Any, indices: str, wanted: str) -> Any:
+    def arranged(indices: str, tensor: Any, wanted: str) -> Any:
         if indices == wanted:
             return tensor
         moved = tensor.transpose([indices.index(i) for i in wanted])
@@ -87,14 +110,14 @@ def _product() -> Any:
         if elements_moved(other, one) < elements_moved(one, other):
             one, other = other, one
         rows, columns = forms(one[0], other[0])
-        batches = list(range(len(batch)))
-        sums = [rows.index(i) for i in summed], [columns.index(i) for i in summed]
-        result = jax.lax.dot_general(
-            arranged(one[1], one[0], rows),
-            arranged(other[1], other[0], columns),
-            (sums, (batches, batches)),
-            preferred_element_type=jnp.float32,
-        )
+        left_factor, right_factor = arranged(*one, rows), arranged(*other, columns)
+        if batch:
+            result = product_of_batches(left_factor, right_factor, len(batch), len(summed))
+        else:
+            sums = [rows.index(i) for i in summed], [columns.index(i) for i in summed]
+            result = jax.lax.dot_general(
+                left_factor, right_factor, (sums, ([], [])), preferred_element_type=jnp.float32
+            )
         order = batch + own(one[0]) + own(other[0])
         if order != output:
             # Else XLA would exchange the factors to save transposing the result.

@@ -17,7 +17,7 @@ jnp = pytest.importorskip("jax.numpy")
 
 from trainer.layers import attention, self_attention  # noqa: E402
 from trainer.layers.attention import attend_explicitly, dense_mask  # noqa: E402
-from trainer.layers.attention_by_heads import attend_by_heads  # noqa: E402
+from trainer.layers.attention_on_cpu import attend_on_cpu  # noqa: E402
 from trainer.layers.splash_attention import attend_by_splash  # noqa: E402
 from trainer.layers.transformer_encoder import TransformerEncoder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
@@ -45,11 +45,11 @@ def _dense(form, query, key, value, key_ids, query_ids, scale):
 
 _FORMS = {
     "splash": _splash,
-    "by heads": functools.partial(_dense, attend_by_heads),
+    "on a CPU": functools.partial(_dense, attend_on_cpu),
     "explicit": functools.partial(_dense, attend_explicitly),
 }
 _CLOSE = {"float32": 2e-5, "bfloat16": 4e-2}
-_FAST = [("splash", "float32"), ("splash", "bfloat16"), ("by heads", "bfloat16")]
+_FAST = [(form, dtype) for form in ("splash", "on a CPU") for dtype in _CLOSE]
 
 
 def arrays_of(kind: str) -> list[np.ndarray]:
@@ -111,16 +111,6 @@ def test_with_a_mesh_every_device_attends_on_its_own_rows() -> None:
 
         assert "shard_map" in str(jax.make_jaxpr(program)(*arrays))
         np.testing.assert_array_equal(jax.jit(program)(*arrays), expected)
-
-
-def test_long_rows_of_bfloat16_on_a_cpu_go_head_by_head() -> None:
-    def program(length, dtype):
-        query = jnp.zeros((2, length, 2, 16), dtype)
-        return str(jax.make_jaxpr(lambda x: attention.attend(x, x, x, scale=1.0))(query))
-
-    assert "scan" in program(512, "bfloat16")
-    assert "scan" not in program(256, "bfloat16")
-    assert "scan" not in program(512, "float32")
 
 
 def test_a_layer_called_eagerly_takes_the_mask_of_each_row(monkeypatch) -> None:

@@ -49,7 +49,7 @@ def pairs(make_rows):
 @pytest.fixture(scope="module")
 def finished(pairs, tmp_path_factory):
     output = tmp_path_factory.mktemp("paired")
-    config = PretrainConfig(data=(str(pairs),), output=str(output), steps=500, **_TINY)
+    config = PretrainConfig(data=(str(pairs),), output=str(output), steps=700, **_TINY)
     without_tensorflow(pretrain)(config, RunOptions())
     return output
 
