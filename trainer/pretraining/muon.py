@@ -40,15 +40,17 @@ class MuonForKernels(keras.optimizers.Muon):
 
     def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
         """float32[n, m]: near the orthogonal matrix next to ``x``, by Newton and Schulz's iteration."""
-        tall = x.shape[0] > x.shape[1]
-        x = ops.transpose(x) if tall else x
         x = x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-7)
         a, b, c = self.muon_a, self.muon_b, self.muon_c
+        tall = x.shape[0] > x.shape[1]
         for _ in range(steps):
-            square = self._multiply(x, ops.transpose(x))
+            rounded = ops.cast(x, self.orthogonalize_dtype)
+            turned = _lay_out(ops.transpose(rounded))
+            square = self._multiply(turned, rounded) if tall else self._multiply(rounded, turned)
             factor = b * square + c * self._multiply(square, square)
-            x = a * x + self._multiply(factor, x)
-        return ops.transpose(x) if tall else x
+            change = self._multiply(x, factor) if tall else self._multiply(factor, x)
+            x = a * x + change
+        return x
 
     def _multiply(self, left: Any, right: Any) -> Any:
         """The float32 product of two matrices that are rounded first."""
@@ -61,6 +63,16 @@ class MuonForKernels(keras.optimizers.Muon):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "orthogonalize_dtype": self.orthogonalize_dtype}
+
+
+def _lay_out(x: Any) -> Any:
+    """The matrix ``x`` row by row in memory: with one that is only read as if it were transposed, XLA's
+    CPU kernels compute bfloat16 products in float32."""
+    if keras.config.backend() != "jax":
+        return x
+    import jax
+
+    return jax.lax.optimization_barrier(x.reshape(-1)).reshape(x.shape)
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
