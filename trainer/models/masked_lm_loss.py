@@ -19,6 +19,8 @@ import keras
 from keras import ops
 
 _BLOCK_ROWS_ACCELERATOR = 2048
+# Rows of a block that several devices or vector instructions share.
+_ROWS_MULTIPLE = 16
 
 
 class MaskedLMSums(NamedTuple):
@@ -84,6 +86,13 @@ def default_block_rows(width: int) -> int:
     return min(max(width, 128), 512)
 
 
+def _even_block_rows(rows: int, most: int) -> int:
+    """Rows of each block where as few blocks as can be, of ``most`` rows, share ``rows`` evenly."""
+    blocks = max(1, -(-rows // most))
+    even = -(-rows // (blocks * _ROWS_MULTIPLE)) * _ROWS_MULTIPLE
+    return min(even, most, max(1, rows))
+
+
 @functools.cache
 def _jax_sums() -> Any:
     """Builds the JAX function ``sums``: hidden float[N, D], table float[V, D], bias float[V], labels
@@ -105,7 +114,7 @@ def _jax_sums() -> Any:
         """Loss, right predictions, and the gradients of hidden, table and bias if asked for."""
         hidden_ND, table_VD, bias_V, labels_N, weights_N, block_rows = arguments
         rows = hidden_ND.shape[0]
-        block_rows = min(block_rows, rows) or 1
+        block_rows = _even_block_rows(rows, block_rows)
         hidden, labels, weights = (
             in_blocks(array, block_rows) for array in (hidden_ND, labels_N, weights_N)
         )
