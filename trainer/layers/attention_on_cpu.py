@@ -4,8 +4,7 @@ Scores stay in float32 from their product to the softmax, and the gradient throu
 one sum over the output's dimensions instead of one over all keys (Dao et al. 2022, "FlashAttention",
 appendix B.2). The probabilities are kept for the gradient, in the inputs' dtype.
 
-Against a gradient that JAX derives from the same products, forwards and backwards take two thirds of
-the time (docs/benchmarks.md, "Pretraining").
+How much faster whole steps are: docs/benchmarks.md, "Pretraining".
 
 Shapes: B rows, Q queries, K keys, H heads, D dimensions of a head; N = B * H.
 """

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from trainer.layers.products import is_jax_on_cpu
+
 
 @keras.saving.register_keras_serializable(package="bertmill")
 class MuonForKernels(keras.optimizers.Muon):
@@ -43,32 +45,36 @@ class MuonForKernels(keras.optimizers.Muon):
         x = x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-7)
         a, b, c = self.muon_a, self.muon_b, self.muon_c
         tall = x.shape[0] > x.shape[1]
+
+        def rounded(matrix: Any) -> Any:
+            return _lay_out(ops.cast(matrix, self.orthogonalize_dtype))
+
         for _ in range(steps):
-            rounded = ops.cast(x, self.orthogonalize_dtype)
-            turned = _lay_out(ops.transpose(rounded))
-            square = self._multiply(turned, rounded) if tall else self._multiply(rounded, turned)
-            factor = b * square + c * self._multiply(square, square)
-            change = self._multiply(x, factor) if tall else self._multiply(factor, x)
-            x = a * x + change
+            factor = rounded(x)
+            turned = _lay_out(ops.transpose(factor))
+            square = _multiply(turned, factor) if tall else _multiply(factor, turned)
+            fourth_power = _multiply(rounded(square), rounded(square))
+            mixed = rounded(b * square + c * fourth_power)
+            x = a * x + (_multiply(factor, mixed) if tall else _multiply(mixed, factor))
         return x
-
-    def _multiply(self, left: Any, right: Any) -> Any:
-        """The float32 product of two matrices that are rounded first."""
-        left, right = (ops.cast(factor, self.orthogonalize_dtype) for factor in (left, right))
-        if keras.config.backend() != "jax":
-            return ops.cast(ops.matmul(left, right), "float32")
-        import jax.numpy as jnp
-
-        return jnp.matmul(left, right, preferred_element_type=jnp.float32)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "orthogonalize_dtype": self.orthogonalize_dtype}
 
 
+def _multiply(left: Any, right: Any) -> Any:
+    """The product of two matrices in float32."""
+    if keras.config.backend() != "jax":
+        return ops.cast(ops.matmul(left, right), "float32")
+    import jax.numpy as jnp
+
+    return jnp.matmul(left, right, preferred_element_type=jnp.float32)
+
+
 def _lay_out(x: Any) -> Any:
     """The matrix ``x`` row by row in memory: with one that is only read as if it were transposed, XLA's
     CPU kernels compute bfloat16 products in float32."""
-    if keras.config.backend() != "jax":
+    if not is_jax_on_cpu():
         return x
     import jax
 

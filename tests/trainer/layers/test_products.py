@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from trainer.layers.products import einsum, project  # noqa: E402
 from trainer.layers.transformer_encoder import TransformerEncoder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
+from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer  # noqa: E402
+from trainer.pretraining.step import JaxTrainStep  # noqa: E402
 
 if keras.config.backend() != "jax" or jax.default_backend() != "cpu":
     pytest.skip("only JAX on a CPU multiplies this way", allow_module_level=True)
@@ -136,3 +140,33 @@ def test_a_layer_with_lora_multiplies_with_the_merged_kernel() -> None:
         layer.enable_lora(2, b_initializer="ones")
         assert np.abs(np.asarray(project(layer, inputs)) - before).max() > 0.1
         np.testing.assert_allclose(project(layer, inputs), layer(inputs), atol=1e-5)
+
+
+@pytest.mark.skipif(
+    "amx_bf16" not in Path("/proc/cpuinfo").read_text(), reason="this CPU has no bfloat16 products"
+)
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_no_product_of_a_compiled_step_is_computed_in_float32(dropout: float) -> None:
+    backbone = BertBackbone(500, 2, 2, 64, 256, dropout, 64, dtype="mixed_bfloat16")
+    model = PretrainingModel(backbone, portable_head=True)
+    schedule = WarmupThenDecay(1e-3, 1, 10, "linear")
+    optimizer = build_optimizer(
+        "muon",
+        model.trainable_variables,
+        schedule=schedule,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        compute_dtype="bfloat16",
+    )
+    ids = np.ones((16, 64), "int32")
+    batch = {"token_ids": ids, "segment_ids": 0 * ids, "padding_mask": ids, "document_ids": ids}
+    batch |= {"mask_positions": ids[:, :16], "mask_ids": ids[:, :16]}
+    batch |= {"mask_weights": np.ones((16, 16), "float32")}
+    step = JaxTrainStep(model, optimizer, seed=0)
+    states = np.zeros((len(model.non_trainable_variables), 2), np.uint32)
+    program = step._step.lower(step._arrays, states, batch).compile().as_text()
+    products = re.findall(r"\n%\S+ \((.*)\) -> .*\{\n(?:.* parameter\(.*\n)*.* dot\(", program)
+    assert len(products) > 100
+    in_float32 = [product for product in products if "f32" in product]
+    # But of the segments' one-hot vectors.
+    assert [product for product in in_float32 if "f32[1024,2]" not in product] == []
