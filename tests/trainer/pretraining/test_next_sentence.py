@@ -32,7 +32,7 @@ from trainer.pretraining.startup import without_tensorflow  # noqa: E402
 _TINY = {
     "num_layers": 1,
     "num_heads": 2,
-    "hidden_dim": 32,
+    "hidden_dim": 64,
     "intermediate_dim": 64,
     "batch_size": 16,
     "learning_rate": 0.003,
@@ -43,13 +43,13 @@ _TINY = {
 
 @pytest.fixture(scope="module")
 def pairs(make_rows):
-    return make_rows(packing="pairs", train=400, validation=37)
+    return make_rows(packing="pairs", train=1200, validation=37)
 
 
 @pytest.fixture(scope="module")
 def finished(pairs, tmp_path_factory):
     output = tmp_path_factory.mktemp("paired")
-    config = PretrainConfig(data=(str(pairs),), output=str(output), steps=700, **_TINY)
+    config = PretrainConfig(data=(str(pairs),), output=str(output), steps=800, **_TINY)
     without_tensorflow(pretrain)(config, RunOptions())
     return output
 
@@ -167,7 +167,7 @@ def test_the_export_is_a_model_for_pretraining(finished, tmp_path):
 
 
 def test_checkpoints_and_phases_hold_the_head(finished, pairs):
-    names = Checkpoints(str(finished), 2).load(500)[0]
+    names = Checkpoints(str(finished), 2).load(800)[0]
     assert any(name.endswith("next_sentence/kernel") for name in names)
     model, _, _ = plan_of([pairs], initial_run=str(finished)).build(Cluster())
     trained = load_pretrained(str(finished), read_manifest(str(finished)))
