@@ -37,11 +37,11 @@ def _attention() -> Any:
         return x_BLHD.transpose(0, 2, 3, 1).reshape(-1, x_BLHD.shape[3], x_BLHD.shape[1])
 
     def heads_back(x_NLD: Any, like_BLHD: Any) -> Any:
-        x_BHLD = x_NLD.reshape(len(like_BLHD), -1, *x_NLD.shape[1:])
+        x_BHLD = x_NLD.reshape(like_BLHD.shape[0], like_BLHD.shape[2], *x_NLD.shape[1:])
         return x_BHLD.transpose(0, 2, 1, 3).astype(like_BLHD.dtype)
 
     def dimensions_back(x_NDL: Any, like_BLHD: Any) -> Any:
-        x_BHDL = x_NDL.reshape(len(like_BLHD), -1, *x_NDL.shape[1:])
+        x_BHDL = x_NDL.reshape(like_BLHD.shape[0], like_BLHD.shape[2], *x_NDL.shape[1:])
         return x_BHDL.transpose(0, 3, 1, 2).astype(like_BLHD.dtype)
 
     def forward(query: Any, key: Any, value: Any, mask: Any, scale: float) -> tuple[Any, Any]:

@@ -60,18 +60,17 @@ def product_of_batches(left: Any, right: Any, batch_axes: int = 1, summed_axes: 
     import jax
     import jax.numpy as jnp
 
-    shape = left.shape[:-summed_axes] + right.shape[batch_axes + summed_axes :]
-    size, sums = (math.prod(axes) for axes in (left.shape[:batch_axes], left.shape[-summed_axes:]))
-    left, right = jax.lax.optimization_barrier(
-        (left.reshape(size, -1, sums), right.reshape(size, sums, -1))
+    rows, columns = left.shape[:-summed_axes], right.shape[batch_axes + summed_axes :]
+    batch, sums = math.prod(left.shape[:batch_axes]), math.prod(left.shape[-summed_axes:])
+    factors = (
+        left.reshape(batch, math.prod(rows[batch_axes:]), sums),
+        right.reshape(batch, sums, math.prod(columns)),
     )
+    left, right = jax.lax.optimization_barrier(factors)
     product = jax.lax.dot_general(
-        left,
-        right,
-        (([2], [1]), ([0], [0])),
-        preferred_element_type=jnp.float32,
+        left, right, (([2], [1]), ([0], [0])), preferred_element_type=jnp.float32
     )
-    return product.reshape(shape)
+    return product.reshape(*rows, *columns)
 
 
 @functools.cache

@@ -100,6 +100,18 @@ def test_a_changed_document_changes_nothing_in_its_neighbours(form: str, dtype: 
         assert np.abs(one[changed] - other[changed]).max() > 0.1
 
 
+def test_attention_on_a_cpu_takes_any_number_of_rows() -> None:
+    def attend(query, key, value, ids):
+        return _dense(attend_on_cpu, query, key, value, ids, ids, _SCALE)
+
+    inputs = [jnp.asarray(a) for a in (*arrays_of("packed")[:3], _PACKED)]
+    assert attend(*(x[:0] for x in inputs)).shape == (0, _LENGTH, _HEADS, _HEAD_DIM)
+    rows = jax.export.symbolic_shape("rows")
+    shapes = [jax.ShapeDtypeStruct((*rows, *x.shape[1:]), x.dtype) for x in inputs]
+    exported = jax.export.export(jax.jit(attend))(*shapes)
+    np.testing.assert_allclose(exported.call(*inputs), attend(*inputs), atol=1e-6)
+
+
 def test_with_a_mesh_every_device_attends_on_its_own_rows() -> None:
     arrays = [jnp.asarray(a) for a in arrays_of("packed")[:3]]
     expected = _splash(*arrays, _PACKED, _PACKED, _SCALE)
