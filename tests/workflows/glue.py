@@ -67,6 +67,7 @@ def configure(task: GlueTask, from_scratch: bool, options: argparse.Namespace) -
         metric=task.metric,
         dropout=options.dropout,
         token_dropout=options.token_dropout,
+        adversarial=options.adversarial,
         dtype=options.dtype,
         from_scratch=from_scratch,
     )
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--seq_length", type=int, default=64)
     parser.add_argument("--dropout", type=float, help="default: the preset's")
     parser.add_argument("--token_dropout", type=float, default=0.0)
+    parser.add_argument("--adversarial", type=float, default=0.0)
     parser.add_argument("--dtype", default="float32", choices=["float32", "mixed_bfloat16"])
     parser.add_argument("--limit", type=int, default=0, help="so many training lines; 0: all")
     parser.add_argument("--tasks", nargs="+", default=[task.folder for task in TASKS])
