@@ -74,14 +74,15 @@ class FinetuneConfig:
     """Share of the tokens of training texts that are hidden by [MASK], others in each epoch: against
     learning small data by heart."""
     adversarial: float = option(0.0, group=_TRAINING, decides="unless default", metavar="LENGTH")
-    """Train on each text also with its embedded tokens moved so far where the loss rises most (2 suits a
-    width of 256; 0: do not). Doubles the time of a step, more with frozen layers, and takes JAX."""
+    """Train on each text also with its embedded tokens moved so far, all together, where the loss rises
+    most (at a width of 256, 2 suits 300 tokens and 0.4 ten; with too much nothing is learned; 0: do not).
+    Doubles the time of a step, more with frozen layers, and takes JAX."""
     frozen_layers: int = option(0, group=_TRAINING, decides="unless default")
     """Keep the embeddings and so many of the first layers as the preset has them, which saves time and
     memory; 0: train everything."""
     dtype: Literal["float32", "mixed_bfloat16"] = option("float32", group=_TRAINING)
-    """What training computes with: mixed_bfloat16 is faster on GPUs and TPUs. Weights, validation and
-    the published preset are float32."""
+    """What training computes with: mixed_bfloat16 is faster on GPUs, TPUs and CPUs with AMX. Weights,
+    validation and the published preset are float32."""
     from_scratch: bool = option(False, group=_TRAINING)
     """Start from random weights of the same architecture, to see what pretraining was worth."""
 
