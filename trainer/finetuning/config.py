@@ -75,8 +75,8 @@ class FinetuneConfig:
     learning small data by heart."""
     adversarial: float = option(0.0, group=_TRAINING, decides="unless default", metavar="LENGTH")
     """Train on each text also with its embedded tokens moved so far, all together, where the loss rises
-    most (at a width of 256, 2 suits 300 tokens and 0.4 ten; with too much nothing is learned; 0: do not).
-    Doubles the time of a step, more with frozen layers, and takes JAX."""
+    most (at a width of 256, 2 suits 300 tokens and 0.4 ten; with too much nothing is learned; 0: do
+    not). Doubles the time of a step, more with frozen layers, and takes JAX."""
     frozen_layers: int = option(0, group=_TRAINING, decides="unless default")
     """Keep the embeddings and so many of the first layers as the preset has them, which saves time and
     memory; 0: train everything."""
