@@ -1,6 +1,6 @@
 """Matrix products in the forms that XLA's CPU kernels are fast at; elsewhere Keras' own.
 
-Three things slow a BERT on a CPU, the first two by a third; other forms of the same sums avoid them:
+What slows a BERT on a CPU; other forms of the same sums avoid it:
 
 - A factor that is summed along its first axis is read with a stride, half as fast; XLA folds any
   transposition that would help into the product again. Here the smaller factor is transposed, and a
@@ -10,6 +10,7 @@ Three things slow a BERT on a CPU, the first two by a third; other forms of the 
   and rounds once. TPUs and GPUs sum in float32 anyway.
 - The gradient of a bias is a sum over all tokens. In bfloat16 XLA computes it window by window, one
   number at a time, rounding between; in float32 it rounds once and is fast.
+- A product of bfloat16 with more than one batch axis is computed in float32, see ``product_of_batches``.
 """
 
 from __future__ import annotations
@@ -124,10 +125,10 @@ def _product() -> Any:
             result = result.transpose([order.index(i) for i in output])
         return result.astype(left.dtype)
 
-    return with_gradients(multiply)
+    return _with_gradients(multiply)
 
 
-def with_gradients(multiply: Any) -> Any:
+def _with_gradients(multiply: Any) -> Any:
     """The JAX function ``multiply(equation, left, right)``; its gradients are such products too."""
     import jax
 

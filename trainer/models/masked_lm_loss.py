@@ -19,7 +19,7 @@ import keras
 from keras import ops
 
 _BLOCK_ROWS_ACCELERATOR = 2048
-# Rows of a block that several devices or vector instructions share.
+# Of the rows of a block, for devices and vector instructions to share.
 _ROWS_MULTIPLE = 16
 
 
@@ -47,7 +47,7 @@ def sum_masked_lm_loss(
         bias: float[vocabulary].
         labels: int[...]: the right ids.
         weights: float[...]: 0.0 for unused slots. Not differentiated.
-        block_rows: rows a block on JAX; default ``default_block_rows(hidden)``. With rows sharded
+        block_rows: most rows of a block on JAX; default ``default_block_rows(hidden)``. With rows sharded
             over d devices it should be a multiple of d.
 
     Returns:
