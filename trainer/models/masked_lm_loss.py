@@ -47,8 +47,8 @@ def sum_masked_lm_loss(
         bias: float[vocabulary].
         labels: int[...]: the right ids.
         weights: float[...]: 0.0 for unused slots. Not differentiated.
-        block_rows: most rows of a block on JAX; default ``default_block_rows(hidden)``. With rows sharded
-            over d devices it should be a multiple of d.
+        block_rows: most rows of a block on JAX; default ``default_block_rows(hidden)``. With rows
+            sharded over d devices it should be a multiple of d.
 
     Returns:
         ``loss``, ``correct`` (a row is right where no logit is greater than its label's) and
