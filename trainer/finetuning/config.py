@@ -81,8 +81,8 @@ class FinetuneConfig:
     """Keep the embeddings and so many of the first layers as the preset has them, which saves time and
     memory; 0: train everything."""
     dtype: Literal["float32", "mixed_bfloat16"] = option("float32", group=_TRAINING)
-    """What training computes with: mixed_bfloat16 is faster on GPUs, TPUs and CPUs with AMX. Weights,
-    validation and the published preset are float32."""
+    """What training computes with: mixed_bfloat16 is faster on GPUs, TPUs, and CPUs with AMX or
+    AVX512-BF16. Weights, validation and the published preset are float32."""
     from_scratch: bool = option(False, group=_TRAINING)
     """Start from random weights of the same architecture, to see what pretraining was worth."""
 

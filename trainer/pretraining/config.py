@@ -68,8 +68,8 @@ class PretrainConfig(MaskConfig):
     it if the loss spikes or the run diverges."""
 
     dtype: Literal["float32", "mixed_bfloat16"] = option("float32", group=CHOOSE)
-    """Precision of the arithmetic. mixed_bfloat16 is faster on TPUs, GPUs and CPUs with AMX; weights
-    stay float32."""
+    """Precision of the arithmetic. mixed_bfloat16 is faster on TPUs, GPUs, and CPUs with AMX or
+    AVX512-BF16; weights stay float32."""
 
     eval_every: int | None = _indirect(None, CHOOSE)
     """Steps between validations; default: a twentieth of all, or as many as keep them below a tenth of

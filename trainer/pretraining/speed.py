@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -76,9 +75,11 @@ def _measure(
 
 
 def _fit(config: PretrainConfig, cluster: Cluster) -> dict[str, Any]:
-    kind, cpu = device_kind(), Path("/proc/cpuinfo")
+    from trainer.layers.products import cpu_multiplies_bfloat16
+
+    kind = device_kind()
     if kind in ("", "cpu"):
-        is_fast = cpu.exists() and "amx_bf16" in cpu.read_text()
+        is_fast = cpu_multiplies_bfloat16()
     else:
         is_fast = not any(name in kind for name in _WITHOUT_BFLOAT16)
     shares = cluster.devices * (config.grad_accumulation or 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ keras = pytest.importorskip("keras")
 jax = pytest.importorskip("jax")
 jnp = pytest.importorskip("jax.numpy")
 
-from trainer.layers.products import einsum, project  # noqa: E402
+from trainer.layers.products import cpu_multiplies_bfloat16, einsum, project  # noqa: E402
 from trainer.layers.transformer_encoder import TransformerEncoder  # noqa: E402
 from trainer.models.bert_backbone import BertBackbone  # noqa: E402
 from trainer.models.pretraining_model import PretrainingModel  # noqa: E402
@@ -23,7 +22,6 @@ from trainer.pretraining.step import JaxTrainStep  # noqa: E402
 if keras.config.backend() != "jax" or jax.default_backend() != "cpu":
     pytest.skip("only JAX on a CPU multiplies this way", allow_module_level=True)
 
-_CPU = Path("/proc/cpuinfo")
 _SIZES = {"a": 3, "b": 2, "c": 32, "d": 16, "e": 8, "h": 4, "k": 40, "q": 24}
 
 
@@ -144,8 +142,7 @@ def test_a_layer_with_lora_multiplies_with_the_merged_kernel() -> None:
 
 
 @pytest.mark.skipif(
-    not _CPU.exists() or "amx_bf16" not in _CPU.read_text(),
-    reason="this CPU has no bfloat16 products",
+    not cpu_multiplies_bfloat16(), reason="this CPU has no instructions for products of bfloat16"
 )
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_no_product_of_a_compiled_step_is_computed_in_float32(dropout: float) -> None:
