@@ -2,8 +2,9 @@
 
 ``python -m tests.workflows.choices --data DATA/imdb --output OUTPUT [--choices base mask_30]`` from the
 repository's root. The base is ``configs/imdb_best.yaml`` with its two phases cut to ``--millions`` of
-tokens (``budgets``); a choice changes options of one phase or both. All are judged by the same masks
-of the same rows, whatever they were trained on. What is finished is not run again.
+tokens (``budgets``), of another ``--size`` if you like; a choice changes options of one phase or both,
+and sees as many tokens. All are judged by the same masks of the same rows, whatever they were trained
+on. What is finished is not run again.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ CHOICES: dict[str, Settings] = {
     "dropout_10": _both(dropout=0.1),
     "decay_10": _both(weight_decay=0.1),
     "normal_positions": {"pretrain_128": {"initial_positions": "normal"}},
+    "batch_grows": {"pretrain_128": {"batch_size": 16}, "pretrain": {"batch_size": 32}},
 }
 
 
 def choice_settings(choice: str, seed: int, options: argparse.Namespace) -> Settings:
     """The config of one run, and in ``pretrain_judge`` that of a run which learns nothing from there."""
-    run = f"2x256:muon:{options.millions}"
-    settings = settings_of(run, home_of(choice, seed, options), seed, options)
+    run = f"{options.size}:muon:{options.millions}"
+    home = home_of(f"{options.size}/{choice}", seed, options)
+    settings = settings_of(run, home, seed, options)
     last = settings["pretrain"]
     settings["pretrain_judge"] = last | {
         "initial_run": last["output"],
@@ -54,7 +57,9 @@ def choice_settings(choice: str, seed: int, options: argparse.Namespace) -> Sett
         "seed": 0,
     }
     for phase, changes in CHOICES[choice].items():
+        rows = settings[phase]["steps"] * settings[phase]["batch_size"]
         settings[phase] |= changes
+        settings[phase]["steps"] = rows // settings[phase]["batch_size"]
     return settings
 
 
@@ -79,6 +84,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="a folder for all runs")
     parser.add_argument("--choices", nargs="+", choices=CHOICES, default=list(CHOICES))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--size", default="2x256", help="layers x width")
     parser.add_argument("--millions", type=float, default=8, help="of tokens to pretrain on")
     options = parser.parse_args()
     options.restarts = 1

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.workflows.__main__ import GUIDE
+from tests.workflows.budgets import PHASES
 from tests.workflows.choices import CHOICES, choice_settings
 from tests.workflows.linear import linear_scores
 from tests.workflows.reviews import Options
@@ -164,6 +165,7 @@ def test_linear_models_learn_what_words_tell() -> None:
 
 def test_choices_change_what_they_name_and_are_judged_alike(tmp_path: Path) -> None:
     options = argparse.Namespace(data="data/imdb", output=str(tmp_path), millions=1.0, restarts=1)
+    options.size = "2x256"
     base = choice_settings("base", 0, options)
     for choice, changes in CHOICES.items():
         settings = choice_settings(choice, 0, options)
@@ -171,7 +173,11 @@ def test_choices_change_what_they_name_and_are_judged_alike(tmp_path: Path) -> N
         for phase in ("pretrain_128", "pretrain", "pretrain_judge"):
             check_config(PretrainConfig(**settings[phase]))
             differing = {k for k, v in settings[phase].items() if base[phase].get(k, 0) != v}
-            assert differing - own == changes.get(phase, {}).keys()
+            changed = changes.get(phase, {}).keys()
+            assert differing - own == changed | ({"steps"} if "batch_size" in changed else set())
+            if phase in PHASES:  # as many rows, to a batch
+                rows = settings[phase]["steps"] * settings[phase]["batch_size"]
+                assert 0 <= base[phase]["steps"] * base[phase]["batch_size"] - rows < 32
         assert settings["pretrain_judge"]["initial_run"] == settings["pretrain"]["output"]
 
 
