@@ -3,6 +3,7 @@
 The projection to the vocabulary is most of a small BERT's training step. On JAX, loss and gradients
 are computed together, block of rows by block of rows, so that each logit is made once, used while it
 is in the cache, and forgotten; a plain cross-entropy writes [rows, vocabulary] at least three times.
+Each of several devices does so with its own rows, and the gradients are added up once, at the end.
 On TensorFlow and Torch the backend's own fused sparse cross-entropy over gathered labels is used.
 All sums are in float32 whatever the inputs' dtype.
 
@@ -19,7 +20,7 @@ import keras
 from keras import ops
 
 _BLOCK_ROWS_ACCELERATOR = 2048
-# Of the rows of a block, for devices and vector instructions to share.
+# Of the rows of a block, for vector instructions.
 _ROWS_MULTIPLE = 16
 
 
@@ -47,8 +48,7 @@ def sum_masked_lm_loss(
         bias: float[vocabulary].
         labels: int[...]: the right ids.
         weights: float[...]: 0.0 for unused slots. Not differentiated.
-        block_rows: most rows of a block on JAX; default ``default_block_rows(hidden)``. With rows
-            sharded over d devices it should be a multiple of d.
+        block_rows: most rows of a block on JAX; default ``default_block_rows(hidden)``.
 
     Returns:
         ``loss``, ``correct`` (a row is right where no logit is greater than its label's) and
@@ -101,10 +101,7 @@ def _jax_sums() -> Any:
     import jax.numpy as jnp
 
     def in_blocks(array: Any, block_rows: int) -> Any:
-        """[N, …] -> [R, blocks, …]: a block takes every blocks-th row.
-
-        So contiguous shards of rows stay on their devices and every device works on every block.
-        """
+        """[N, …] -> [R, blocks, …]: a block takes every blocks-th row."""
         blocks = -(-array.shape[0] // block_rows)
         missing = blocks * block_rows - array.shape[0]
         padded = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
@@ -162,12 +159,38 @@ def _jax_sums() -> Any:
         casts = zip(gradients, arguments, strict=False)
         return loss, correct, tuple(gradient.astype(a.dtype) for gradient, a in casts)
 
+    def add_up(with_gradients: bool, *arguments: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+        """``accumulate`` by each device of the mesh, if there is one, for its own rows.
+
+        XLA left to share out the blocks by itself sends logits from device to device.
+        """
+        *arrays, block_rows = arguments
+        mesh = jax.sharding.get_abstract_mesh()
+        if mesh.empty:
+            return accumulate(with_gradients, *arguments)
+
+        def add_up_own(*arrays: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+            loss, correct, gradients = accumulate(with_gradients, *arrays, block_rows)
+            of_rows, of_parameters = gradients[:1], gradients[1:]
+            sums = jax.lax.psum((loss, correct, of_parameters), "batch")
+            return *sums[:2], (*of_rows, *sums[2])
+
+        by_row, whole = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
+        gradients = (by_row, whole, whole) if with_gradients else ()
+        return jax.shard_map(
+            add_up_own,
+            mesh=mesh,
+            in_specs=(by_row, whole, whole, by_row, by_row),
+            out_specs=(whole, whole, gradients),
+            check_vma=False,
+        )(*arrays)
+
     @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
     def sums(*arguments: Any) -> tuple[Any, Any]:
-        return accumulate(False, *arguments)[:2]
+        return add_up(False, *arguments)[:2]
 
     def forward(*arguments: Any) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-        loss, correct, gradients = accumulate(True, *arguments)
+        loss, correct, gradients = add_up(True, *arguments)
         return (loss, correct), gradients
 
     def backward(block_rows: int, gradients: Any, cotangents: Any) -> tuple[Any, ...]:
