@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -226,24 +227,20 @@ def random_batch(rows: int, length: int) -> dict[str, Any]:
     }
 
 
-def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict[str, Any]:
-    """Times steps of one model on batches of one shape."""
-    import jax
+def build_step(model: str, form: str, cluster: Any = None) -> Any:
+    """A step of a model of that size, from random weights."""
     import keras
 
-    from trainer.layers import self_attention
     from trainer.models.bert_backbone import BertBackbone
     from trainer.models.pretraining_model import PretrainingModel
     from trainer.models.sizes import dimensions_of
-    from trainer.pretraining.flops import peak_tflops, training_flops, utilization
     from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
     from trainer.pretraining.step import JaxTrainStep
 
     keras.utils.set_random_seed(0)
-    sizes = dimensions_of(model)
     backbone = BertBackbone(
         _WORDS,
-        **sizes,
+        **dimensions_of(model),
         dtype="mixed_bfloat16",
         attention_dropout=None if form == "dropout" else 0.0,
     )
@@ -255,16 +252,39 @@ def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict
         weight_decay=0.01,
         clip_norm=1.0,
     )
+    return JaxTrainStep(network, optimizer, seed=0, cluster=cluster)
+
+
+def step_flops(model: str, batch: dict[str, Any]) -> int:
+    """What the model's own arithmetic of a step on that batch is."""
+    from trainer.models.sizes import dimensions_of
+    from trainer.pretraining.flops import training_flops
+
+    sizes = {**dimensions_of(model), "vocabulary_size": _WORDS}
+    (rows, length), masks = batch["token_ids"].shape, batch["mask_ids"].shape[1]
+    return rows * training_flops(sizes, length, masks)
+
+
+def lower_step(step: Any, form: str, batch: dict[str, Any]) -> Any:
+    """The step's program for such a batch, before it is compiled."""
+    from trainer.layers import self_attention
+    from trainer.pretraining.step import dropout_states
+
+    states = dropout_states(0, 0, step._generators)
+    with mock.patch.object(self_attention, "attend", attention_form(form)):
+        return step._step.lower(step._arrays, states, batch)
+
+
+def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict[str, Any]:
+    """Times steps of one model on batches of one shape."""
+    import jax
+
+    from trainer.pretraining.flops import peak_tflops, utilization
+
     batch = random_batch(rows, length)
-    step = JaxTrainStep(network, optimizer, seed=0)
-    states = np.zeros((1, len(network.non_trainable_variables), 2), np.uint32)
-    chosen = self_attention.attend
-    self_attention.attend = attention_form(form)
+    step = build_step(model, form)
     started = time.perf_counter()
-    try:
-        step._step = step._step.lower(step._arrays, states, batch).compile()
-    finally:
-        self_attention.attend = chosen
+    step._step = lower_step(step, form, batch).compile()
     compiled_in = time.perf_counter() - started
     losses = [step.run(i, batch) for i in range(3)]
     jax.block_until_ready(losses)
@@ -273,8 +293,7 @@ def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict
         values = step.run(3 + i, batch)
     jax.block_until_ready(values)
     seconds = (time.perf_counter() - started) / steps
-    masks = batch["mask_ids"].shape[1]
-    flops = training_flops({**sizes, "vocabulary_size": _WORDS}, length, masks)
+    flops = step_flops(model, batch)
     memory = step._step.memory_analysis()
     cost = step._step.cost_analysis() or {}
     real = int((batch["document_ids"] > 0).sum())
@@ -283,9 +302,9 @@ def time_step(model: str, length: int, form: str, rows: int, steps: int) -> dict
         "ms": 1e3 * seconds,
         "tokens_per_s": rows * length / seconds,
         "real_tokens_per_s": real / seconds,
-        **utilization(rows / seconds, flops, peak_tflops(jax.devices()[0].device_kind)),
+        **utilization(1 / seconds, flops, peak_tflops(jax.devices()[0].device_kind)),
         "bytes": memory.temp_size_in_bytes + memory.argument_size_in_bytes,
-        "flops_model": rows * flops,
+        "flops_model": flops,
         "flops_xla": cost.get("flops"),
         "bytes_xla": cost.get("bytes accessed"),
         "compile_s": compiled_in,
