@@ -24,7 +24,7 @@ from unittest import mock
 
 # Before JAX is there: it shall not look for a TPU, nor libtpu for the other hosts of one.
 os.environ |= {"JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax", "TPU_WORKER_HOSTNAMES": "localhost"}
-os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_MIN_LOG_LEVEL": "3"}
+os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4"}
 
 import jax
 import numpy as np
