@@ -1,4 +1,4 @@
-"""What the compiler for TPUs makes of a training step, found without a TPU.
+r"""What the compiler for TPUs makes of a training step, found without a TPU.
 
 The compiler is in libtpu, which needs none. Keep it outside the environment, where JAX would look for
 a TPU whenever it starts::
@@ -116,6 +116,8 @@ def main() -> None:
     parser.add_argument("--seq_length", nargs="+", type=int, default=[512])
     parser.add_argument("--batch_size", type=int, default=32, help="rows of a chip")
     options = parser.parse_args()
+    if not os.path.isfile(os.environ.get("TPU_LIBRARY_PATH", "")):
+        parser.error("TPU_LIBRARY_PATH must name libtpu.so; --help tells where to get it")
     jax.config.update("jax_enable_compilation_cache", False)
     rows = []
     for model in options.model:
