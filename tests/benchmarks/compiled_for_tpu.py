@@ -3,8 +3,8 @@ r"""What the compiler for TPUs makes of a training step, found without a TPU.
 The compiler is in libtpu, which needs none. Keep it outside the environment, where JAX would look for
 a TPU whenever it starts::
 
-    pip install --no-deps --target libtpu 'libtpu==0.0.42.*'
-    TPU_LIBRARY_PATH=libtpu/libtpu/libtpu.so python -m tests.benchmarks.compiled_for_tpu \
+    pip install --no-deps --target /tmp/for_tpus 'libtpu==0.0.42.*'
+    TPU_LIBRARY_PATH=/tmp/for_tpus/libtpu/libtpu.so python -m tests.benchmarks.compiled_for_tpu \
         --topology v5e:1x1 v5e:2x2 --model bert_base --batch_size 32
 
 The version is the one that ``jax[tpu]`` asks for. A step is ``trainer.pretrain``'s own, on packed rows
