@@ -26,34 +26,16 @@ def exchanged_bytes(program: str) -> Counter[str]:
 
 
 def main() -> None:
-    import numpy as np
-
-    from trainer.models.bert_backbone import BertBackbone
-    from trainer.models.pretraining_model import PretrainingModel
+    from tests.benchmarks.accelerator import build_step, lower_step, random_batch
     from trainer.pretraining.cluster import join_cluster
-    from trainer.pretraining.optimizer import WarmupThenDecay, build_optimizer
-    from trainer.pretraining.step import JaxTrainStep, dropout_states
 
-    # As BERT's 30,522 words, these cannot be shared out to four.
-    model = PretrainingModel(BertBackbone(5_002, 1, 2, 64, 128, 0.1, 32))
-    optimizer = build_optimizer(
-        "adamw",
-        model.trainable_variables,
-        schedule=WarmupThenDecay(1e-3, 1, 10),
-        weight_decay=0.01,
-        clip_norm=1.0,
-    )
     cluster = join_cluster()
-    step = JaxTrainStep(model, optimizer, seed=0, cluster=cluster)
-    ids = np.ones((64, 32), np.int32)
-    batch = dict.fromkeys(("token_ids", "segment_ids", "padding_mask", "document_ids"), ids)
-    batch |= dict.fromkeys(("mask_positions", "mask_ids"), ids[:, :19])
-    batch["mask_weights"] = np.ones((64, 19), np.float32)
-    states = dropout_states(0, 0, len(model.non_trainable_variables))
+    step = build_step("bert_tiny", "chosen", cluster)
+    batch = cluster.place_batch(random_batch(64, 32))
     with cluster.mesh():
-        lowered = step._step.lower(step._arrays, states, cluster.place_batch(batch))
-    parameters = sum(weight.value.nbytes for weight in model.trainable_variables)
-    print(exchanged_bytes(lowered.compile().as_text()).total(), parameters)
+        program = lower_step(step, "chosen", batch).compile().as_text()
+    weights = (value for name, value in step.state().items() if name.startswith("model/"))
+    print(exchanged_bytes(program).total(), sum(value.nbytes for value in weights))
 
 
 if __name__ == "__main__":

@@ -135,8 +135,8 @@ def test_devices_exchange_gradients_and_weights_and_nothing_larger():
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     child = CommandProcess("tests.trainer.pretraining.exchanged_bytes", environment=environment)
     exchanged, weights = map(int, child.communicate(timeout=300)[0].split())
-    # Left to itself, XLA sends logits in every block of the loss, which is counted once here: 4.6 times.
-    assert weights < exchanged < 3 * weights
+    # Each once. Left to itself, XLA sends logits too, in every block of the loss: with one of them 2.7 times.
+    assert weights < exchanged < 2.2 * weights
 
 
 def test_from_one_to_two_to_four_processes(whole, make_rows, tmp_path):
