@@ -135,7 +135,7 @@ def test_devices_exchange_gradients_and_weights_and_nothing_larger():
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     child = CommandProcess("tests.trainer.pretraining.exchanged_bytes", environment=environment)
     exchanged, weights = map(int, child.communicate(timeout=300)[0].split())
-    # Each once. Left to itself, XLA sends logits too, in every block of the loss: with one of them 2.7 times.
+    # Each once. Left to itself, XLA sends logits too: 2.7 times, though a loop is counted once.
     assert weights < exchanged < 2.2 * weights
 
 
