@@ -27,6 +27,8 @@ from trainer.models.masked_lm_loss import sum_masked_lm_loss
 
 # Of the loss of telling tokens apart, as in the paper.
 _WEIGHT = 50.0
+# Tokens that are drawn from together.
+_GROUP = 128
 
 
 class ReplacedTokenModel(pretraining_model.PretrainingModel):
@@ -103,8 +105,23 @@ def _draw(hidden: Any, table: Any, bias: Any) -> Any:
     logits = jnp.asarray(hidden @ table.T.astype(hidden.dtype), jnp.float32) + bias
     seed = jax.lax.bitcast_convert_type(hidden.astype(jnp.float32), jnp.uint32).sum()
     shares = jax.random.uniform(jax.random.key(seed), hidden.shape[:2])
-    below = jnp.cumsum(jax.nn.softmax(logits), axis=-1) < shares[..., None]
-    return jnp.minimum(below.sum(axis=-1), logits.shape[-1] - 1)
+    weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
+    weights = jnp.pad(weights, [(0, 0), (0, 0), (0, -logits.shape[-1] % _GROUP)])
+    # First a group of tokens, then one of it: adding up all weights one by one takes longer.
+    groups = weights.reshape(*shares.shape, -1, _GROUP)
+    shares *= groups.sum(axis=(2, 3))
+    group, shares = _place(groups.sum(axis=3), shares)
+    chosen = jnp.take_along_axis(groups, group[..., None, None], axis=2)[:, :, 0]
+    tokens = group * _GROUP + _place(chosen, shares)[0]
+    return jnp.minimum(tokens, logits.shape[-1] - 1)
+
+
+def _place(weights: Any, share: Any) -> tuple[Any, Any]:
+    """Of weights float32[B, S, n] end to end: in which ``share`` falls, and how far from its start."""
+    ends = jnp.cumsum(weights, axis=-1)
+    place = jnp.minimum((ends <= share[..., None]).sum(axis=-1), weights.shape[-1] - 1)
+    begins = jnp.take_along_axis(ends - weights, place[..., None], axis=-1)[..., 0]
+    return place, share - begins
 
 
 def main() -> None:

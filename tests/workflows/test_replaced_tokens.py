@@ -28,6 +28,14 @@ def test_tokens_are_drawn_by_their_probabilities() -> None:
     np.testing.assert_array_equal(drawn, _draw(hidden, jnp.zeros((4, 1)), jnp.log(shares)))
 
 
+def test_tokens_are_drawn_by_their_probabilities_from_several_groups() -> None:
+    shares = np.random.default_rng(0).dirichlet(np.ones(300))
+    drawn = np.asarray(_draw(jnp.ones((1000, 1000, 1)), jnp.zeros((300, 1)), jnp.log(shares)))
+    found = np.bincount(drawn.ravel(), minlength=300) / 1_000_000
+    np.testing.assert_allclose(found, shares, atol=6e-4)  # six times the largest standard deviation
+    assert found[299] > 0
+
+
 def test_the_generator_learns_from_its_own_loss_alone() -> None:
     rng = np.random.default_rng(0)
     model = ReplacedTokenModel(BertBackbone(40, 1, 2, 16, 32, 0.0, 12))
