@@ -227,7 +227,9 @@ def random_batch(rows: int, length: int) -> dict[str, Any]:
     }
 
 
-def build_step(model: str, form: str, cluster: Any = None) -> Any:
+def build_step(
+    model: str, form: str, cluster: Any = None, grad_accumulation: int | None = None
+) -> Any:
     """A step of a model of that size, from random weights."""
     import keras
 
@@ -252,7 +254,9 @@ def build_step(model: str, form: str, cluster: Any = None) -> Any:
         weight_decay=0.01,
         clip_norm=1.0,
     )
-    return JaxTrainStep(network, optimizer, seed=0, cluster=cluster)
+    return JaxTrainStep(
+        network, optimizer, seed=0, grad_accumulation=grad_accumulation, cluster=cluster
+    )
 
 
 def step_flops(model: str, batch: dict[str, Any]) -> int:

@@ -55,14 +55,13 @@ def attend_by_splash(
         return _run_kernel(query, key, value, query_ids, key_ids, interpret)
 
     mesh = jax.sharding.get_abstract_mesh()
-    if not mesh.empty:  # Each device computes its own rows and heads.
-        rows_and_heads = jax.sharding.PartitionSpec("batch", None, "model", None)
-        ids = jax.sharding.PartitionSpec("batch", None)
+    if "model" in {*mesh.axis_names} - {*mesh.manual_axes}:  # Each device computes its own heads.
+        heads = jax.sharding.PartitionSpec(None, None, "model", None)
         attend = jax.shard_map(
             attend,
-            mesh=mesh,
-            in_specs=(rows_and_heads,) * 3 + (ids,) * 2,
-            out_specs=rows_and_heads,
+            in_specs=(heads,) * 3 + (jax.sharding.PartitionSpec(),) * 2,
+            out_specs=heads,
+            axis_names={"model"},
             check_vma=False,
         )
     return attend(*arguments)[:, :queries]

@@ -3,7 +3,6 @@
 The projection to the vocabulary is most of a small BERT's training step. On JAX, loss and gradients
 are computed together, block of rows by block of rows, so that each logit is made once, used while it
 is in the cache, and forgotten; a plain cross-entropy writes [rows, vocabulary] at least three times.
-Each of several devices does so with its own rows, and the gradients are added up once, at the end.
 On TensorFlow and Torch the backend's own fused sparse cross-entropy over gathered labels is used.
 All sums are in float32 whatever the inputs' dtype.
 
@@ -159,38 +158,12 @@ def _jax_sums() -> Any:
         casts = zip(gradients, arguments, strict=False)
         return loss, correct, tuple(gradient.astype(a.dtype) for gradient, a in casts)
 
-    def add_up(with_gradients: bool, *arguments: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-        """``accumulate`` by each device of the mesh, if there is one, for its own rows.
-
-        XLA left to share out the blocks by itself sends logits from device to device.
-        """
-        *arrays, block_rows = arguments
-        mesh = jax.sharding.get_abstract_mesh()
-        if mesh.empty:
-            return accumulate(with_gradients, *arguments)
-
-        def add_up_own(*arrays: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-            loss, correct, gradients = accumulate(with_gradients, *arrays, block_rows)
-            of_rows, of_parameters = gradients[:1], gradients[1:]
-            sums = jax.lax.psum((loss, correct, of_parameters), "batch")
-            return *sums[:2], (*of_rows, *sums[2])
-
-        by_row, whole = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
-        gradients = (by_row, whole, whole) if with_gradients else ()
-        return jax.shard_map(
-            add_up_own,
-            mesh=mesh,
-            in_specs=(by_row, whole, whole, by_row, by_row),
-            out_specs=(whole, whole, gradients),
-            check_vma=False,
-        )(*arrays)
-
     @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
     def sums(*arguments: Any) -> tuple[Any, Any]:
-        return add_up(False, *arguments)[:2]
+        return accumulate(False, *arguments)[:2]
 
     def forward(*arguments: Any) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-        loss, correct, gradients = add_up(True, *arguments)
+        loss, correct, gradients = accumulate(True, *arguments)
         return (loss, correct), gradients
 
     def backward(block_rows: int, gradients: Any, cotangents: Any) -> tuple[Any, ...]:

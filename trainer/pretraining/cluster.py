@@ -134,6 +134,33 @@ class Cluster:
             for name, values in arrays.items()
         }
 
+    def add_up(self, compute: Callable[[Any, Any, Any], Any], whole: Any, batch: Any) -> Any:
+        """The sum over all devices of ``compute(whole, rows, first)``, in a compiled function.
+
+        Each device computes from its own rows of the batch, of which ``first`` is the number of the
+        first; nothing but the result is sent. XLA left to share out the batch by itself sends more:
+        logits, and the gradients of each part of a batch.
+        """
+        if self._mesh is None:
+            return compute(whole, batch, 0)
+        import jax
+
+        def compute_own(whole: Any, rows: Any) -> Any:
+            first = jax.lax.axis_index("batch") * len(jax.tree.leaves(rows)[0])
+            return jax.lax.psum(compute(whole, rows, first), "batch")
+
+        # Heads and units stay XLA's to share out; some kernels need all axes or none to be.
+        axes = {"batch"} if self._mesh.shape["model"] > 1 else {"batch", "model"}
+        everywhere, by_row = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("batch")
+        return jax.shard_map(
+            compute_own,
+            mesh=self._mesh,
+            in_specs=(everywhere, by_row),
+            out_specs=everywhere,
+            axis_names=axes,
+            check_vma=False,
+        )(whole, batch)
+
     def gather(self, array: Any) -> NDArray[Any]:
         """The whole of a placed array, on the host."""
         if array.is_fully_replicated or array.is_fully_addressable:

@@ -115,37 +115,43 @@ class JaxTrainStep:
             loss += masks_per_row * sums[len(_SUMS)]
         return loss, sums
 
-    def _train(self, arrays: Any, states: Any, batch: Any) -> Any:
+    def _learn(self, whole: Any, batch: Any, first: Any) -> Any:
+        """(all sums, gradients) of a batch, or of the rows from ``first`` on that a device has of it."""
         import jax
         import jax.numpy as jnp
 
-        from trainer.layers.dropout import rows_of_part
+        from trainer.layers.dropout import rows_of_batch
+
+        weights, states, masks_per_row = whole
+        gradient_of = jax.value_and_grad(self._loss_sum, has_aux=True)
+        rows, tokens = len(batch["token_ids"]), batch["token_ids"].size
+        number = self._parts or parts_for_speed(rows, tokens, self._model.backbone.hidden_dim)
+        if number == 1:
+            with rows_of_batch(first, 1):
+                (_, sums), gradients = gradient_of(weights, states, batch, masks_per_row)
+            return sums, gradients
+
+        def add_part(total: Any, part: Any) -> tuple[Any, None]:
+            with rows_of_batch(first + part[0], number):
+                (_, sums), gradients = gradient_of(weights, states, part[1], masks_per_row)
+            return jax.tree.map(jnp.add, total, (sums, gradients)), None
+
+        zero = jnp.zeros((), jnp.float32)
+        start = ([zero for _ in self._sums], [jnp.zeros_like(w) for w in weights])
+        # [B, …] -> [P, B / P, …]: part i takes every P-th row.
+        parts = {
+            name: values.reshape(-1, number, *values.shape[1:]).swapaxes(0, 1)
+            for name, values in batch.items()
+        }
+        return jax.lax.scan(add_part, start, (jnp.arange(number), parts))[0]
+
+    def _train(self, arrays: Any, states: Any, batch: Any) -> Any:
+        import jax.numpy as jnp
 
         weights, optimizer_state = arrays[: self._split], arrays[self._split :]
-        gradient_of = jax.value_and_grad(self._loss_sum, has_aux=True)
         masks_per_row = batch["mask_weights"].sum() / len(batch["mask_weights"])
-        tokens = batch["token_ids"].size // self._cluster.devices
-        rows = batch["token_ids"].shape[0] // self._cluster.devices
-        width = self._model.backbone.hidden_dim
-        number = self._parts or parts_for_speed(rows, tokens, width)
-        if number == 1:
-            (_, sums), gradients = gradient_of(weights, states, batch, masks_per_row)
-        else:
-
-            def add_part(total: Any, part: Any) -> tuple[Any, None]:
-                with rows_of_part(part[0], number):
-                    (_, sums), gradients = gradient_of(weights, states, part[1], masks_per_row)
-                return jax.tree.map(jnp.add, total, (sums, gradients)), None
-
-            zero = jnp.zeros((), jnp.float32)
-            start = ([zero for _ in self._sums], [jnp.zeros_like(w) for w in weights])
-            # [B, …] -> [P, B / P, …]. Part i takes every P-th row, so rows sharded over devices stay
-            # where they are.
-            parts = {
-                name: values.reshape(-1, number, *values.shape[1:]).swapaxes(0, 1)
-                for name, values in batch.items()
-            }
-            (sums, gradients), _ = jax.lax.scan(add_part, start, (jnp.arange(number), parts))
+        whole = weights, states, masks_per_row
+        sums, gradients = self._cluster.add_up(self._learn, whole, batch)
         loss, correct, weight, *next_sentence = sums
         divisor = jnp.maximum(weight, 1e-6)
         gradients = [gradient / divisor for gradient in gradients]
@@ -194,8 +200,12 @@ class JaxTrainStep:
     def _forward(self, weights: Any, states: Any, batch: Any) -> Any:
         import jax.numpy as jnp
 
-        outputs, _ = self._model.stateless_call(weights, list(states), batch, training=False)
-        return jnp.stack([outputs[name] for name in self._sums])
+        def judge(whole: Any, batch: Any, first: Any) -> Any:
+            weights, states = whole
+            outputs, _ = self._model.stateless_call(weights, list(states), batch, training=False)
+            return jnp.stack([outputs[name] for name in self._sums])
+
+        return self._cluster.add_up(judge, (weights, states), batch)
 
     def run(self, step: int, batch: Mapping[str, Any]) -> Any:
         """Trains on the batch of ``step``; returns STEP_VALUES … as a device array float32[V].

@@ -112,7 +112,7 @@ def test_attention_on_a_cpu_takes_any_number_of_rows() -> None:
     np.testing.assert_allclose(exported.call(*inputs), attend(*inputs), atol=1e-6)
 
 
-def test_with_a_mesh_every_device_attends_on_its_own_rows() -> None:
+def test_with_a_mesh_every_device_attends_with_its_own_heads() -> None:
     arrays = [jnp.asarray(a) for a in arrays_of("packed")[:3]]
     expected = _splash(*arrays, _PACKED, _PACKED, _SCALE)
     devices = np.array(jax.devices()[:1]).reshape(1, 1)

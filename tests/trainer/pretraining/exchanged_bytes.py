@@ -1,13 +1,14 @@
 """What the devices of a compiled step send each other.
 
-As a command: the bytes that a device receives in a small step on all devices of the process, and the
-bytes of the model's weights.
+As a command: the bytes that a device receives in a small step on all devices of the process, learned
+from in so many parts; of those the bytes of loops, each counted once; and the bytes of the weights.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
 
 OPERATIONS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -30,12 +31,14 @@ def main() -> None:
     from trainer.pretraining.cluster import join_cluster
 
     cluster = join_cluster()
-    step = build_step("bert_tiny", "chosen", cluster)
+    step = build_step("bert_tiny", "chosen", cluster, grad_accumulation=int(sys.argv[1]))
     batch = cluster.place_batch(random_batch(64, 32))
     with cluster.mesh():
         program = lower_step(step, "chosen", batch).compile().as_text()
+    entry = program[program.index("\nENTRY ") :].partition("\n}")[0]
+    received, at_once = (exchanged_bytes(text).total() for text in (program, entry))
     weights = (value for name, value in step.state().items() if name.startswith("model/"))
-    print(exchanged_bytes(program).total(), sum(value.nbytes for value in weights))
+    print(received, received - at_once, sum(value.nbytes for value in weights))
 
 
 if __name__ == "__main__":

@@ -131,11 +131,14 @@ def test_devices_share_the_large_slots_of_the_optimizer(name, shape, axes):
     assert placed.sharding.spec == jax.sharding.PartitionSpec(*axes)
 
 
-def test_devices_exchange_gradients_and_weights_and_nothing_larger():
+@pytest.mark.parametrize("parts", [1, 4])
+def test_devices_exchange_gradients_and_weights_once_and_nothing_larger(parts):
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    child = CommandProcess("tests.trainer.pretraining.exchanged_bytes", environment=environment)
-    exchanged, weights = map(int, child.communicate(timeout=300)[0].split())
-    # Each once. Left to itself, XLA sends logits too: 2.7 times, though a loop is counted once.
+    module = "tests.trainer.pretraining.exchanged_bytes"
+    child = CommandProcess(module, str(parts), environment=environment)
+    exchanged, in_loops, weights = map(int, child.communicate(timeout=300)[0].split())
+    # Left to itself, XLA sends the gradients of each part, and logits with them.
+    assert in_loops == 0
     assert weights < exchanged < 2.2 * weights
 
 
