@@ -33,6 +33,7 @@ from tabulate import tabulate
 
 from tests.benchmarks.accelerator import build_step, lower_step, random_batch, step_flops
 from tests.trainer.pretraining.exchanged_bytes import OPERATIONS, exchanged_bytes
+from trainer.pretraining.array_axes import axes_of
 from trainer.pretraining.cluster import Cluster
 
 _COLUMNS = [
@@ -63,7 +64,7 @@ class PlannedCluster(Cluster):
 
     def place(self, name: str, array: Any) -> Any:
         """The array's shape on its chips."""
-        sharding = self._sharding(*self._axes(name, array.shape))
+        sharding = self._sharding(*axes_of(name, array.shape, self.devices))
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
     def place_batch(self, arrays: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The devices and processes of a run: which rows each reads, and which device holds which array.
+"""The devices and processes of a run: which rows each reads, where arrays lie, and what is added up.
 
 A step is one program over all devices (JAX's SPMD), so the same rows give the same step, up to the
 order of float sums, however many processes and devices share it. Every process reads only its part
@@ -11,9 +11,7 @@ elsewhere by KERAS_DISTRIBUTION_JOB_ADDRESSES, …_NUM_PROCESSES and …_PROCESS
 from __future__ import annotations
 
 import atexit
-import math
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -23,25 +21,12 @@ from numpy.typing import NDArray
 
 from pipelines.command.known_errors import describe_error
 from pipelines.errors import UserError, one_line
+from trainer.pretraining.array_axes import axes_of
 from trainer.pretraining.stop_signals import EXIT_RESTART
 
 PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 # Processes ask each other whether to stop after every so many steps.
 _STEPS_BETWEEN_QUESTIONS = 8
-# How BERT's weights are shared by ``model_parallel`` devices, each working on some attention heads
-# and some of the feed-forward units (Shoeybi et al. 2019, section 3). All others are replicated.
-# An optimizer's slot of a/b/kernel is called a_b_kernel_momentum.
-_LAYOUTS = (
-    (r".*(query|key|value)[/_]kernel(_momentum|_velocity)?", (None, "model", None)),
-    (r".*(query|key|value)[/_]bias(_momentum|_velocity)?", ("model", None)),
-    (r".*attention_output[/_]kernel(_momentum|_velocity)?", ("model", None, None)),
-    (r".*feedforward_intermediate_dense[/_]kernel(_momentum|_velocity)?", (None, "model")),
-    (r".*feedforward_intermediate_dense[/_]bias(_momentum|_velocity)?", ("model",)),
-    (r".*feedforward_output_dense[/_]kernel(_momentum|_velocity)?", ("model", None)),
-)
-# An optimizer's slots of so many numbers or more are shared by all devices, each of which updates its
-# part of the weights (Rajbhandari et al. 2020, stage 1); for smaller ones a message costs more.
-_SHARED_SLOT = 1 << 14
 
 
 class Cluster:
@@ -107,18 +92,8 @@ class Cluster:
 
         if self._mesh is None:
             return jax.numpy.array(array)
-        sharding = self._sharding(*self._axes(name, array.shape))
+        sharding = self._sharding(*axes_of(name, array.shape, self.devices))
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-    def _axes(self, name: str, shape: tuple[int, ...]) -> list[str | None]:
-        """The mesh's axis that each axis of an array is split over."""
-        layout = next((axes for pattern, axes in _LAYOUTS if re.fullmatch(pattern, name)), ())
-        axes: list[str | None] = [*layout, *[None] * (len(shape) - len(layout))]
-        if name.startswith("optimizer/") and math.prod(shape) >= _SHARED_SLOT:
-            whole = [i for i, axis in enumerate(axes) if not axis and shape[i] % self.devices == 0]
-            if whole:
-                axes[max(whole, key=shape.__getitem__)] = "batch"
-        return axes
 
     def place_batch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """This process's rows of a batch as its part of the whole."""
