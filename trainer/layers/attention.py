@@ -20,6 +20,7 @@ import keras
 from keras import ops
 
 from trainer.layers.attention_on_cpu import attend_on_cpu
+from trainer.layers.own_heads import attend_own_heads
 from trainer.layers.products import einsum, is_jax_on_cpu
 from trainer.layers.splash_attention import attend_by_splash, pad_rows, splash_takes_it
 
@@ -110,10 +111,15 @@ def attend_by_jax(
         query = pad_rows(query, queries + queries % 2)
         key, value = (pad_rows(x, keys + keys % 2) for x in (key, value))
         mask = jnp.pad(mask, ((0, 0), (0, 0), (0, queries % 2), (0, keys % 2)))
-    mixed = jax.nn.dot_product_attention(
-        query, key, value, mask=mask, scale=scale, implementation=form
-    )
-    return mixed[:, :queries]
+
+    def attend_as_named(query: Any, key: Any, value: Any, mask: Any) -> Any:
+        return jax.nn.dot_product_attention(
+            query, key, value, mask=mask, scale=scale, implementation=form
+        )
+
+    if form == "cudnn":
+        return attend_own_heads(attend_as_named, query, key, value, mask)[:, :queries]
+    return attend_as_named(query, key, value, mask)
 
 
 def _cudnn_takes_it(query: Any) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from trainer.layers.own_heads import attend_own_heads
+
 # The kernel works on blocks of so many queries or keys, or on a half or a quarter of that.
 _BLOCK, _LANES = 512, 128
 
@@ -32,7 +34,6 @@ def attend_by_splash(
     interpret: bool = False,
 ) -> Any:
     """As ``attention.attend``; ``interpret`` runs the kernel, slowly, on anything but a TPU."""
-    import jax
     import jax.numpy as jnp
 
     rows, queries = query.shape[:2]
@@ -54,17 +55,7 @@ def attend_by_splash(
     def attend(query: Any, key: Any, value: Any, query_ids: Any, key_ids: Any) -> Any:
         return _run_kernel(query, key, value, query_ids, key_ids, interpret)
 
-    mesh = jax.sharding.get_abstract_mesh()
-    if "model" in {*mesh.axis_names} - {*mesh.manual_axes}:  # Each device computes its own heads.
-        heads = jax.sharding.PartitionSpec(None, None, "model", None)
-        attend = jax.shard_map(
-            attend,
-            in_specs=(heads,) * 3 + (jax.sharding.PartitionSpec(),) * 2,
-            out_specs=heads,
-            axis_names={"model"},
-            check_vma=False,
-        )
-    return attend(*arguments)[:, :queries]
+    return attend_own_heads(attend, *arguments)[:, :queries]
 
 
 def pad_rows(array: Any, length: int, **options: Any) -> Any:

@@ -188,16 +188,40 @@ def test_a_tpu_trains_with_the_kernel_and_without_probabilities(monkeypatch) -> 
     assert has_probabilities(exported_step("tpu", None))
 
 
-def test_a_gpu_trains_with_cudnn_and_without_probabilities(monkeypatch) -> None:
+@pytest.fixture
+def with_cudnn(monkeypatch) -> None:
+    """JAX shall believe that it has a GPU, as far as it asks before it compiles."""
     cudnn = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(attention, "_cudnn_takes_it", lambda query: True)
     monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(cudnn, "check_compute_capability", lambda capability: True)
     monkeypatch.setattr(cudnn, "is_cuda_compute_capability_equal", lambda capability: False)
+
+
+@pytest.mark.usefixtures("with_cudnn")
+def test_a_gpu_trains_with_cudnn_and_without_probabilities() -> None:
     program = exported_step("cuda")
     assert program.count("__cudnn$fmha") >= 4
     assert not has_probabilities(program)
+
+
+@pytest.mark.usefixtures("with_cudnn")
+@pytest.mark.parametrize("ids", [_PACKED, None], ids=["packed", "plain"])
+def test_gpus_that_share_a_model_attend_with_their_own_heads(ids) -> None:
+    """XLA cannot share out cuDNN's call where another axis of the mesh is shared out by hand."""
+
+    def attend(*arrays):
+        return attention.attend(*arrays, scale=_SCALE, key_ids=ids, query_ids=ids)
+
+    arrays = [jax.ShapeDtypeStruct((_ROWS, _LENGTH, _HEADS, _HEAD_DIM), "bfloat16")] * 3
+    for devices, heads in ((1, 2), (2, 1)):
+        mesh = jax.sharding.AbstractMesh((1, devices), ("batch", "model"))
+        with jax.sharding.use_abstract_mesh(mesh):
+            program = str(jax.make_jaxpr(attend)(*arrays))
+        inner = program[program.index("shard_map") :]
+        assert "dot_product_attention_fwd" in inner
+        assert f"bf16[{_ROWS},{_LENGTH},{heads},{_HEAD_DIM}]" in inner
 
 
 def test_what_cudnn_does_not_take_goes_to_xla(monkeypatch) -> None:
