@@ -1,7 +1,8 @@
 """The GELUs that Keras has no name for, registered so that models can be saved.
 
-A GELU of bfloat16 on a CPU is computed in float32, in one pass, and its gradient in another: XLA would
-convert, round and store between any two of its operations.
+On JAX, a GELU of bfloat16 is computed in float32, in one pass, and its gradient in another, from nothing
+but its input. XLA on a CPU would convert, round and store between any two operations; on a GPU it would
+write another array as large as the result, for the gradient.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from typing import Any
 
 import keras
 from keras import ops
-
-from trainer.layers.products import is_jax_on_cpu
 
 # A power of two, so that folding it into weights rounds nothing; small enough for float16.
 SHARPNESS = 256.0
@@ -40,8 +39,8 @@ def _gelu_sharp(x: Any) -> Any:
 
 
 def _rounded_once(function: Callable[[Any], Any], x: Any) -> Any:
-    """An elementwise function of x, of bfloat16 on a CPU by way of float32."""
-    if keras.backend.standardize_dtype(x.dtype) != "bfloat16" or not is_jax_on_cpu():
+    """An elementwise function of x; of bfloat16 on JAX by way of float32."""
+    if keras.backend.standardize_dtype(x.dtype) != "bfloat16" or keras.config.backend() != "jax":
         return function(x)
     import jax
 

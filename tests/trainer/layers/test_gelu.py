@@ -35,3 +35,12 @@ def test_bfloat16_is_float32_rounded_once(gelu):
         assert ours.dtype == jnp.bfloat16
         # Half a unit in the last of eight places, and where functions vanish, float32's own error.
         np.testing.assert_allclose(ours.astype(jnp.float32), exact, rtol=2.0**-8, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu", "tpu"])
+@pytest.mark.parametrize("gelu", [gelu_approximate, gelu_sharp])
+def test_nothing_but_the_input_is_kept_for_the_gradient(gelu, device, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
+    x = jnp.ones((4, 8), jnp.bfloat16)
+    _, pull_back = jax.vjp(gelu, x)
+    assert [kept.shape for kept in jax.tree.leaves(pull_back) if kept.size > 1] == [x.shape]
