@@ -12,7 +12,8 @@ import sys
 from collections import Counter
 
 OPERATIONS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_EXCHANGE = re.compile(rf" = (.*?) ({'|'.join(OPERATIONS)})(?:-start)?\(")
+# Of one that is begun and ended apart, the end alone has the results.
+_EXCHANGE = re.compile(rf" = (.*?) ({'|'.join(OPERATIONS)})(?:-done)?\(")
 _ARRAY = re.compile(r"\b(f32|bf16|s32|u32|pred)\[([\d,]*)\]")
 _SIZES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
 
