@@ -3,8 +3,8 @@
 ``python -m tests.workflows.choices --data DATA/imdb --output OUTPUT [--choices base mask_30]`` from the
 repository's root. The base is ``configs/imdb_best.yaml`` with its two phases cut to ``--millions`` of
 tokens (``budgets``), of another ``--size`` if you like; a choice changes options of one phase or both,
-and sees as many tokens. All are judged by the same masks of the same rows, whatever they were trained
-on. What is finished is not run again.
+or their rows, and sees as many tokens. All are judged by the same masks of the same rows, whatever they
+were trained on. What is finished is not run again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ CHOICES: dict[str, Settings] = {
     "rate_004": _both(learning_rate=0.004),
     "mask_15": _both(mask_selection_rate=0.15),
     "mask_30": _both(mask_selection_rate=0.3),
+    "mask_40": _both(mask_selection_rate=0.4),
     "mask_30_then_15": {
         "pretrain_128": {"mask_selection_rate": 0.3},
         "pretrain": {"mask_selection_rate": 0.15},
@@ -39,6 +40,7 @@ CHOICES: dict[str, Settings] = {
     "decay_10": _both(weight_decay=0.1),
     "normal_positions": {"pretrain_128": {"initial_positions": "normal"}},
     "batch_grows": {"pretrain_128": {"batch_size": 16}, "pretrain": {"batch_size": 32}},
+    "rows_64": {"tokenize_128": {"seq_length": 64}, "pretrain_128": {"batch_size": 64}},
 }
 
 
@@ -56,16 +58,25 @@ def choice_settings(choice: str, seed: int, options: argparse.Namespace) -> Sett
         "learning_rate": 1e-12,
         "seed": 0,
     }
-    for phase, changes in CHOICES[choice].items():
-        rows = settings[phase]["steps"] * settings[phase]["batch_size"]
-        settings[phase] |= changes
-        settings[phase]["steps"] = rows // settings[phase]["batch_size"]
+    tokens = {name: settings[name]["steps"] * _tokens_of_step(settings, name) for name in PHASES}
+    for stage, changes in CHOICES[choice].items():
+        settings[stage] |= changes
+        if stage in PHASES.values():
+            settings[stage]["output"] = str(home / Path(settings[stage]["output"]).name)
+    for phase, rows in PHASES.items():
+        settings[phase]["data"] = [settings[rows]["output"]]
+        settings[phase]["steps"] = tokens[phase] // _tokens_of_step(settings, phase)
     return settings
+
+
+def _tokens_of_step(settings: Settings, phase: str) -> int:
+    return int(settings[phase]["batch_size"] * settings[PHASES[phase]]["seq_length"])
 
 
 def run(choice: str, seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Takes one run through its phases and judges it; returns its figures."""
     settings = choice_settings(choice, seed, options)
+    make_rows(settings)
     for stage in (*PHASES, "pretrain_judge"):
         run_command("trainer.pretrain", stage, settings[stage])
     judged = last_line(Path(settings["pretrain_judge"]["output"]))
@@ -88,7 +99,6 @@ def main() -> None:
     parser.add_argument("--millions", type=float, default=8, help="of tokens to pretrain on")
     options = parser.parse_args()
     options.restarts = 1
-    make_rows(choice_settings("base", 0, options))
     rows = []
     for choice in options.choices:
         found = [run(choice, seed, options) for seed in range(options.seeds)]

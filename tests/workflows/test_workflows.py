@@ -169,15 +169,22 @@ def test_choices_change_what_they_name_and_are_judged_alike(tmp_path: Path) -> N
     base = choice_settings("base", 0, options)
     for choice, changes in CHOICES.items():
         settings = choice_settings(choice, 0, options)
-        own = {"output", "initial_run"}
+        own = {"output", "initial_run", "steps"}
         for phase in ("pretrain_128", "pretrain", "pretrain_judge"):
             check_config(PretrainConfig(**settings[phase]))
             differing = {k for k, v in settings[phase].items() if base[phase].get(k, 0) != v}
-            changed = changes.get(phase, {}).keys()
-            assert differing - own == changed | ({"steps"} if "batch_size" in changed else set())
-            if phase in PHASES:  # as many rows, to a batch
-                rows = settings[phase]["steps"] * settings[phase]["batch_size"]
-                assert 0 <= base[phase]["steps"] * base[phase]["batch_size"] - rows < 32
+            changed = {*changes.get(phase, {})} | {
+                "data" for _ in changes.get(PHASES.get(phase), {})
+            }
+            assert differing - own == changed
+            if phase in PHASES:  # as many tokens, to a batch
+                before, after = (
+                    each[phase]["steps"]
+                    * each[phase]["batch_size"]
+                    * each[PHASES[phase]]["seq_length"]
+                    for each in (base, settings)
+                )
+                assert 0 <= before - after < 8192
         assert settings["pretrain_judge"]["initial_run"] == settings["pretrain"]["output"]
 
 
