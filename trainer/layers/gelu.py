@@ -1,4 +1,4 @@
-"""The GELUs that Keras has no name for, registered so that models can be saved.
+"""GELUs that are fast in bfloat16, registered so that models can be saved.
 
 On JAX, a GELU of bfloat16 is computed in float32, in one pass, and its gradient in another, from nothing
 but its input. XLA on a CPU would convert, round and store between any two operations; on a GPU it would
@@ -22,6 +22,12 @@ SHARPNESS = 256.0
 def gelu_approximate(x: Any) -> Any:
     """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), elementwise: Google's BERT."""
     return _rounded_once(functools.partial(keras.activations.gelu, approximate=True), x)
+
+
+@keras.saving.register_keras_serializable(package="bertmill")
+def gelu_exact(x: Any) -> Any:
+    """0.5 x (1 + erf(x / sqrt(2))), elementwise: Hugging Face's default."""
+    return _rounded_once(functools.partial(keras.activations.gelu, approximate=False), x)
 
 
 @keras.saving.register_keras_serializable(package="bertmill")

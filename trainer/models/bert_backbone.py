@@ -14,7 +14,7 @@ from keras import ops
 
 from trainer.layers.check_ids import check_arrays
 from trainer.layers.dropout import Dropout
-from trainer.layers.gelu import gelu_approximate
+from trainer.layers.gelu import gelu_approximate, gelu_exact
 from trainer.layers.position_embedding import PositionEmbedding
 from trainer.layers.rematerialize import call_rematerialized
 from trainer.layers.reversible_embedding import ReversibleEmbedding
@@ -114,7 +114,7 @@ class BertBackbone(Backbone):
             TransformerEncoder(
                 num_heads=num_heads,
                 intermediate_dim=intermediate_dim,
-                activation="gelu" if exact_gelu else gelu_approximate,
+                activation=gelu_exact if exact_gelu else gelu_approximate,
                 dropout=dropout,
                 attention_dropout=attention_dropout,
                 layer_norm_epsilon=layer_norm_epsilon,

@@ -16,10 +16,12 @@ if keras.config.backend() != "jax":
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from trainer.layers.gelu import gelu_approximate, gelu_sharp  # noqa: E402
+from trainer.layers.gelu import gelu_approximate, gelu_exact, gelu_sharp  # noqa: E402
+
+_GELUS = (gelu_approximate, gelu_exact, gelu_sharp)
 
 
-@pytest.mark.parametrize("gelu", [gelu_approximate, gelu_sharp])
+@pytest.mark.parametrize("gelu", _GELUS)
 def test_bfloat16_is_float32_rounded_once(gelu):
     x = jnp.concatenate([jnp.linspace(-8, 8, 4001), jnp.array([0.0, 1e-3, -1e-3])])
     x = x.astype(jnp.bfloat16)
@@ -38,7 +40,7 @@ def test_bfloat16_is_float32_rounded_once(gelu):
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu", "tpu"])
-@pytest.mark.parametrize("gelu", [gelu_approximate, gelu_sharp])
+@pytest.mark.parametrize("gelu", _GELUS)
 def test_nothing_but_the_input_is_kept_for_the_gradient(gelu, device, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: device)
     x = jnp.ones((4, 8), jnp.bfloat16)
