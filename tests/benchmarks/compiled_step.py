@@ -19,6 +19,7 @@ devices, in MB, by each kind of exchange.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import time
 from typing import Any
@@ -177,8 +178,10 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=32, help="rows for each device")
     parser.add_argument("--model_parallel", type=int, default=1, help="devices that share a model")
     options = parser.parse_args()
-    of_tpus = not all(name.startswith("h100") for name in options.devices)
-    if of_tpus and not os.path.isfile(os.environ.get("TPU_LIBRARY_PATH", "")):
+    on_gpus = [name.startswith("h100") for name in options.devices]
+    if any(on_gpus) and not importlib.util.find_spec("jax_plugins"):
+        parser.error("no compiler for GPUs here; --help tells where to get it")
+    if not all(on_gpus) and not os.path.isfile(os.environ.get("TPU_LIBRARY_PATH", "")):
         parser.error("TPU_LIBRARY_PATH must name libtpu.so; --help tells where to get it")
     jax.config.update("jax_enable_compilation_cache", False)
     rows = []
