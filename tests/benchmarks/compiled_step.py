@@ -28,7 +28,7 @@ from unittest import mock
 # Before JAX is there: it shall not look for a TPU, nor libtpu for the other hosts of one.
 os.environ |= {"JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax", "TPU_WORKER_HOSTNAMES": "localhost"}
 os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4"}
-# Nor can a product's forms be timed: all are cuBLAS', which is what timing chooses for most.
+# Nor can the forms of a product be timed, so all are cuBLAS'.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
 )
@@ -57,8 +57,6 @@ _COLUMNS = [
     *OPERATIONS,
     "s",
 ]
-
-
 # As CUDA describes an H100 SXM, in XLA's terms.
 _H100 = """
 gpu_device_info {
