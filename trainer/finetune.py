@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import time
 from functools import partial
@@ -60,7 +61,8 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     preprocessor, fields = prepare_reading(config, sources)
     bad = BadRecords(drop=config.on_bad_record == "drop")
     train, validation = read_data(config, sources, fields, preprocessor, bad)
-    config = dataclasses.replace(config, seq_length=preprocessor.sequence_length)
+    chosen = {"seq_length": preprocessor.sequence_length, "epochs": config.epochs_for(len(train))}
+    config = dataclasses.replace(config, **chosen)
     _say(describe_data(train, validation))
     if bad.counts:
         _say(f"dropped records that cannot be used: {bad.describe()}")
@@ -84,7 +86,10 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     if options.overwrite:
         finished.remove()
     remove_remains(output)
-    _say(f"{classifier.count_params():,} parameters{describe_truncation(train.encoded)}")
+    steps = math.ceil(len(train) / config.batch_size)
+    passes = f"{config.epochs:,} epochs of {steps:,} steps"
+    truncation = describe_truncation(train.encoded)
+    _say(f"{classifier.count_params():,} parameters; {passes}{truncation}")
 
     # ------------------------------------------------------------------------------ Restarts
     trained = classifier if config.dtype == "float32" else load(config.seed, config.dtype)

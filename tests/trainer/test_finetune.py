@@ -127,6 +127,24 @@ def test_it_learns_and_says_so(run: Path, config: FinetuneConfig) -> None:
     assert manifest["facts"]["classes"] == ["bad", "good"]
 
 
+def test_few_examples_are_seen_until_they_are_learned(
+    config: FinetuneConfig, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = write_jsonl(folder / "few.jsonl", [review(key) for key in range(40)])
+    asked = replace(config, train=(few,), epochs=None, learning_rate=1e-3)
+    three = finetune(replace(asked, epochs=3, output=str(folder / "three")), RunOptions())
+    enough = finetune(replace(asked, output=str(folder / "few")), RunOptions())
+    assert "100 epochs of 2 steps" in capsys.readouterr().err
+    history = [json.loads(line)["epoch"] for line in (folder / "few" / "history.jsonl").open()]
+    assert history == [*range(3, 100, 3), 100]  # as often as 100 validation examples are worth
+    assert json.loads((folder / "few" / "runs.json").read_text())["runs"][0]["epochs"] == 100
+    assert three is not None
+    assert enough is not None
+    assert three["accuracy"] < 0.7
+    assert enough["accuracy"] > 0.9
+    assert [asked.epochs_for(count) for count in (1, 32, 1_000, 100_000)] == [200, 200, 7, 3]
+
+
 def test_finished_output_is_recognised_and_a_different_one_not_replaced(
     run: Path, config: FinetuneConfig, folder: Path
 ) -> None:

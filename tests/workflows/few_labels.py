@@ -75,7 +75,7 @@ def _finetune(
 ) -> dict[str, Any]:
     """The figures of one fine-tuning."""
     name = f"{start.split()[0]}_{len(few)}_{sample}"
-    times = max(1, math.ceil(_LEAST_SEEN / config.epochs / len(few)))
+    times = max(1, math.ceil(_LEAST_SEEN / config.epochs_for(len(few)) / len(few)))
     texts = Path(config.output, f"texts_{len(few)}_{sample}.jsonl")
     _write(texts, few.select(np.repeat(np.arange(len(few)), times)), config)
     settings = {

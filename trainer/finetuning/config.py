@@ -14,6 +14,8 @@ _METRICS = {
     "classification": ("accuracy", "macro_f1", "matthews", "loss"),
     "regression": ("pearson", "spearman", "mean_squared_error"),
 }
+# With fewer steps a new last layer learns little, whatever the examples: docs/fine-tuning.md.
+_USUAL_EPOCHS, _LEAST_STEPS = 3, 200
 _LOWER_IS_BETTER = ("loss", "mean_squared_error")
 
 
@@ -40,8 +42,9 @@ class FinetuneConfig:
     learning_rate: float = option(5e-5, group=CHOOSE)
     """Learning rate after warm-up, from which it decays; 1e-4 to 3e-4 suits bert_tiny and bert_mini,
     2e-5 bert_large."""
-    epochs: int = option(3, group=CHOOSE)
-    """Passes over the training examples (at most, with --early_stopping); small data needs more."""
+    epochs: int | None = option(None, group=CHOOSE)
+    """Passes over the training examples (at most, with --early_stopping); default 3, or with few
+    examples as many as make 200 steps."""
 
     text_field: str = option("text", group=_DATA, metavar="NAME")
     """Field of the text; in a table without a header the number of its column, from 1."""
@@ -98,6 +101,13 @@ class FinetuneConfig:
     """What early stopping and restarts go by: accuracy (the default), macro_f1, matthews, loss; pearson
     (the default for numbers), spearman, mean_squared_error."""
 
+    def epochs_for(self, examples: int) -> int:
+        """The passes over so many training examples."""
+        if self.epochs is not None:
+            return self.epochs
+        steps_of_one = math.ceil(examples / self.batch_size)
+        return max(_USUAL_EPOCHS, math.ceil(_LEAST_STEPS / steps_of_one))
+
     @property
     def chosen_metric(self) -> str:
         """The figure that epochs and restarts are compared by."""
@@ -112,7 +122,7 @@ class FinetuneConfig:
         """Raises UserError for values that cannot work."""
         rate = self.learning_rate
         for name, fits, rule in (
-            ("epochs", self.epochs >= 1, "at least 1"),
+            ("epochs", self.epochs is None or self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("restarts", self.restarts >= 1, "at least 1"),
             ("seq_length", self.seq_length is None or self.seq_length >= 4, "at least 4"),

@@ -93,7 +93,7 @@ def describe_runs(
 ) -> dict[str, Any]:
     """All restarts, their mean and spread, and which was published; shows them if there are several."""
     runs = [
-        {"seed": r.seed, "best_epoch": r.epoch, "epochs": len(r.history), **r.figures}
+        {"seed": r.seed, "best_epoch": r.epoch, "epochs": r.history[-1]["epoch"], **r.figures}
         for r in results
     ]
     described: dict[str, Any] = {"metric": config.chosen_metric, "runs": runs}

@@ -35,7 +35,7 @@ _WEIGHT_DECAY, _CLIP_NORM = 0.01, 1.0
 class RunResult:
     """The epoch that a run kept: its number from 1, figures, outputs float32[n, classes], weights.
 
-    ``history`` tells of all epochs of the run: a dict of ``epoch``, ``train_loss`` and
+    ``history`` tells of the epochs that ended with a validation: a dict of ``epoch``, ``train_loss`` and
     ``validation`` (the figures) for each.
     """
 
@@ -134,7 +134,8 @@ class Finetuning:
             width = classifier.backbone.hidden_dim
             self._model = TrainingModel(self._model, width, config.adversarial)
         self._evaluated_model = reading_model(evaluated, in_windows=in_windows)
-        steps = config.epochs * math.ceil(len(train) / config.batch_size)
+        self._epochs = config.epochs_for(len(train))
+        steps = self._epochs * math.ceil(len(train) / config.batch_size)
         warmup = int(steps * config.warmup_fraction)
         self._model.compile(
             optimizer=build_optimizer(
@@ -160,16 +161,23 @@ class Finetuning:
     def run(self, seed: int, note: Callable[[dict[str, Any], float], None]) -> RunResult:
         """Trains the classifier; leaves ``evaluated`` with the weights of the epoch it returns.
 
-        ``note(line of the history, examples a second)`` is called after each epoch. Raises UserError
-        if the loss is no longer a number.
+        ``note(line of the history, examples a second)`` is called after each validation. Raises
+        UserError if the loss is no longer a number.
         """
         config, validation = self.config, self.validation
         history: list[dict[str, Any]] = []
         best: RunResult | None = None
-        for epoch in range(1, config.epochs + 1):
+        unvalidated = 0
+        for epoch in range(1, self._epochs + 1):
             began = time.perf_counter()
             loss = self._train_epoch(seed, epoch)
             rate = len(self.train) / (time.perf_counter() - began)
+            unvalidated += len(self.train)
+            # Else few examples would be trained on in minutes and validated for an hour.
+            wanted = config.early_stopping or unvalidated >= len(validation)
+            if epoch < self._epochs and not wanted:
+                continue
+            unvalidated = 0
             # Copies: the backend may give its own buffers.
             weights = [np.array(array) for array in self.classifier.get_weights()]
             self.evaluated.set_weights(weights)

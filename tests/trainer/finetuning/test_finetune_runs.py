@@ -46,6 +46,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> FinetuneConfig:
         preset=save_word_preset(folder, 16),
         train=(str(data),),
         output=str(folder / "out"),
+        epochs=3,
         validation_fraction=0.3,
         seq_length=16,
         learning_rate=2e-2,
