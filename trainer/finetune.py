@@ -74,6 +74,8 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     load = partial(load_fresh, config, preprocessor, len(train.classes))
     # Before the output is touched: now it is known that the run is possible.
     classifier = load(config.seed, "float32")
+    rate = config.rate_for(classifier.backbone.hidden_dim)
+    config = dataclasses.replace(config, learning_rate=rate)
     fingerprints = {source.flag: source.fingerprint() for source in sources}
     inputs = {"preset": preset_fingerprint(config.preset), "validation": [], **fingerprints}
     reads = {"preset": [preset_folder(config.preset)]}
@@ -86,8 +88,8 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     if options.overwrite:
         finished.remove()
     remove_remains(output)
-    steps = math.ceil(len(train) / config.batch_size)
-    passes = f"{config.epochs:,} epochs of {steps:,} steps"
+    epochs, steps = config.epochs_for(len(train)), math.ceil(len(train) / config.batch_size)
+    passes = f"{epochs * steps:,} steps of {config.batch_size} (epochs: {epochs:,}), rate {rate:g}"
     truncation = describe_truncation(train.encoded)
     _say(f"{classifier.count_params():,} parameters; {passes}{truncation}")
 

@@ -134,7 +134,7 @@ def test_few_examples_are_seen_until_they_are_learned(
     asked = replace(config, train=(few,), epochs=None, learning_rate=1e-3)
     three = finetune(replace(asked, epochs=3, output=str(folder / "three")), RunOptions())
     enough = finetune(replace(asked, output=str(folder / "few")), RunOptions())
-    assert "100 epochs of 2 steps" in capsys.readouterr().err
+    assert "200 steps of 32 (epochs: 100), rate 0.001" in capsys.readouterr().err
     history = [json.loads(line)["epoch"] for line in (folder / "few" / "history.jsonl").open()]
     assert history == [*range(3, 100, 3), 100]  # as often as 100 validation examples are worth
     assert json.loads((folder / "few" / "runs.json").read_text())["runs"][0]["epochs"] == 100
@@ -143,6 +143,19 @@ def test_few_examples_are_seen_until_they_are_learned(
     assert three["accuracy"] < 0.7
     assert enough["accuracy"] > 0.9
     assert [asked.epochs_for(count) for count in (1, 32, 1_000, 100_000)] == [200, 200, 7, 3]
+
+
+def test_the_rate_follows_from_the_width_of_the_preset(
+    config: FinetuneConfig, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = replace(config, learning_rate=None, epochs=1, output=str(folder / "rate"))
+    assert [asked.rate_for(width) for width in (128, 256, 768, 1024)] == [3e-4, 2e-4, 5e-5, 4e-5]
+    finetune(asked, RunOptions())
+    assert "19 steps of 32 (epochs: 1), rate 0.001" in capsys.readouterr().err
+    chosen = replace(asked, learning_rate=1e-3, output=str(folder / "chosen"))
+    finetune(chosen, RunOptions())
+    for name in ("history.jsonl", "metrics.json"):
+        assert (folder / "rate" / name).read_bytes() == (folder / "chosen" / name).read_bytes()
 
 
 def test_finished_output_is_recognised_and_a_different_one_not_replaced(

@@ -16,6 +16,8 @@ _METRICS = {
 }
 # With fewer steps a new last layer learns little, whatever the examples: docs/fine-tuning.md.
 _USUAL_EPOCHS, _LEAST_STEPS = 3, 200
+# BERT's usual 5e-5 at its width of 768; the narrower a model, the higher the rate that suits it.
+_RATE_TIMES_WIDTH = 0.04
 _LOWER_IS_BETTER = ("loss", "mean_squared_error")
 
 
@@ -25,7 +27,7 @@ class FinetuneConfig:
 
     Optimizer: AdamW, linear warm-up, then linear decay to zero.
 
-    Example: --preset runs/preset --train train.jsonl --output runs/sentiment --learning_rate 1e-4
+    Example: --preset runs/preset --train train.jsonl --output runs/sentiment
     """
 
     preset: str = option(group=CHOOSE, decides=False, metavar="PRESET")
@@ -39,9 +41,9 @@ class FinetuneConfig:
     task: Literal["classification", "regression"] = option("classification", group=CHOOSE)
     """Whether labels are the names of classes or numbers. Numbers may have any unit: they are learned as
     deviations from their mean, and given in their unit."""
-    learning_rate: float = option(5e-5, group=CHOOSE)
-    """Learning rate after warm-up, from which it decays; 1e-4 to 3e-4 suits bert_tiny and bert_mini,
-    2e-5 bert_large."""
+    learning_rate: float | None = option(None, group=CHOOSE)
+    """Learning rate after warm-up, from which it decays; default by the preset's width: 3e-4 for
+    bert_tiny, 2e-4 for bert_mini, 5e-5 for bert_base, 4e-5 for bert_large."""
     epochs: int | None = option(None, group=CHOOSE)
     """Passes over the training examples (at most, with --early_stopping); default 3, or with few
     examples as many as make 200 steps."""
@@ -108,6 +110,12 @@ class FinetuneConfig:
         steps_of_one = math.ceil(examples / self.batch_size)
         return max(_USUAL_EPOCHS, math.ceil(_LEAST_STEPS / steps_of_one))
 
+    def rate_for(self, width: int) -> float:
+        """The learning rate of a preset so wide."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return float(f"{_RATE_TIMES_WIDTH / width:.0e}")
+
     @property
     def chosen_metric(self) -> str:
         """The figure that epochs and restarts are compared by."""
@@ -120,7 +128,7 @@ class FinetuneConfig:
 
     def check(self) -> None:
         """Raises UserError for values that cannot work."""
-        rate = self.learning_rate
+        rate = 1 if self.learning_rate is None else self.learning_rate
         for name, fits, rule in (
             ("epochs", self.epochs is None or self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),

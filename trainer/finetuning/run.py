@@ -135,13 +135,14 @@ class Finetuning:
             self._model = TrainingModel(self._model, width, config.adversarial)
         self._evaluated_model = reading_model(evaluated, in_windows=in_windows)
         self._epochs = config.epochs_for(len(train))
+        self._rate = config.rate_for(classifier.backbone.hidden_dim)
         steps = self._epochs * math.ceil(len(train) / config.batch_size)
         warmup = int(steps * config.warmup_fraction)
         self._model.compile(
             optimizer=build_optimizer(
                 "adamw",
                 self._model.trainable_variables,
-                schedule=WarmupThenDecay(config.learning_rate, warmup, steps),
+                schedule=WarmupThenDecay(self._rate, warmup, steps),
                 weight_decay=_WEIGHT_DECAY,
                 clip_norm=_CLIP_NORM,
             ),
@@ -219,8 +220,7 @@ class Finetuning:
                 loss = float(model.train_on_batch(inputs, labels, sample_weight=weights))
                 if not math.isfinite(loss):
                     raise UserError(
-                        f"the loss is {loss} in epoch {epoch}; lower --learning_rate "
-                        f"{config.learning_rate:g}"
+                        f"the loss is {loss} in epoch {epoch}; lower --learning_rate {self._rate:g}"
                     )
                 total += loss * size
                 bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
