@@ -61,8 +61,8 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     preprocessor, fields = prepare_reading(config, sources)
     bad = BadRecords(drop=config.on_bad_record == "drop")
     train, validation = read_data(config, sources, fields, preprocessor, bad)
-    chosen = {"seq_length": preprocessor.sequence_length, "epochs": config.epochs_for(len(train))}
-    config = dataclasses.replace(config, **chosen)
+    epochs = config.epochs_for(len(train))
+    config = dataclasses.replace(config, seq_length=preprocessor.sequence_length, epochs=epochs)
     _say(describe_data(train, validation))
     if bad.counts:
         _say(f"dropped records that cannot be used: {bad.describe()}")
@@ -88,8 +88,8 @@ def finetune(config: FinetuneConfig, options: RunOptions = RunOptions()) -> dict
     if options.overwrite:
         finished.remove()
     remove_remains(output)
-    epochs, steps = config.epochs_for(len(train)), math.ceil(len(train) / config.batch_size)
-    passes = f"{epochs * steps:,} steps of {config.batch_size} (epochs: {epochs:,}), rate {rate:g}"
+    steps = epochs * math.ceil(len(train) / config.batch_size)
+    passes = f"{steps:,} steps of {config.batch_size} (epochs: {epochs:,}), rate {rate:g}"
     truncation = describe_truncation(train.encoded)
     _say(f"{classifier.count_params():,} parameters; {passes}{truncation}")
 

@@ -135,8 +135,11 @@ def test_few_examples_are_seen_until_they_are_learned(
     three = finetune(replace(asked, epochs=3, output=str(folder / "three")), RunOptions())
     enough = finetune(replace(asked, output=str(folder / "few")), RunOptions())
     assert "200 steps of 32 (epochs: 100), rate 0.001" in capsys.readouterr().err
-    history = [json.loads(line)["epoch"] for line in (folder / "few" / "history.jsonl").open()]
-    assert history == [*range(3, 100, 3), 100]  # as often as 100 validation examples are worth
+    history = (folder / "few" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in history] == [
+        *range(3, 100, 3),
+        100,
+    ]  # as often as 100 validation examples are worth
     assert json.loads((folder / "few" / "runs.json").read_text())["runs"][0]["epochs"] == 100
     assert three is not None
     assert enough is not None
